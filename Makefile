@@ -1,0 +1,43 @@
+# Every target sets up what it needs. PYTHON chooses the interpreter that makes .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup demo test bench lint format lock
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY) ## Make .venv with the locked packages
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Silt needs Python 3.11 or later; $(PYTHON) is older. Try: make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+		{ echo "No virtual environment could be made: on Debian, install python3-venv."; exit 1; }
+	@echo "Installing the locked packages into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+demo: $(READY) ## A Kafka topic becomes a Delta table, on embedded parts, with a kill in the middle
+	@$(BIN)/python -m silt.demo
+
+test: $(READY) lint ## Lint, check types, run every test
+	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+lint: $(READY) ## Lint and check types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+
+format: $(READY) ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## Measure the handler against a bare floor and against the obvious way, in one run
+	@$(BIN)/python -m bench
+
+lock: $(READY) ## Choose new versions of all packages
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \
+		--python-version 3.11 --upgrade --extra cli --extra dev pyproject.toml -o requirements/dev.txt
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \
+		--python-version 3.11 -c requirements/dev.txt pyproject.toml -o requirements/ship.txt

@@ -1,0 +1,1 @@
+"""What ships to AWS Lambda: a Kafka batch in, one exactly-once Delta append out."""

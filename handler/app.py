@@ -1,0 +1,238 @@
+"""The Lambda entry point: settings, the order of the steps, one log line, the answer."""
+
+import gc
+import os
+import re
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+
+from handler.answer import PARTS, account, failures, freshness_ms, offsets_of, raise_for
+from handler.contract import Contract, load_contracts
+from handler.delta.patience import Clock, Patience, SystemClock
+from handler.delta.store import Pool, Store, open_store
+from handler.errors import SiltError, UnknownTopic
+from handler.event import Batch, parse_event
+from handler.ingest import Ingest, Result
+from handler.plan import Outcome
+from handler.settings import Settings, read_settings
+
+HEALTH_CHECK_LIMIT_S = 8.0
+"""The init phase of Lambda lasts 10 s; a health check takes less."""
+
+
+class Function:
+    """What a sandbox keeps: settings, contracts, and what it knows of the tables."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        open_store: Callable[[str], Store] = open_store,
+        random: Callable[[], float] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._open_store = open_store
+        self._random = random
+        self._contracts = load_contracts(settings.contracts)
+        self._pool = Pool()
+        self._ingests: dict[str, Ingest] = {}
+        self._cold = True
+        self._logger = Logger(service="silt", level=settings.log_level)
+        if settings.health_check:
+            self._check_health()
+
+    def handle(self, event: Any, context: Any) -> dict[str, Any]:
+        """Settle one event and return the partial batch response. Raises SiltError."""
+        started_at = self._clock.monotonic()
+        patience = self._patience(started_at, context)
+        cold, self._cold = self._cold, False
+        # The collector costs half of the decode time and finds nothing: a batch makes no cycles.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            batch = parse_event(event)
+            parsed_at = self._clock.monotonic()
+            ingest = self._ingest(batch.topic)
+            source = self._settings.source or re.sub(r"[^A-Za-z0-9._-]", "_", batch.source)
+            result = ingest.run(batch, source, patience, dry_run=self._settings.dry_run)
+            result.milliseconds["parse"] = (parsed_at - started_at) * 1000
+            return self._answer(batch, result, patience, cold)
+        except SiltError as error:
+            self._logger.error(
+                "invocation failed",
+                extra={"error": type(error).__name__, "reason": str(error), "cold_start": cold},
+            )
+            raise
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _patience(self, started_at: float, context: Any) -> Patience:
+        """Return the time that this invocation has:
+
+        Lambda's less the margin, capped by the limit.
+        """
+        limit_s = float(self._settings.runtime_limit_s)
+        remaining = getattr(context, "get_remaining_time_in_millis", None)
+        if remaining is not None:
+            limit_s = min(limit_s, (remaining() - self._settings.deadline_margin_ms) / 1000)
+        ends_at = started_at + limit_s
+        if self._random is not None:
+            return Patience(self._clock, ends_at, self._random)
+        return Patience(self._clock, ends_at)
+
+    def _ingest(self, topic: str) -> Ingest:
+        contract = self._contracts.get(topic)
+        if contract is None:
+            raise UnknownTopic(
+                f"There is no contract for the topic {topic!r} in {self._settings.contracts}. "
+                f"Contracts are there for {', '.join(sorted(self._contracts))}. Nothing was "
+                "written. Add a contract, or point the mapping elsewhere: "
+                "troubleshooting.md#unknown-topic"
+            )
+        if topic not in self._ingests:
+            self._ingests[topic] = Ingest(
+                contract,
+                table_uri(self._settings.table_root, contract),
+                self._open_store,
+                self._pool,
+                generation=self._settings.generation,
+            )
+        return self._ingests[topic]
+
+    def _answer(
+        self, batch: Batch, result: Result, patience: Patience, cold: bool
+    ) -> dict[str, Any]:
+        outcomes = result.outcomes
+        counts = account(outcomes, result.repeats, batch.delivered)
+        items = failures(result.flat, outcomes)
+        fresh = freshness_ms(result.flat, outcomes, self._clock.epoch_ms())
+        measures = {
+            "freshness_ms": fresh,
+            "commit_attempts": patience.attempts,
+            "commit_conflicts": patience.conflicts,
+            "request_retries": patience.retries,
+            "parse_ms": round(result.milliseconds["parse"], 1),
+            "check_ms": round(result.milliseconds["check"], 1),
+            "write_ms": round(result.milliseconds["write"], 1),
+            "value_bytes": result.value_bytes,
+            "file_bytes": sum(
+                file.size for c in result.committed.values() for file in c.change.files
+            ),
+            "deadline_left_ms": round(patience.left_s * 1000),
+            "peak_memory_mb": _peak_memory_mb(),
+        }
+        why = self._why(result)
+        line = {
+            "topic": batch.topic,
+            **counts,
+            **{name: value for name, value in measures.items() if value is not None},
+            "streams": offsets_of(result.flat),
+            "versions": {
+                ("dead_letters", "rows")[i]: c.version for i, c in result.committed.items()
+            },
+            "cold_start": cold,
+            **({"unsettled_because": why} if why else {}),
+            **({"would": _would(result)} if self._settings.dry_run else {}),
+        }
+        if items:
+            self._logger.warning("invocation", extra=line)
+        else:
+            self._logger.info("invocation", extra=line)
+        self._emit(batch.topic, counts, measures, result, cold)
+        if not self._settings.partial_batch_response:
+            raise_for(items, why or "")
+        return {"batchItemFailures": items}
+
+    def _why(self, result: Result) -> str | None:
+        if self._settings.dry_run:
+            return "dry run"
+        if result.out_of_time is not None:
+            return str(result.out_of_time)
+        return result.plan.stopped if result.plan is not None else None
+
+    def _emit(
+        self,
+        topic: str,
+        counts: Mapping[str, int],
+        measures: Mapping[str, float | None],
+        result: Result,
+        cold: bool,
+    ) -> None:
+        """Print one EMF record: the accounting and the measures, by topic."""
+        metrics = EphemeralMetrics(namespace="Silt", service="silt")
+        metrics.add_dimension(name="topic", value=topic)
+        for name in ("delivered", *PARTS):
+            metrics.add_metric(name=name, unit=MetricUnit.Count, value=counts[name])
+        for name, value in measures.items():
+            if value is not None:
+                metrics.add_metric(name=name, unit=_unit(name), value=value)
+        tripped = result.plan is not None and result.plan.stopped == "circuit_breaker"
+        metrics.add_metric(name="circuit_breaker", unit=MetricUnit.Count, value=int(tripped))
+        metrics.add_metric(name="cold_start", unit=MetricUnit.Count, value=int(cold))
+        metrics.flush_metrics()
+
+    def _check_health(self) -> None:
+        """Read each topic's table at cold start and log what is found; a finding stops nothing."""
+        ends_at = self._clock.monotonic() + HEALTH_CHECK_LIMIT_S
+        for topic in sorted(self._contracts):
+            try:
+                snapshot = self._ingest(topic).check_table(Patience(self._clock, ends_at))
+            except SiltError as error:
+                self._logger.error("health", extra={"topic": topic, "reason": str(error)})
+            else:
+                self._logger.info("health", extra={"topic": topic, "version": snapshot.version})
+
+
+def table_uri(root: str, contract: Contract) -> str:
+    """Return where a contract's table is: under the root, or where an absolute URI says."""
+    table = contract.table.rstrip("/")
+    absolute = "://" in table or table.startswith("/")
+    return table if absolute else f"{root.rstrip('/')}/{table}"
+
+
+def _would(result: Result) -> dict[str, int]:
+    assert result.plan is not None
+    counts = result.plan.counts()
+    return {
+        "append": counts[Outcome.APPEND],
+        "dead_letter": counts[Outcome.DEAD_LETTER],
+        "leave_unsettled": counts[Outcome.UNSETTLED],
+    }
+
+
+def _unit(name: str) -> MetricUnit:
+    if name.endswith("_ms"):
+        return MetricUnit.Milliseconds
+    if name.endswith("_bytes"):
+        return MetricUnit.Bytes
+    return MetricUnit.Megabytes if name.endswith("_mb") else MetricUnit.Count
+
+
+def _peak_memory_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)
+
+
+_function: Function | None = None
+
+
+def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
+    """Handle one event of an event source mapping for Kafka."""
+    global _function
+    if _function is None:
+        _function = Function(read_settings(os.environ))
+    return _function.handle(event, context)
+
+
+# In Lambda a bad setting or contract stops the init phase, before any event. The runtime sets this
+# name.
+if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+    _function = Function(read_settings(os.environ))

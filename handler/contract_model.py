@@ -1,0 +1,115 @@
+"""The format of a contract file as pydantic models; `schemas/contract.schema.json` is made from
+them.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_TYPE_PATTERN = (
+    r"^(string|long|integer|short|byte|double|float|boolean|binary|date|timestamp|timestamp_ntz"
+    r"|struct|array|map|decimal\( *[0-9]{1,2} *, *[0-9]{1,2} *\))$"
+)
+Bound = int | float | str
+Length = Annotated[int, Field(ge=0)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
+
+
+class ColumnModel(_Model):
+    """A column of the table, a field of a struct, or what an array or a map holds."""
+
+    type: Annotated[str, Field(json_schema_extra={"pattern": _TYPE_PATTERN})] = Field(
+        description="A Delta type: string, long, integer, short, byte, double, float, boolean, "
+        "binary, date, timestamp, timestamp_ntz, decimal(p,s), struct, array or map.",
+    )
+    description: str | None = Field(None, description="Becomes the column's comment.")
+    required: bool = Field(False, description="Refuse a record in which it is missing or null.")
+    default: Any = Field(None, description="Stands in for a missing or null value; scalars only.")
+    source: str | None = Field(None, description="The name in the JSON, if it is another.")
+    from_: str | None = Field(
+        None,
+        alias="from",
+        description="Derive the column: a column, a path such as customer.country, a Kafka column "
+        "such as _kafka_timestamp, or date(x), year(x), month(x), day(x), hour(x) of one.",
+    )
+    minimum: Bound | None = Field(None, description="The least value that is allowed.")
+    maximum: Bound | None = Field(None, description="The greatest value that is allowed.")
+    exclusive_minimum: Bound | None = Field(None, description="Values must be greater.")
+    exclusive_maximum: Bound | None = Field(None, description="Values must be less.")
+    min_length: Length | None = Field(
+        None,
+        description="Characters of a string, bytes of a binary, elements of an array or a map.",
+    )
+    max_length: Length | None = Field(None, description="As min_length.")
+    pattern: str | None = Field(
+        None,
+        description="A Python regular expression that must match somewhere; anchor it by ^ and $.",
+    )
+    enum: Annotated[list[Any], Field(min_length=1)] | None = Field(
+        None, description="The values that are allowed."
+    )
+    unit: Literal["s", "ms", "us"] | None = Field(
+        None, description="Timestamps are integers of this unit since 1970."
+    )
+    fields: Annotated[dict[str, "ColumnModel"], Field(min_length=1)] | None = Field(
+        None, description="The fields of a struct."
+    )
+    items: "ColumnModel | None" = Field(None, description="What an array holds.")
+    values: "ColumnModel | None" = Field(
+        None, description="What a map holds; its keys are strings."
+    )
+
+
+class CircuitBreakerModel(_Model):
+    """When a batch says that the producer or the contract is broken."""
+
+    ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="Stop the batch when more than this share of its new records are rejects."
+    )
+    min_records: Annotated[int, Field(ge=1)] = Field(
+        100, description="Batches with fewer new records never stop."
+    )
+
+
+class ContractModel(_Model):
+    """One Kafka topic, the Delta table that it becomes, and the rules between them."""
+
+    topic: str = Field(description="The Kafka topic; one contract a topic.")
+    table: str = Field(description="A path under SILT_TABLE_ROOT, or an absolute URI.")
+    version: str | None = Field(None, description="A label of yours; stands in each dead letter.")
+    description: str | None = Field(None, description="Becomes the table's description.")
+    columns: Annotated[dict[str, ColumnModel], Field(min_length=1)] = Field(
+        description="The columns of the table, by name."
+    )
+    partition_by: list[str] = Field([], description="Columns that part the table into folders.")
+    kafka_columns: list[Literal["topic", "timestamp_type", "key", "headers"]] = Field(
+        [],
+        description="Kafka columns besides partition, offset and timestamp, which are always in.",
+    )
+    unknown_fields: Literal["ignore", "reject", "rescue", "add"] = Field(
+        "ignore",
+        description="Fields that the contract lacks: drop them, refuse the record, keep them as "
+        "JSON in _rescued, or add columns for them.",
+    )
+    on_invalid: Literal["dead_letter", "fail"] = Field(
+        "dead_letter",
+        description="What happens with a reject: a dead letter, or its stream stops there.",
+    )
+    circuit_breaker: CircuitBreakerModel = Field(CircuitBreakerModel(ratio=0.5, min_records=100))
+    redelivered: Literal["look_up", "skip"] = Field(
+        "look_up",
+        description="At or below the watermark: look records up, or trust the watermark (for "
+        "tables whose rows people delete).",
+    )
+    on_tombstone: Literal["skip", "dead_letter", "row"] = Field(
+        "skip", description="What a record without a value becomes."
+    )
+    evolution: Literal["none", "add_columns", "widen"] = Field(
+        "add_columns", description="How the table may follow the contract."
+    )
+    retired: list[str] = Field(
+        [], description="Columns that the table keeps and that are no longer filled."
+    )

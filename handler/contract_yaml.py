@@ -1,0 +1,148 @@
+"""YAML as contracts use it: each value with its line, and each trap of YAML 1.1 as a problem.
+
+PyYAML's SafeLoader composes the nodes; the values are taken from the nodes here, because YAML 1.1
+would read `no` as false, `010` as 8, `1:30` as 90 and `2026-05-01` as a date object.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+Path = tuple[str | int, ...]
+
+NODES_MAX = 20_000
+"""At most so many values in one contract, aliases counted each time:
+
+a bound for `&a`/`*a` bombs.
+"""
+
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
+_TAG = "tag:yaml.org,2002:"
+
+
+@dataclass(slots=True)
+class Document:
+    """A parsed file:
+
+    plain data, the line (from 1) and the written text of each path, and problems.
+    """
+
+    data: Any = None
+    lines: dict[Path, int] = field(default_factory=dict)
+    texts: dict[Path, str] = field(default_factory=dict)
+    problems: list[tuple[Path, int, str]] = field(default_factory=list)
+    nodes: int = 0
+
+    def line(self, path: Path) -> int:
+        """Return the line of a path, or of the nearest part of it that was written."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+def parse(text: str) -> Document:
+    """Parse one YAML document. Never raises for what stands in the text: it lists problems."""
+    document = Document()
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        what = getattr(error, "problem", None) or str(error) or type(error).__name__
+        document.problems.append(((), mark.line + 1 if mark else 1, f"this is no YAML: {what}"))
+        return document
+    if root is None:
+        document.problems.append(((), 1, "the file is empty. Expected a contract"))
+        return document
+    document.data = _value(document, root, (), frozenset())
+    return document
+
+
+def _value(document: Document, node: yaml.Node, path: Path, parents: frozenset[int]) -> Any:
+    document.nodes += 1
+    document.lines.setdefault(path, node.start_mark.line + 1)
+    if document.nodes > NODES_MAX or id(node) in parents:
+        if document.nodes <= NODES_MAX + 1:
+            _problem(
+                document, path, node, f"the contract repeats itself or has over {NODES_MAX} values"
+            )
+        return None
+    inside = parents | {id(node)}
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(document, node, path, inside)
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(document, n, (*path, i), inside) for i, n in enumerate(node.value)]
+    return _scalar(document, node, path)
+
+
+def _mapping(
+    document: Document, node: yaml.MappingNode, path: Path, parents: frozenset[int]
+) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    first_lines: dict[str, int] = {}
+    for key_node, value_node in _pairs(document, node, path):
+        key = str(_scalar(document, key_node, (*path, key_node.value)))
+        line = key_node.start_mark.line + 1
+        if key in first_lines:
+            _problem(
+                document,
+                (*path, key),
+                key_node,
+                f"the key {key!r} stands twice, first on line {first_lines[key]}. Keep one of them",
+            )
+            continue
+        first_lines[key] = line
+        document.lines[(*path, key)] = line
+        result[key] = _value(document, value_node, (*path, key), parents)
+    return result
+
+
+def _pairs(
+    document: Document, node: yaml.MappingNode, path: Path
+) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            _problem(document, path, key, "a key must be a plain word")
+        elif key.tag == f"{_TAG}merge":
+            _problem(document, path, key, "merge keys (<<) are not supported. Write the keys out")
+        else:
+            yield key, value
+
+
+def _scalar(document: Document, node: yaml.Node, path: Path) -> Any:
+    text = str(node.value)
+    document.texts[path] = text
+    tag = node.tag.removeprefix(_TAG)
+    if (
+        not isinstance(node, yaml.ScalarNode)
+        or node.style is not None
+        or tag in ("str", "timestamp", "value")
+    ):
+        return text
+    if tag == "null":
+        return None
+    if tag == "bool":
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        meant = str(text.lower() in ("yes", "on")).lower()
+        trap = f'YAML reads {text} as {meant}. Write "{text}" for the word, or {meant}'
+    elif tag == "int" and _INTEGER.fullmatch(text):
+        return int(text)
+    elif tag == "float" and _FLOAT.fullmatch(text):
+        return float(text)
+    elif tag in ("int", "float"):
+        trap = (
+            f"YAML reads {text} as another number than a person does. "
+            f'Write "{text}" for the text, or a plain decimal number'
+        )
+    else:
+        trap = f"the tag {node.tag!r} is not supported"
+    _problem(document, path, node, trap)
+    return text
+
+
+def _problem(document: Document, path: Path, node: yaml.Node, message: str) -> None:
+    document.problems.append((path, node.start_mark.line + 1, message))

@@ -1,0 +1,304 @@
+"""The decision about one batch: pure rules brought together with what the tables hold.
+
+It is made from the tables' snapshots, and made again whenever one of them moves in a way that
+matters.
+"""
+
+import binascii
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from handler.check import Checked, Checker
+from handler.contract import Contract
+from handler.delta.files import data_files
+from handler.delta.log import Change, DataFile, Snapshot, Txn
+from handler.delta.patience import Patience
+from handler.delta.tables import Found, Table
+from handler.delta_types import Field
+from handler.errors import Problem, RejectCode
+from handler.event import Batch, decode_base64
+from handler.plan import Outcome, Plan, plan, replan
+from handler.rows import Flat, build_dead_letters, build_rows, placed
+from handler.settle import (
+    Known,
+    Mark,
+    Marks,
+    Stream,
+    check_source,
+    classify,
+    storable_us,
+    to_look_up,
+)
+from handler.table_schema import TableSchema
+
+DEAD_LETTERS, ROWS = 0, 1
+"""The order of the two tables: dead letters are committed first (decision 0002)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A contract at work: its checker, its two tables and their schemas, dead letters first."""
+
+    contract: Contract
+    checker: Checker
+    tables: tuple[Table, Table]
+    schemas: tuple[TableSchema, TableSchema]
+    generation: int
+
+
+class Decision:
+    """The decision about one batch, made again whenever a table moves in a way that matters."""
+
+    def __init__(
+        self, work: Work, batch: Batch, flat: Flat, source: str, patience: Patience
+    ) -> None:
+        self._work = work
+        self._contract = work.contract
+        self._batch = batch
+        self._flat = flat
+        self._source = source
+        self._patience = patience
+        self._streams = [
+            Stream(source, batch.topic, s.partition, work.generation) for s in batch.streams
+        ]
+        self._files: dict[int, tuple[object, tuple[DataFile, ...]]] = {}
+        self._looked_up = False
+        self.value_bytes = 0
+        self.plan: Plan | None = None
+        self._tombstones, self._checked = self._check()
+
+    def _check(self) -> tuple[list[int], Checked]:
+        """Decode and check every value of the batch, whatever is settled:
+
+        in the common case nothing is.
+        """
+        records = self._flat.records
+        values = [record.get("value") for record in records]
+        present = [i for i, value in enumerate(values) if value is not None]
+        try:
+            payloads = [
+                binascii.a2b_base64(value, strict_mode=True)
+                for value in values
+                if value is not None
+            ]
+        except ValueError:
+            for record in records:
+                decode_base64(record, "value")  # raises with the record's place
+            raise
+        self.value_bytes = sum(map(len, payloads))
+        checked = self._work.checker.check(payloads)
+        if len(present) != len(records):
+            checked = Checked(
+                checked.columns,
+                [present[i] for i in checked.positions],
+                {present[i]: problems for i, problems in checked.rejects.items()},
+                {present[i]: fields for i, fields in checked.unknown.items()},
+            )
+        tombstones = [i for i, value in enumerate(values) if value is None]
+        return tombstones, self._without_bad_timestamps(checked)
+
+    def _without_bad_timestamps(self, checked: Checked) -> Checked:
+        """Reject records whose Kafka timestamp no table can hold: producers may set any 64 bits."""
+        timestamps = self._flat.timestamps
+        if storable_us(min(timestamps)) is not None and storable_us(max(timestamps)) is not None:
+            return checked
+        problems = dict(checked.rejects)
+        for i, timestamp in enumerate(timestamps):
+            if storable_us(timestamp) is None:
+                message = f"the record's timestamp, {timestamp} ms, is not in the years 1 to 9999"
+                problem = Problem(RejectCode.OUT_OF_RANGE, "_kafka_timestamp", message)
+                problems[i] = [problem, *problems.get(i, [])]
+        return replace(checked, rejects=problems)
+
+    def decide(self, done: frozenset[int]) -> list[Change | None]:
+        """Decide from the tables' snapshots.
+
+        After the dead letters are committed only rows are decided.
+        """
+        duplicates = self._duplicates()
+        if DEAD_LETTERS in done:
+            assert self.plan is not None
+            self.plan = replan(self.plan, duplicates)
+        else:
+            self.plan = plan(
+                self._contract,
+                self._flat.streams,
+                self._checked.rejects,
+                self._tombstones,
+                duplicates,
+            )
+        info = self._info()
+        return [
+            None if DEAD_LETTERS in done else self._dead_letters_change(info),
+            self._rows_change(info),
+        ]
+
+    def _duplicates(self) -> set[int]:
+        """Return the indices of records that are in one of the tables; looks up what may be."""
+        tables = self._work.tables
+        trust = self._contract.redelivered == "skip"
+        looked_up: dict[int, list[int]] = {}
+        found = [Found(), Found()]
+        while True:
+            marks = self._marks()
+            missing = {
+                stream.partition: stream.offsets
+                for stream, mark in zip(self._batch.streams, marks, strict=True)
+                if stream.partition not in looked_up
+                and to_look_up(stream.offsets, mark, trust_watermark=trust)
+            }
+            if not missing:
+                break
+            # All offsets of the stream: the watermark may rise until the answer is there.
+            looked_up |= missing
+            self._looked_up = True
+            found = [table.look_up(looked_up, self._patience) for table in tables]
+        duplicates = set[int]()
+        for stream, records, mark, indices in zip(
+            self._streams, self._batch.streams, marks, self._flat.streams, strict=True
+        ):
+            known = _known(found, stream.partition)
+            of_stream = classify(stream, records, mark, known, trust_watermark=trust)
+            duplicates.update(indices[i] for i in of_stream)
+        return duplicates
+
+    def _marks(self) -> list[Marks]:
+        """Return the watermarks of each stream, after a look at who feeds the tables."""
+        snapshots = []
+        for table in self._work.tables:
+            snapshot = table.known(self._patience)
+            check_source(
+                list(snapshot.txns),
+                self._source,
+                self._batch.topic,
+                self._work.generation,
+                table.name,
+            )
+            snapshots.append(snapshot)
+        return [
+            Marks(_mark(snapshots[ROWS], stream), _mark(snapshots[DEAD_LETTERS], stream))
+            for stream in self._streams
+        ]
+
+    def _dead_letters_change(self, info: dict[str, Any]) -> Change | None:
+        assert self.plan is not None
+        indices = self.plan.indices(Outcome.DEAD_LETTER)
+        if not indices:
+            return None
+        problems = self.plan.problems
+
+        def build(now_ms: int) -> pa.Table:
+            return build_dead_letters(self._contract, self._flat, problems, indices, now_ms)
+
+        return self._change(DEAD_LETTERS, indices, (), info, build)
+
+    def _rows_change(self, info: dict[str, Any]) -> Change | None:
+        assert self.plan is not None
+        indices = self.plan.indices(Outcome.APPEND)
+        if not indices:
+            return None
+        snapshot = self._work.tables[ROWS].known(self._patience)
+        table_fields = snapshot.metadata.fields if snapshot.metadata is not None else ()
+        added = placed(self._contract, self._checked, table_fields, indices)
+        new = added.new if added is not None else ()
+
+        def build(_now_ms: int) -> pa.Table:
+            return build_rows(self._contract, self._flat, self._checked, indices, added)
+
+        return self._change(ROWS, indices, new, info, build)
+
+    def _change(
+        self,
+        which: int,
+        indices: list[int],
+        new: tuple[Field, ...],
+        info: dict[str, Any],
+        build: Callable[[int], pa.Table],
+    ) -> Change:
+        """Return the change of one table; its files are made again only if they would be others."""
+        now_ms = self._patience.clock.epoch_ms()
+        snapshot = self._work.tables[which].known(self._patience)
+        needed = self._work.schemas[which].needed(snapshot, new, now_ms)
+        key = (tuple(indices), needed.metadata.fields)
+        kept = self._files.get(which)
+        if kept is None or kept[0] != key:
+            kept = (key, data_files(build(now_ms), needed.metadata, now_ms))
+            self._files[which] = kept
+        return Change(
+            files=kept[1],
+            txns=self._txns(snapshot, set(indices)),
+            info=info,
+            metadata=needed.metadata if needed.changed else None,
+            protocol=needed.protocol,
+        )
+
+    def _txns(self, snapshot: Snapshot, indices: set[int]) -> dict[str, Txn]:
+        """Return the watermark of each stream that a commit touches, also where it only fills
+        holes.
+        """
+        txns = {}
+        for stream, positions in zip(self._streams, self._flat.streams, strict=True):
+            offsets = [self._flat.offsets[i] for i in positions if i in indices]
+            if offsets:
+                before = snapshot.txns.get(stream.app_id, Txn(-1))
+                raised = offsets[-1] > before.version
+                txns[stream.app_id] = Txn(offsets[-1]) if raised else before
+        return txns
+
+    def _info(self) -> dict[str, Any]:
+        """Return what `commitInfo` says of the batch: the accounting, and each stream's offsets."""
+        assert self.plan is not None
+        counts = self.plan.counts()
+        repeats = sum(stream.repeats for stream in self._batch.streams)
+        streams = [
+            {
+                "stream": stream.app_id,
+                "first_offset": self._flat.offsets[indices[0]],
+                "last_offset": self._flat.offsets[indices[-1]],
+                **_named([self.plan.outcomes[i] for i in indices]),
+            }
+            for stream, indices in zip(self._streams, self._flat.streams, strict=True)
+        ]
+        return {
+            # An append that was decided by a look-up read the table.
+            "isBlindAppend": not self._looked_up,
+            "silt": {
+                "contract_version": self._contract.version,
+                "delivered": len(self._flat.offsets) + repeats,
+                "appended": counts[Outcome.APPEND],
+                "dead_lettered": counts[Outcome.DEAD_LETTER],
+                "skipped_by_rule": counts[Outcome.SKIP],
+                "duplicates": counts[Outcome.DUPLICATE] + repeats,
+                "unsettled": counts[Outcome.UNSETTLED],
+                "streams": streams,
+            },
+        }
+
+
+def _named(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    return {
+        "appended": outcomes.count(Outcome.APPEND),
+        "dead_lettered": outcomes.count(Outcome.DEAD_LETTER),
+        "skipped_by_rule": outcomes.count(Outcome.SKIP),
+        "duplicates": outcomes.count(Outcome.DUPLICATE),
+        "unsettled": outcomes.count(Outcome.UNSETTLED),
+    }
+
+
+def _mark(snapshot: Snapshot, stream: Stream) -> Mark:
+    txn = snapshot.txns.get(stream.app_id)
+    return Mark(txn.version, txn.last_updated_ms) if txn is not None else Mark()
+
+
+def _known(found: Sequence[Found], partition: int) -> Known:
+    """Return what both tables hold of one stream."""
+    rows: dict[int, frozenset[int | None]] = {}
+    newest = [f.newest_ms[partition] for f in found if partition in f.newest_ms]
+    for table in found:
+        for (number, offset), times in table.rows.items():
+            if number == partition:
+                rows[offset] = rows.get(offset, frozenset()) | times
+    return Known(rows, max(newest, default=None))

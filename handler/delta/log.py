@@ -1,0 +1,382 @@
+"""The Delta protocol as an appender needs it: what a commit says, and what a snapshot becomes by
+it.
+
+Pure: bytes and values in, values out. The source is the Delta transaction log protocol; a name in
+capitals or camel case is the protocol's own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from handler.delta_types import Array, DataType, Field, Map, Primitive, Struct, from_json, to_json
+from handler.errors import BrokenLog, UnsupportedTable
+
+LOG = "_delta_log"
+ENGINE = "silt"
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+# What these ask of a writer is nothing for an append, or is looked for in the metadata below.
+_WRITER_FEATURES = frozenset(
+    (
+        "appendOnly",
+        "invariants",
+        "checkConstraints",
+        "changeDataFeed",
+        "generatedColumns",
+        "columnMapping",
+        "identityColumns",
+        "deletionVectors",
+        "timestampNtz",
+        "domainMetadata",
+        "vacuumProtocolCheck",
+    )
+)
+_READER_FEATURES = frozenset(
+    ("columnMapping", "deletionVectors", "timestampNtz", "vacuumProtocolCheck")
+)
+_FIELD_MARKS = {
+    "delta.generationExpression": "generated columns",
+    "delta.identity.start": "identity columns",
+    "delta.invariants": "column invariants",
+    "CURRENT_DEFAULT": "default columns",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """What a reader and a writer of the table must know."""
+
+    min_reader: int = 1
+    min_writer: int = 2
+    reader_features: tuple[str, ...] = ()
+    writer_features: tuple[str, ...] = ()
+
+    def action(self) -> dict[str, Any]:
+        """Return the protocol as an action of a commit."""
+        action: dict[str, Any] = {
+            "minReaderVersion": self.min_reader,
+            "minWriterVersion": self.min_writer,
+        }
+        if self.min_reader >= 3:
+            action["readerFeatures"] = list(self.reader_features)
+        if self.min_writer >= 7:
+            action["writerFeatures"] = list(self.writer_features)
+        return {"protocol": action}
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """A table's schema and properties. `raw` is the action as it stands in the log."""
+
+    fields: tuple[Field, ...]
+    partition_columns: tuple[str, ...]
+    configuration: Mapping[str, str]
+    raw: Mapping[str, Any]
+
+    def with_fields(self, fields: Sequence[Field]) -> "Metadata":
+        """Return the same table with another schema."""
+        schema = orjson.dumps(to_json(Struct(tuple(fields)))).decode()
+        return replace(self, fields=tuple(fields), raw={**self.raw, "schemaString": schema})
+
+    def action(self) -> dict[str, Any]:
+        """Return the metadata as an action of a commit."""
+        return {"metaData": dict(self.raw)}
+
+
+@dataclass(frozen=True, slots=True)
+class Txn:
+    """How far an application has come: here a stream, and the highest offset the table has seen."""
+
+    version: int
+    last_updated_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is known of a table at one version. A table that does not exist has version -1.
+
+    `e_tag` is that of the commit of `version`, if known: it tells this log from one made anew.
+    """
+
+    version: int = -1
+    e_tag: str | None = None
+    protocol: Protocol | None = None
+    metadata: Metadata | None = None
+    txns: Mapping[str, Txn] = field(default_factory=dict)
+
+    @property
+    def exists(self) -> bool:
+        """Return whether there is a table."""
+        return self.version >= 0
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One Parquet file to be added: its key below the table, its bytes, and what its `add` says."""
+
+    key: str
+    payload: Any
+    size: int
+    rows: int
+    partition_values: Mapping[str, str | None]
+    stats: str
+    modified_ms: int
+
+    def action(self) -> dict[str, Any]:
+        """Return the file as an action of a commit."""
+        return {
+            "add": {
+                "path": quote(self.key, safe="/=.-_~"),
+                "partitionValues": dict(self.partition_values),
+                "size": self.size,
+                "modificationTime": self.modified_ms,
+                "dataChange": True,
+                "stats": self.stats,
+            }
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one commit does to one table. `txns` names every stream that it touches, with its
+    watermark.
+
+    A txn without `last_updated_ms` takes the time of the commit.
+    """
+
+    files: tuple[DataFile, ...]
+    txns: Mapping[str, Txn]
+    info: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    metadata: Metadata | None = None
+    protocol: Protocol | None = None
+
+
+def commit_key(version: int) -> str:
+    """Return the key of a commit below the table's folder."""
+    return f"{LOG}/{version:020}.json"
+
+
+def new_metadata(
+    table_id: str,
+    fields: Sequence[Field],
+    partition_columns: Sequence[str],
+    description: str | None,
+    created_ms: int,
+) -> Metadata:
+    """Return the metadata of a table that is to be created."""
+    raw: dict[str, Any] = {
+        "id": table_id,
+        "name": None,
+        "description": description,
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": "",
+        "partitionColumns": list(partition_columns),
+        "configuration": {},
+        "createdTime": created_ms,
+    }
+    bare = Metadata((), tuple(partition_columns), {}, raw)
+    return bare.with_fields(fields)
+
+
+def commit_bytes(change: Change, commit_id: str, now_ms: int) -> bytes:
+    """Return a commit as the newline-delimited JSON of the log."""
+    info = {
+        "timestamp": now_ms,
+        "operation": "WRITE",
+        "operationParameters": {"mode": "Append"},
+        "engineInfo": ENGINE,
+        "isBlindAppend": True,
+        "operationMetrics": {
+            "numFiles": str(len(change.files)),
+            "numOutputRows": str(sum(f.rows for f in change.files)),
+            "numOutputBytes": str(sum(f.size for f in change.files)),
+        },
+        "txnId": commit_id,
+        **change.info,
+    }
+    actions: list[dict[str, Any]] = [{"commitInfo": info}]
+    if change.protocol is not None:
+        actions.append(change.protocol.action())
+    if change.metadata is not None:
+        actions.append(change.metadata.action())
+    for app_id, txn in sorted(change.txns.items()):
+        updated = txn.last_updated_ms if txn.last_updated_ms is not None else now_ms
+        actions.append({"txn": {"appId": app_id, "version": txn.version, "lastUpdated": updated}})
+    actions.extend(file.action() for file in change.files)
+    return b"\n".join(map(orjson.dumps, actions)) + b"\n"
+
+
+def parse_commit(data: bytes, key: str) -> list[dict[str, Any]]:
+    """Return the actions of a commit. Raises BrokenLog with the line that is none."""
+    actions = []
+    for number, line in enumerate(data.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            action = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise BrokenLog(f"{key}, line {number}, is no JSON: {error}") from error
+        if not isinstance(action, dict):
+            raise BrokenLog(f"{key}, line {number}, is no action of a Delta commit.")
+        actions.append(action)
+    return actions
+
+
+def commit_id_of(actions: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the id that the writer gave its commit, if it gave one."""
+    for action in actions:
+        if "commitInfo" in action:
+            commit_id = (action["commitInfo"] or {}).get("txnId")
+            return str(commit_id) if commit_id is not None else None
+    return None
+
+
+def apply(
+    snapshot: Snapshot, version: int, actions: Sequence[Mapping[str, Any]], e_tag: str | None
+) -> Snapshot:
+    """Return the snapshot after a commit. Raises BrokenLog or UnsupportedTable."""
+    protocol, metadata = snapshot.protocol, snapshot.metadata
+    txns = dict(snapshot.txns)
+    try:
+        for action in actions:
+            if (value := action.get("txn")) is not None:
+                txns[value["appId"]] = Txn(int(value["version"]), value.get("lastUpdated"))
+            elif (value := action.get("metaData")) is not None:
+                metadata = parse_metadata(value)
+            elif (value := action.get("protocol")) is not None:
+                protocol = parse_protocol(value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BrokenLog(
+            f"{commit_key(version)} has an action that is not Delta: {error!r}"
+        ) from error
+    return Snapshot(version, e_tag, protocol, metadata, txns)
+
+
+def parse_protocol(value: Mapping[str, Any]) -> Protocol:
+    """Read a protocol action."""
+    return Protocol(
+        int(value["minReaderVersion"]),
+        int(value["minWriterVersion"]),
+        tuple(value.get("readerFeatures") or ()),
+        tuple(value.get("writerFeatures") or ()),
+    )
+
+
+def parse_metadata(value: Mapping[str, Any]) -> Metadata:
+    """Read a metaData action. Raises UnsupportedTable for a type that is not known."""
+    schema = from_json(orjson.loads(value["schemaString"]))
+    if not isinstance(schema, Struct):
+        raise UnsupportedTable("The table's schema is no struct.")
+    return Metadata(
+        schema.fields,
+        tuple(value.get("partitionColumns") or ()),
+        dict(value.get("configuration") or {}),
+        dict(value),
+    )
+
+
+def concerns(
+    actions: Sequence[Mapping[str, Any]], snapshot: Snapshot, app_ids: Mapping[str, Any]
+) -> bool:
+    """Return whether a foreign commit makes a decision from `snapshot` void.
+
+    It does when it touches the schema, the protocol or one of our streams, or brings a stream that
+    the snapshot has not seen: that may be a second source.
+    """
+    for action in actions:
+        if action.get("metaData") is not None or action.get("protocol") is not None:
+            return True
+        txn = action.get("txn")
+        if txn is not None and (txn["appId"] in app_ids or txn["appId"] not in snapshot.txns):
+            return True
+    return False
+
+
+def check_appendable(snapshot: Snapshot, table: str) -> None:
+    """Refuse a table whose protocol asks a writer for what we do not know, by name.
+
+    Raises UnsupportedTable.
+    """
+    protocol, metadata = snapshot.protocol, snapshot.metadata
+    if protocol is None or metadata is None:
+        raise BrokenLog(f"The log of {table} has no protocol or no metadata.")
+    refused = list[str]()
+    if protocol.min_reader > 3 or protocol.min_writer > 7:
+        refused.append(f"protocol {protocol.min_reader}/{protocol.min_writer}")
+    refused += sorted(set(protocol.reader_features) - _READER_FEATURES)
+    refused += sorted(set(protocol.writer_features) - _WRITER_FEATURES - set(refused))
+    configuration = metadata.configuration
+    refused += [
+        f"check constraint {name.removeprefix('delta.constraints.')}"
+        for name in configuration
+        if name.startswith("delta.constraints.")
+    ]
+    if configuration.get("delta.columnMapping.mode", "none") != "none":
+        refused.append("columnMapping")
+    refused += _marks(metadata.fields)
+    if refused:
+        raise UnsupportedTable(
+            f"Table {table} uses {', '.join(dict.fromkeys(refused))}, which Silt does not write. "
+            "Nothing was written. See troubleshooting.md#unsupported-table"
+        )
+
+
+def _marks(fields: Sequence[Field]) -> list[str]:
+    """Return the features that fields use by their own metadata, parts of structs included."""
+    found = []
+    for f in fields:
+        found += [name for mark, name in _FIELD_MARKS.items() if mark in f.metadata]
+        if isinstance(f.type, Struct):
+            found += _marks(f.type.fields)
+    return found
+
+
+_LEGACY_WRITER = (
+    (2, ("appendOnly", "invariants")),
+    (3, ("checkConstraints",)),
+    (4, ("changeDataFeed", "generatedColumns")),
+    (5, ("columnMapping",)),
+    (6, ("identityColumns",)),
+)
+
+
+def protocol_for(metadata: Metadata, protocol: Protocol | None) -> Protocol | None:
+    """Return the protocol that a table needs for its schema, None where the present one does.
+
+    The one feature that a type of Silt's needs is timestampNtz. A table of an older protocol gets
+    its features listed by name, as the protocol asks for when a table moves to 3/7.
+    """
+    needs_ntz = any(_holds_ntz(f.type) for f in metadata.fields)
+    if protocol is None:
+        if not needs_ntz:
+            return Protocol()
+        return Protocol(3, 7, ("timestampNtz",), ("timestampNtz",))
+    if not needs_ntz or "timestampNtz" in protocol.writer_features:
+        return None
+    writer = set(protocol.writer_features)
+    if protocol.min_writer < 7:
+        for version, names in _LEGACY_WRITER:
+            if version <= protocol.min_writer:
+                writer.update(names)
+    reader = set(protocol.reader_features)
+    if protocol.min_reader == 2:
+        reader.add("columnMapping")
+    ntz = {"timestampNtz"}
+    return Protocol(3, 7, tuple(sorted(reader | ntz)), tuple(sorted(writer | ntz)))
+
+
+def _holds_ntz(data_type: DataType) -> bool:
+    match data_type:
+        case Primitive(name):
+            return name == "timestamp_ntz"
+        case Struct(fields):
+            return any(_holds_ntz(f.type) for f in fields)
+        case Array(element):
+            return _holds_ntz(element)
+        case Map(value, key):
+            return _holds_ntz(value) or _holds_ntz(key)

@@ -1,0 +1,178 @@
+"""A few columns of Parquet files in an object store, by two rounds of requests however many files
+there are.
+
+First round: the end of each file, which holds its footer. Second round: the column chunks of the
+row groups that are wanted, each file's ranges by one call.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from handler.delta.patience import Patience
+from handler.delta.store import Entry, Pool, Store
+from handler.errors import BrokenLog, StoreError, Unavailable
+
+TAIL_BYTES = 64 * 1024
+_FOOTER_END = 8
+
+KeepRowGroup = Callable[[Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    entry: Entry
+    footer: pq.FileMetaData
+    row_groups: list[int]
+    ranges: list[tuple[int, int]]
+
+
+def fetch_all(
+    calls: Sequence[Callable[[], Any]], pool: Pool, patience: Patience, what: str
+) -> list[Any]:
+    """Make requests at once, again those that may pass, until all are answered.
+
+    Raises StoreError.
+    """
+    results: list[Any] = [None] * len(calls)
+    pending = list(range(len(calls)))
+    attempt = 0
+    while pending:
+        patience.begin(what)
+        answers = pool.at_once([calls[i] for i in pending], patience.left_s)
+        again = []
+        for i, answer in zip(pending, answers, strict=True):
+            if isinstance(answer, Unavailable):
+                again.append(i)
+            elif isinstance(answer, StoreError):
+                raise answer
+            else:
+                results[i] = answer
+        pending = again
+        if pending:
+            attempt += 1
+            patience.retries += len(pending)
+            patience.wait(attempt, what)
+    return results
+
+
+def read_columns(
+    store: Store,
+    entries: Sequence[Entry],
+    columns: Sequence[str],
+    keep: KeepRowGroup,
+    pool: Pool,
+    patience: Patience,
+) -> Iterator[pa.Table]:
+    """Yield a table for each wanted row group of each file, with the named top-level columns.
+
+    `keep` is asked with a row group's Parquet metadata. Raises BrokenLog for a file that is no
+    Parquet.
+    """
+    footers = _footers(store, entries, pool, patience)
+    files = [_select(e, f, columns, keep) for e, f in zip(entries, footers, strict=True)]
+    files = [file for file in files if file.ranges]
+    calls = [_ranges_call(store, file) for file in files]
+    for file, parts in zip(files, fetch_all(calls, pool, patience, "read Parquet"), strict=True):
+        source = _Sparse(file.entry, file.ranges, parts)
+        try:
+            # Without pre-buffering Arrow asks for column chunks alone, not for what lies between
+            # them.
+            parquet = pq.ParquetFile(
+                pa.PythonFile(source, mode="r"), metadata=file.footer, pre_buffer=False
+            )
+            names = [c for c in columns if c in parquet.schema_arrow.names]
+            for group in file.row_groups:
+                yield parquet.read_row_group(group, columns=names, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise BrokenLog(f"{file.entry.key} cannot be read as Parquet: {error}") from error
+
+
+def _footers(
+    store: Store, entries: Sequence[Entry], pool: Pool, patience: Patience
+) -> list[pq.FileMetaData]:
+    tails = _tails(store, [(e, min(TAIL_BYTES, e.size)) for e in entries], pool, patience)
+    needed = [int.from_bytes(tail[-8:-4], "little") + _FOOTER_END for tail in tails]
+    longer = [(i, need) for i, need in enumerate(needed) if len(tails[i]) < need <= entries[i].size]
+    if longer:
+        wanted = [(entries[i], need) for i, need in longer]
+        for (i, _), tail in zip(longer, _tails(store, wanted, pool, patience), strict=True):
+            tails[i] = tail
+    footers = []
+    for entry, tail in zip(entries, tails, strict=True):
+        try:
+            footers.append(pq.read_metadata(pa.BufferReader(tail)))
+        except (pa.ArrowException, OSError) as error:
+            raise BrokenLog(f"{entry.key} cannot be read as Parquet: {error}") from error
+    return footers
+
+
+def _tails(
+    store: Store, wanted: Sequence[tuple[Entry, int]], pool: Pool, patience: Patience
+) -> list[bytes]:
+    def call(entry: Entry, length: int) -> Callable[[], bytes]:
+        return lambda: store.get_ranges(entry.key, [(entry.size - length, entry.size)])[0]
+
+    calls = [call(entry, length) for entry, length in wanted]
+    return fetch_all(calls, pool, patience, "read Parquet")
+
+
+def _select(
+    entry: Entry, footer: pq.FileMetaData, columns: Sequence[str], keep: KeepRowGroup
+) -> _File:
+    groups, ranges = [], []
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        if group.num_rows == 0 or not keep(group):
+            continue
+        groups.append(number)
+        for i in range(group.num_columns):
+            chunk = group.column(i)
+            if chunk.path_in_schema.split(".", 1)[0] in columns:
+                start = chunk.data_page_offset
+                if chunk.dictionary_page_offset:
+                    start = min(start, chunk.dictionary_page_offset)
+                ranges.append((start, start + chunk.total_compressed_size))
+    return _File(entry, footer, groups, ranges)
+
+
+def _ranges_call(store: Store, file: _File) -> Callable[[], list[bytes]]:
+    return lambda: store.get_ranges(file.entry.key, file.ranges)
+
+
+class _Sparse(io.RawIOBase):
+    """A file of which only some ranges are there; reading anything else is an error."""
+
+    def __init__(
+        self, entry: Entry, ranges: Sequence[tuple[int, int]], parts: Sequence[bytes]
+    ) -> None:
+        super().__init__()
+        self._entry = entry
+        self._parts = [(start, part) for (start, _), part in zip(ranges, parts, strict=True)]
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._entry.size}[whence]
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        for start, part in self._parts:
+            begin = self._position - start
+            if begin >= 0 and begin + size <= len(part) and size >= 0:
+                self._position += size
+                return part[begin : begin + size]
+        raise OSError(f"{self._entry.key}: bytes that were not fetched are asked for")

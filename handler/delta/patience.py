@@ -1,0 +1,109 @@
+"""Time: the clock, the deadline, and how long to wait before trying again."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from handler.errors import OutOfTime, Unavailable
+
+T = TypeVar("T")
+
+ATTEMPT_MIN_S = 0.5
+"""An attempt with less time than this left is not begun: it could not end and be understood."""
+_CEILING_S = 2.0
+_FIRST_S = 0.02
+_DOUBLINGS_MAX = 7
+
+
+class Clock(Protocol):
+    """What tells the time and passes it; tests bring their own."""
+
+    def monotonic(self) -> float:
+        """Return seconds that only grow."""
+        ...
+
+    def epoch_ms(self) -> int:
+        """Return milliseconds since 1970, UTC."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def monotonic(self) -> float:
+        """Return seconds that only grow."""
+        return time.monotonic()
+
+    def epoch_ms(self) -> int:
+        """Return milliseconds since 1970, UTC."""
+        return time.time_ns() // 1_000_000
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        time.sleep(seconds)
+
+
+@dataclass(slots=True)
+class Patience:
+    """How long one invocation may go on, and how it waits. Counts what it took.
+
+    `ends_at` is in seconds of the clock's `monotonic`. `attempts` are commits that were put,
+    `conflicts` those that found their version taken, `retries` requests that were made again.
+    """
+
+    clock: Clock
+    ends_at: float
+    random: Callable[[], float] = random.random
+    attempts: int = 0
+    conflicts: int = 0
+    retries: int = 0
+    began_at: float = field(default=0.0)
+
+    def __post_init__(self) -> None:
+        self.began_at = self.clock.monotonic()
+
+    @property
+    def left_s(self) -> float:
+        """Return the seconds until the deadline; negative when it has passed."""
+        return self.ends_at - self.clock.monotonic()
+
+    def begin(self, what: str) -> None:
+        """Allow an attempt, or raise OutOfTime because it could not end in the time left."""
+        if self.left_s < ATTEMPT_MIN_S:
+            raise OutOfTime(
+                f"{max(self.left_s, 0):.1f} s are left before the deadline: too few to {what}. "
+                "What is not committed is reported as unsettled and comes again. Raise the "
+                "function's timeout, or lower SILT_DEADLINE_MARGIN_MS."
+            )
+
+    def wait(self, attempt: int, what: str) -> None:
+        """Wait before attempt number `attempt` (from 1): full jitter, exponential, shorter with
+        age.
+
+        Whoever has waited longest waits shortest, so that no writer starves behind lucky ones.
+        """
+        waited_s = self.clock.monotonic() - self.began_at
+        ceiling_s = min(_CEILING_S, _FIRST_S * 2 ** min(attempt, _DOUBLINGS_MAX))
+        delay_s = self.random() * ceiling_s / (1 + waited_s)
+        if self.left_s - delay_s < ATTEMPT_MIN_S:
+            self.begin(what)
+            delay_s = 0.0
+        self.clock.sleep(delay_s)
+
+    def retry(self, call: Callable[[], T], what: str) -> T:
+        """Make a request that may be made again without harm, until it is answered."""
+        attempt = 0
+        while True:
+            self.begin(what)
+            try:
+                return call()
+            except Unavailable:
+                attempt += 1
+                self.retries += 1
+                self.wait(attempt, what)

@@ -1,0 +1,228 @@
+"""The object store behind a table: get, list, put and put-if-absent, on S3 and on a local disk.
+
+The only module that knows `obstore`. Its errors become ours here, with their cause.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    InvalidPathError,
+    NotFoundError,
+    NotSupportedError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+    UnknownConfigurationKeyError,
+)
+
+from handler.errors import (
+    AccessDenied,
+    AlreadyExists,
+    BadStore,
+    NotFound,
+    StoreError,
+    Unavailable,
+)
+
+T = TypeVar("T")
+
+REQUEST_TIMEOUT_S = 10.0
+"""A request that took longer has failed: its outcome is unknown."""
+CONNECT_TIMEOUT_S = 3.0
+PARALLEL_MAX = 32
+"""At most so many requests are under way at once."""
+_REFUSED_OPTIONS = {
+    "AWS_CONDITIONAL_PUT": "without conditional puts two writers overwrite each other",
+    "AWS_S3_ALLOW_UNSAFE_RENAME": "Silt never renames; the option would hide a lack of safety",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """What a get brought. `e_tag` tells this content from any other under the same key."""
+
+    data: bytes
+    e_tag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of a listing, below the table's folder, with its size in bytes."""
+
+    key: str
+    size: int
+    e_tag: str | None = None
+
+
+class Store(Protocol):
+    """The folder of one table. Keys are relative to it; errors are `StoreError`s."""
+
+    def get(self, key: str) -> Object:
+        """Return an object. Raises NotFound."""
+        ...
+
+    def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return parts of an object: start and end (exclusive) in bytes."""
+        ...
+
+    def head(self, key: str) -> str | None:
+        """Return an object's ETag. Raises NotFound."""
+        ...
+
+    def list(self, prefix: str, after: str) -> list[Entry]:
+        """Return the keys under a prefix that sort after `after`, sorted."""
+        ...
+
+    def put(self, key: str, data: Any) -> None:
+        """Write an object, whatever was there."""
+        ...
+
+    def put_if_absent(self, key: str, data: bytes) -> str | None:
+        """Write an object where there is none and return its ETag. Raises AlreadyExists."""
+        ...
+
+
+class ObjectStore:
+    """A `Store` over obstore."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def get(self, key: str) -> Object:
+        """Return an object. Raises NotFound."""
+        with _translated(f"get {key}"):
+            result = obstore.get(self._store, key)
+            return Object(bytes(result.bytes()), result.meta["e_tag"])
+
+    def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return parts of an object: start and end (exclusive) in bytes."""
+        with _translated(f"get parts of {key}"):
+            starts, ends = [r[0] for r in ranges], [r[1] for r in ranges]
+            parts = obstore.get_ranges(self._store, key, starts=starts, ends=ends)
+            return [bytes(part) for part in parts]
+
+    def head(self, key: str) -> str | None:
+        """Return an object's ETag. Raises NotFound."""
+        with _translated(f"head {key}"):
+            return obstore.head(self._store, key)["e_tag"]
+
+    def list(self, prefix: str, after: str) -> list[Entry]:
+        """Return the keys under a prefix that sort after `after`, sorted."""
+        with _translated(f"list {prefix}"):
+            pages = obstore.list(self._store, prefix, offset=after, chunk_size=1000)
+            entries = [
+                Entry(meta["path"], meta["size"], meta["e_tag"]) for page in pages for meta in page
+            ]
+        return sorted(entries, key=lambda entry: entry.key)
+
+    def put(self, key: str, data: Any) -> None:
+        """Write an object, whatever was there."""
+        with _translated(f"put {key}"):
+            obstore.put(self._store, key, data, use_multipart=False)
+
+    def put_if_absent(self, key: str, data: bytes) -> str | None:
+        """Write an object where there is none and return its ETag. Raises AlreadyExists."""
+        with _translated(f"put {key} if absent"):
+            result = obstore.put(self._store, key, data, mode="create", use_multipart=False)
+            return result["e_tag"]
+
+
+def open_store(uri: str) -> ObjectStore:
+    """Open the folder of a table: `s3://bucket/path` or a local path. Raises BadStore.
+
+    Requests are not repeated by the library: only the caller knows which may be, and until when.
+    """
+    for name, reason in _REFUSED_OPTIONS.items():
+        if name in os.environ:
+            raise BadStore(f"{name} is set. {reason}. Unset it.")
+    try:
+        if "://" not in uri or uri.startswith("file://"):
+            path = os.path.abspath(uri.removeprefix("file://"))
+            return ObjectStore(obstore.store.LocalStore(path, mkdir=True))
+        options = {
+            "timeout": f"{REQUEST_TIMEOUT_S:g}s",
+            "connect_timeout": f"{CONNECT_TIMEOUT_S:g}s",
+        }
+        store = obstore.store.from_url(  # type: ignore[call-overload]
+            uri,
+            client_options=options,
+            retry_config={"max_retries": 0},
+        )
+        return ObjectStore(store)
+    except (BaseError, OSError, ValueError) as error:
+        raise BadStore(f"The table's place {uri} cannot be opened: {_first_line(error)}") from error
+
+
+class _translated:  # noqa: N801 - reads as a clause: with _translated(...)
+    """Turn the library's errors into ours, with what was being done."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (BaseError, OSError)):
+            raise translate(error, self._what) from error
+
+
+def translate(error: BaseException, what: str) -> StoreError:
+    """Return our error for one of obstore's. What is not known to be final may pass."""
+    message = f"Cannot {what}: {_first_line(error)}"
+    if isinstance(error, AlreadyExistsError | FileExistsError | PreconditionError):
+        return AlreadyExists(message)
+    if isinstance(error, NotFoundError | FileNotFoundError):
+        return NotFound(message)
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError):
+        return AccessDenied(f"{message} See troubleshooting.md#access-denied")
+    if isinstance(error, InvalidPathError | NotSupportedError | UnknownConfigurationKeyError):
+        return BadStore(message)
+    return Unavailable(message)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
+
+
+class Pool:
+    """Requests under way at once, each with a bound on how long it is waited for."""
+
+    def __init__(self, parallel_max: int = PARALLEL_MAX) -> None:
+        self._executor = ThreadPoolExecutor(parallel_max, thread_name_prefix="silt-request")
+
+    def at_once(self, calls: Sequence[Callable[[], T]], timeout_s: float) -> list[T | StoreError]:
+        """Make requests at once and return each one's result or error, in order.
+
+        A request that is not answered in time counts as Unavailable: it may still take effect.
+        """
+        futures = [self._executor.submit(call) for call in calls]
+        return [self._result(future, timeout_s) for future in futures]
+
+    @staticmethod
+    def _result(future: "Future[Any]", timeout_s: float) -> Any:
+        try:
+            return future.result(max(timeout_s, 0.0))
+        except StoreError as error:
+            return error
+        except FutureTimeout:
+            future.cancel()
+            return Unavailable(f"No answer within {timeout_s:.1f} s.")
+
+    def one(self, call: Callable[[], T], timeout_s: float) -> T:
+        """Make one request.
+
+        Raises what it raised, or Unavailable when it is not answered in time.
+        """
+        result = self.at_once([call], timeout_s)[0]
+        if isinstance(result, StoreError):
+            raise result
+        return result

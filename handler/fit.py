@@ -1,0 +1,137 @@
+"""How a table's schema follows its contract: what is added or widened, and what is refused."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from handler.delta_types import Array, DataType, Field, Map, Primitive, Struct, describe
+from handler.errors import TableMismatch
+
+ORIGIN = "silt.origin"
+"""The key of a field's metadata that says who brought it: the contract, or the data."""
+
+_WIDER: Mapping[str, tuple[str, ...]] = {
+    # Measured with deltalake, DuckDB and delta-spark: decision 0006.
+    "byte": ("short", "integer"),
+    "short": ("integer",),
+}
+
+
+def fit(
+    table: str,
+    fields: Sequence[Field],
+    wanted: Sequence[Field],
+    *,
+    evolution: str,
+    retired: Sequence[str] = (),
+) -> tuple[Field, ...] | None:
+    """Return the schema that the table needs for the contract's columns, None if it has it.
+
+    Raises TableMismatch with every difference that `evolution` does not bridge.
+    """
+    fitting = _Fitting(evolution, frozenset(retired))
+    fitted = fitting.fields(fields, wanted, "", owned=False)
+    for f in fields:
+        if f.name in {w.name for w in wanted}:
+            continue
+        if f.metadata.get(ORIGIN) == "contract":
+            fitting.lacking(f.name)
+        if not f.nullable:
+            fitting.differences.append(
+                f"{f.name}: the table requires this column, and the contract lacks it"
+            )
+    if fitting.differences:
+        raise TableMismatch(table, fitting.differences)
+    return None if fitted == tuple(fields) else fitted
+
+
+def check_partitions(table: str, has: Sequence[str], wants: Sequence[str]) -> None:
+    """Refuse a table that is parted otherwise than the contract says. Raises TableMismatch."""
+    if tuple(has) != tuple(wants):
+        difference = (
+            f"the table is parted by {list(has)}, the contract by {list(wants)}. A table's "
+            "partitions cannot change: make a new table, or set partition_by to the table's"
+        )
+        raise TableMismatch(table, [difference])
+
+
+def marked(fields: Sequence[Field], origin: str) -> tuple[Field, ...]:
+    """Return fields that say who brought them."""
+    return tuple(replace(f, metadata={**f.metadata, ORIGIN: origin}) for f in fields)
+
+
+class _Fitting:
+    """One comparison of a table with its contract, and the differences that it found."""
+
+    def __init__(self, evolution: str, retired: frozenset[str]) -> None:
+        self._evolution = evolution
+        self._retired = retired
+        self.differences: list[str] = []
+
+    def lacking(self, path: str) -> None:
+        """Note a column that came from the contract and that the contract lacks now."""
+        if path not in self._retired:
+            self.differences.append(
+                f"{path}: the table has this column from the contract, and the contract lacks it "
+                "now. A drop or a rename would lose its values without a word. To stop filling it, "
+                f"write `retired: [{path}]`; to rename it, also add the new column; to be rid of "
+                "it, make a new table"
+            )
+
+    def fields(
+        self, fields: Sequence[Field], wanted: Sequence[Field], prefix: str, *, owned: bool
+    ) -> tuple[Field, ...]:
+        """Return fields with what the contract adds.
+
+        `owned`: all of them came from the contract.
+        """
+        result = {f.name: f for f in fields}
+        by_folded = {f.name.lower(): f.name for f in fields}
+        for want in wanted:
+            path = prefix + want.name
+            have = result.get(want.name)
+            if have is not None:
+                ours = owned or have.metadata.get(ORIGIN) == "contract"
+                fitted = self.type(have.type, want.type, path, owned=ours)
+                if fitted != have.type:
+                    result[want.name] = replace(have, type=fitted)
+            elif (twin := by_folded.get(want.name.lower())) is not None:
+                self.differences.append(f"{path}: the table has {twin!r}: only the case differs")
+            elif self._evolution == "none":
+                self.differences.append(
+                    f"{path}: the table lacks this column ({describe(want.type)}), and evolution "
+                    "is none"
+                )
+            else:
+                result[want.name] = want
+        if owned:
+            for name in {f.name for f in fields} - {w.name for w in wanted}:
+                self.lacking(prefix + name)
+        return tuple(result.values())
+
+    def type(self, have: DataType, want: DataType, path: str, *, owned: bool) -> DataType:
+        """Return the type that holds what the table and the contract have."""
+        match have, want:
+            case Struct(), Struct():
+                return Struct(self.fields(have.fields, want.fields, f"{path}.", owned=owned))
+            case Array(), Array():
+                element = self.type(have.element, want.element, f"{path}.items", owned=owned)
+                return replace(have, element=element)
+            case Map(), Map() if have.key == want.key:
+                value = self.type(have.value, want.value, f"{path}.values", owned=owned)
+                return replace(have, value=value)
+            case Primitive(), Primitive() if have == want:
+                return have
+            case Primitive(), Primitive() if want.name in _WIDER.get(have.name, ()):
+                if self._evolution == "widen":
+                    return want
+                self.differences.append(
+                    f"{path}: the table has {have.name}, the contract {want.name}. "
+                    "`evolution: widen` allows this widening"
+                )
+                return have
+        self.differences.append(
+            f"{path}: the table has {describe(have)}, the contract {describe(want)}. Silt never "
+            "casts: add a column under another name (`source` names the field of the JSON) and "
+            "retire this one"
+        )
+        return have

@@ -1,0 +1,126 @@
+"""One batch of one topic: from the event to what is known to be settled.
+
+Decode, check and decide are in `decision`; here they are carried out, and what came of it is told.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from handler.check import Checker
+from handler.contract import DEAD_LETTERS_SUFFIX, Contract
+from handler.decision import DEAD_LETTERS, ROWS, Decision, Work
+from handler.delta import swap
+from handler.delta.log import Snapshot
+from handler.delta.patience import Patience
+from handler.delta.store import Pool, Store
+from handler.delta.tables import Keys, Table
+from handler.errors import OutOfTime
+from handler.event import Batch
+from handler.plan import Outcome, Plan
+from handler.rows import Flat, flatten
+from handler.table_schema import TableSchema
+
+_ROW_KEYS = Keys("_kafka_partition", "_kafka_offset", "_kafka_timestamp")
+_DEAD_LETTER_KEYS = Keys("partition", "offset", "timestamp")
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of a batch. `outcomes` are what is known to be true, not what was planned."""
+
+    flat: Flat
+    repeats: int
+    outcomes: tuple[Outcome, ...] = ()
+    plan: Plan | None = None
+    committed: dict[int, swap.Committed] = field(default_factory=dict)
+    out_of_time: OutOfTime | None = None
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    value_bytes: int = 0
+
+
+class Ingest:
+    """One contract at work. Kept by a warm sandbox, with what it knows of both tables."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        uri: str,
+        open_store: Callable[[str], Store],
+        pool: Pool,
+        *,
+        generation: int,
+    ) -> None:
+        self.contract = contract
+        dead = contract.table + DEAD_LETTERS_SUFFIX
+        self._work = Work(
+            contract,
+            Checker(contract),
+            (
+                Table(dead, open_store(uri + DEAD_LETTERS_SUFFIX), pool, _DEAD_LETTER_KEYS),
+                Table(contract.table, open_store(uri), pool, _ROW_KEYS),
+            ),
+            (
+                TableSchema(contract, dead, dead_letters=True),
+                TableSchema(contract, contract.table, dead_letters=False),
+            ),
+            generation,
+        )
+
+    def check_table(self, patience: Patience) -> Snapshot:
+        """Read the table and check that the contract fits it. Raises TableError or StoreError."""
+        snapshot = self._work.tables[ROWS].read(patience)
+        if snapshot.exists:
+            self._work.schemas[ROWS].fitted(snapshot)
+        return snapshot
+
+    def run(self, batch: Batch, source: str, patience: Patience, *, dry_run: bool) -> Result:
+        """Settle a batch as far as it can be.
+
+        Raises SiltError for what cannot be tied to a record.
+        """
+        for table in self._work.tables:
+            table.confirmed = False
+        flat = flatten(batch)
+        result = Result(flat, sum(stream.repeats for stream in batch.streams))
+        clock = patience.clock
+        start = clock.monotonic()
+        decision = Decision(self._work, batch, flat, source, patience)
+        result.value_bytes = decision.value_bytes
+        checked_at = clock.monotonic()
+        try:
+            if dry_run:
+                decision.decide(frozenset())
+            else:
+                swap.append(
+                    self._work.tables, decision.decide, patience, result.committed.__setitem__
+                )
+        except OutOfTime as error:
+            result.out_of_time = error
+        except BaseException:
+            # The sandbox lives on: what it knows of the tables may be what was wrong.
+            for table in self._work.tables:
+                table.snapshot = None
+            raise
+        result.plan = decision.plan
+        result.outcomes = _settled(decision.plan, len(flat.offsets), result.committed)
+        result.milliseconds = {
+            "check": (checked_at - start) * 1000,
+            "write": (clock.monotonic() - checked_at) * 1000,
+        }
+        return result
+
+
+def _settled(
+    plan_: Plan | None, count: int, committed: dict[int, swap.Committed]
+) -> tuple[Outcome, ...]:
+    """Return outcomes as they are: what was to be written and is not committed is unsettled."""
+    if plan_ is None:
+        return (Outcome.UNSETTLED,) * count
+    untrue = set()
+    if ROWS not in committed:
+        untrue.add(Outcome.APPEND)
+    if DEAD_LETTERS not in committed:
+        untrue.add(Outcome.DEAD_LETTER)
+    if not untrue:
+        return plan_.outcomes
+    return tuple(Outcome.UNSETTLED if o in untrue else o for o in plan_.outcomes)

@@ -1,0 +1,94 @@
+"""The schema that a table needs for its contract: made, found fitting, or evolved."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from handler.contract import DEAD_LETTER_FIELDS, Contract
+from handler.delta.log import (
+    Metadata,
+    Protocol,
+    Snapshot,
+    check_appendable,
+    new_metadata,
+    protocol_for,
+)
+from handler.delta_types import Field
+from handler.fit import check_partitions, fit, marked
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """The metadata to write with, whether the table has to take it on, and a protocol if that has
+    to change.
+    """
+
+    metadata: Metadata
+    changed: bool
+    protocol: Protocol | None
+
+
+class TableSchema:
+    """The schema of one table, rows or dead letters; what was found fitting is kept while nothing
+    moves.
+    """
+
+    def __init__(self, contract: Contract, table: str, *, dead_letters: bool) -> None:
+        self._table = table
+        self._retired = contract.retired
+        if dead_letters:
+            self._wanted = marked(DEAD_LETTER_FIELDS, "contract")
+            self._partition_by: tuple[str, ...] = ()
+            self._description: str | None = f"Dead letters of {contract.table}"
+            self._evolution = "add_columns"
+        else:
+            self._wanted = marked(contract.fields, "contract")
+            self._partition_by = contract.partition_by
+            self._description = contract.description
+            self._evolution = contract.evolution
+        self._kept: tuple[Metadata | None, Protocol | None, Metadata] | None = None
+
+    def needed(self, snapshot: Snapshot, new: Sequence[Field], now_ms: int) -> Needed:
+        """Return what a commit after `snapshot` needs, with columns that the data brings in `new`.
+
+        Raises UnsupportedTable or TableMismatch.
+        """
+        added = marked(new, "data")
+        if not snapshot.exists:
+            metadata = new_metadata(
+                str(uuid4()),
+                (*self._wanted, *added),
+                self._partition_by,
+                self._description,
+                now_ms,
+            )
+            return Needed(metadata, True, protocol_for(metadata, None))
+        metadata = self.fitted(snapshot)
+        if added:
+            metadata = metadata.with_fields((*metadata.fields, *added))
+        changed = metadata is not snapshot.metadata
+        protocol = protocol_for(metadata, snapshot.protocol) if changed else None
+        return Needed(metadata, changed, protocol)
+
+    def fitted(self, snapshot: Snapshot) -> Metadata:
+        """Return the table's metadata with what the contract adds.
+
+        Raises UnsupportedTable or TableMismatch.
+        """
+        kept = self._kept
+        if kept is not None and kept[0] is snapshot.metadata and kept[1] == snapshot.protocol:
+            return kept[2]
+        check_appendable(snapshot, self._table)
+        metadata = snapshot.metadata
+        assert metadata is not None
+        check_partitions(self._table, metadata.partition_columns, self._partition_by)
+        fields = fit(
+            self._table,
+            metadata.fields,
+            self._wanted,
+            evolution=self._evolution,
+            retired=self._retired,
+        )
+        fitted = metadata.with_fields(fields) if fields is not None else metadata
+        self._kept = (metadata, snapshot.protocol, fitted)
+        return fitted
