@@ -25,6 +25,8 @@ from handler.values import (
 )
 
 TWO_TO_63 = float(1 << 63)
+DAY_MIN = -719_162
+"""0001-01-01 in days since 1970."""
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
 _ZONE = r"(Z|[+-][0-9]{2}:[0-9]{2})$"
@@ -74,7 +76,11 @@ def finish(array: pa.Array, column: Column, form: Form) -> pa.Array:
     """Turn a wire column into the table's type, with defaults filled in. Raises Suspect."""
     match column.type:
         case "struct":
-            children = [finish(array.field(i), part, form) for i, part in enumerate(column.parts)]
+            # Arrow fills the fields of a null struct with zeros; `flatten` makes them null.
+            children = [
+                finish(child, part, form)
+                for child, part in zip(array.flatten(), column.parts, strict=True)
+            ]
             struct = to_arrow(column.data_type)
             return pa.StructArray.from_arrays(children, fields=list(struct), mask=_mask(array))
         case "array":
@@ -161,7 +167,8 @@ def _convert(array: pa.Array, column: Column, form: Form) -> pa.Array:
         case "date":
             _match(array, _DATE)
             dates = pc.cast(array, target)
-            if (least := pc.min(dates).as_py()) is not None and least.year < 1:
+            # Arrow reads a year 0, which Python's dates do not have.
+            if (least := pc.min(dates.cast(pa.int32())).as_py()) is not None and least < DAY_MIN:
                 raise _Unfit
             return dates
         case "binary":

@@ -141,6 +141,7 @@ def load_contracts(folder: str | FilePath) -> dict[str, Contract]:
                 problems.append(
                     f"{file}:{line}: {key}: {name!r} is the {key} of {other.file} too, and {rule}"
                 )
+                break
     if problems:
         raise ContractError(problems)
     return contracts

@@ -129,7 +129,8 @@ def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def dump_exactly(value: Any) -> str:
     """Write a value of `parse_exactly` as JSON text again, numbers as they were."""
-    return orjson.dumps(value, default=_write_literal).decode()
+    option = orjson.OPT_PASSTHROUGH_DATACLASS
+    return orjson.dumps(value, default=_write_literal, option=option).decode()
 
 
 def _write_literal(value: Any) -> orjson.Fragment:

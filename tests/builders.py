@@ -1,0 +1,148 @@
+"""Records, events, contracts and functions for tests."""
+
+import base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from handler.app import Function
+from handler.contract import Contract, parse_contract
+from handler.delta.store import open_store
+from handler.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+NOW_MS = 1_795_000_000_000
+"""The time of tests: in November 2026."""
+SOURCE = "demo-uuid-1"
+ARN = f"arn:aws:kafka:eu-west-1:123456789012:cluster/demo/{SOURCE}"
+
+SMALL = """
+topic: orders
+table: sales/orders
+columns:
+  id: {type: long, required: true}
+  name: {type: string}
+"""
+
+
+def record(
+    offset: int,
+    value: Any = None,
+    *,
+    partition: int = 0,
+    topic: str = "orders",
+    timestamp: int | None = None,
+    key: bytes | None = None,
+    headers: Sequence[Mapping[str, Any]] = (),
+    timestamp_type: str = "CREATE_TIME",
+) -> dict[str, Any]:
+    """Return a record as AWS sends it. `value` is JSON, bytes as they are, or None for a tombstone."""
+    payload = value if isinstance(value, bytes) or value is None else orjson.dumps(value)
+    return {
+        "topic": topic,
+        "partition": partition,
+        "offset": offset,
+        "timestamp": NOW_MS - 100_000 + offset if timestamp is None else timestamp,
+        "timestampType": timestamp_type,
+        "key": encode(key),
+        "value": encode(payload),
+        "headers": list(headers),
+    }
+
+
+def encode(data: bytes | None) -> str | None:
+    """Return base64 text, None for None."""
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def event(records: Iterable[Mapping[str, Any]], *, arn: str = ARN) -> dict[str, Any]:
+    """Return an event of these records, grouped as AWS groups them."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for item in records:
+        groups.setdefault(f"{item['topic']}-{item['partition']}", []).append(item)
+    return {
+        "eventSource": "aws:kafka",
+        "eventSourceArn": arn,
+        "bootstrapServers": "b-1.demo:9098,b-2.demo:9098",
+        "records": groups,
+    }
+
+
+def rows(start: int, stop: int, **fields: Any) -> list[dict[str, Any]]:
+    """Return good records of the small contract, by offset."""
+    partition = fields.pop("partition", 0)
+    return [
+        record(i, {"id": i, "name": f"n{i}", **fields}, partition=partition)
+        for i in range(start, stop)
+    ]
+
+
+def contract_of(text: str) -> Contract:
+    """Return the contract of a text that must be right."""
+    problems: list[str] = []
+    contract, _ = parse_contract(text, "test.yaml", problems)
+    assert contract is not None, problems
+    return contract
+
+
+def problems_of(text: str) -> list[str]:
+    """Return the problems of a contract's text."""
+    problems: list[str] = []
+    parse_contract(text, "test.yaml", problems)
+    return problems
+
+
+def columns_contract(columns: str, **keys: str) -> Contract:
+    """Return a contract with these columns (YAML, one a line) and other keys."""
+    more = "".join(f"{key}: {value}\n" for key, value in keys.items())
+    indented = "\n".join(f"  {line}" for line in columns.strip().splitlines())
+    return contract_of(f"topic: t\ntable: t\n{more}columns:\n{indented}\n")
+
+
+class FakeClock:
+    """A clock that only `sleep` moves."""
+
+    def __init__(self, epoch_ms: int = NOW_MS) -> None:
+        self.now_s = 1000.0
+        self._offset_ms = epoch_ms - 1_000_000
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def epoch_ms(self) -> int:
+        return self._offset_ms + round(self.now_s * 1000)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now_s += seconds
+
+
+class Context:
+    """Lambda's context, as far as it is read."""
+
+    def __init__(self, remaining_ms: int) -> None:
+        self._remaining_ms = remaining_ms
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self._remaining_ms
+
+
+def function_for(
+    folder: Path,
+    contract: str = SMALL,
+    *,
+    open_store: Callable[[str], Any] = open_store,
+    clock: Any = None,
+    **settings: Any,
+) -> Function:
+    """Return a function with one contract and its tables under `folder`/tables, as a new sandbox has it."""
+    contracts = folder / "contracts"
+    contracts.mkdir(parents=True, exist_ok=True)
+    (contracts / "contract.yaml").write_text(contract)
+    values = {"table_root": str(folder / "tables"), "contracts": str(contracts), **settings}
+    return Function(
+        Settings(**values), clock=clock or FakeClock(), open_store=open_store, random=lambda: 0.5
+    )
