@@ -15,7 +15,7 @@ from handler.answer import PARTS, account, failures, freshness_ms, offsets_of, r
 from handler.contract import Contract, load_contracts
 from handler.delta.patience import Clock, Patience, SystemClock
 from handler.delta.store import Pool, Store, open_store
-from handler.errors import SiltError, UnknownTopic
+from handler.errors import SiltError, UnknownTopic, Unsettled
 from handler.event import Batch, parse_event
 from handler.ingest import Ingest, Result
 from handler.plan import Outcome
@@ -64,6 +64,8 @@ class Function:
             result = ingest.run(batch, source, patience, dry_run=self._settings.dry_run)
             result.milliseconds["parse"] = (parsed_at - started_at) * 1000
             return self._answer(batch, result, patience, cold)
+        except Unsettled:
+            raise  # the summary line has said it
         except SiltError as error:
             self._logger.error(
                 "invocation failed",

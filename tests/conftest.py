@@ -2,9 +2,11 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
+from aws_lambda_powertools import Logger
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("silt", deadline=None, suppress_health_check=list(HealthCheck))
@@ -13,6 +15,23 @@ settings.load_profile("silt")
 for name in list(os.environ):
     if name.startswith(("SILT_", "AWS_")):
         del os.environ[name]
+
+
+class _Stdout:
+    """Whatever is standard output when something is written: each test captures its own."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def captured_log() -> None:
+    """Make the function's logger, which lives as long as the process, write to the current test."""
+    for handler in Logger(service="silt", stream=_Stdout()).handlers:
+        handler.stream = _Stdout()
 
 
 @pytest.fixture(autouse=True)

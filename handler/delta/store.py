@@ -91,47 +91,54 @@ class Store(Protocol):
 
 
 class ObjectStore:
-    """A `Store` over obstore."""
+    """A `Store` over obstore. `prefix` is the table's folder, with its slash, where the store has none."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, prefix: str = "") -> None:
         self._store = store
+        self._prefix = prefix
 
     def get(self, key: str) -> Object:
         """Return an object. Raises NotFound."""
         with _translated(f"get {key}"):
-            result = obstore.get(self._store, key)
+            result = obstore.get(self._store, self._prefix + key)
             return Object(bytes(result.bytes()), result.meta["e_tag"])
 
     def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return parts of an object: start and end (exclusive) in bytes."""
         with _translated(f"get parts of {key}"):
             starts, ends = [r[0] for r in ranges], [r[1] for r in ranges]
-            parts = obstore.get_ranges(self._store, key, starts=starts, ends=ends)
+            path = self._prefix + key
+            parts = obstore.get_ranges(self._store, path, starts=starts, ends=ends)
             return [bytes(part) for part in parts]
 
     def head(self, key: str) -> str | None:
         """Return an object's ETag. Raises NotFound."""
         with _translated(f"head {key}"):
-            return obstore.head(self._store, key)["e_tag"]
+            return obstore.head(self._store, self._prefix + key)["e_tag"]
 
     def list(self, prefix: str, after: str) -> list[Entry]:
         """Return the keys under a prefix that sort after `after`, sorted."""
         with _translated(f"list {prefix}"):
-            pages = obstore.list(self._store, prefix, offset=after, chunk_size=1000)
+            folder, offset = self._prefix + prefix, self._prefix + after
+            pages = obstore.list(self._store, folder, offset=offset, chunk_size=1000)
+            cut = len(self._prefix)
             entries = [
-                Entry(meta["path"], meta["size"], meta["e_tag"]) for page in pages for meta in page
+                Entry(meta["path"][cut:], meta["size"], meta["e_tag"])
+                for page in pages
+                for meta in page
             ]
         return sorted(entries, key=lambda entry: entry.key)
 
     def put(self, key: str, data: Any) -> None:
         """Write an object, whatever was there."""
         with _translated(f"put {key}"):
-            obstore.put(self._store, key, data, use_multipart=False)
+            obstore.put(self._store, self._prefix + key, data, use_multipart=False)
 
     def put_if_absent(self, key: str, data: bytes) -> str | None:
         """Write an object where there is none and return its ETag. Raises AlreadyExists."""
         with _translated(f"put {key} if absent"):
-            result = obstore.put(self._store, key, data, mode="create", use_multipart=False)
+            path = self._prefix + key
+            result = obstore.put(self._store, path, data, mode="create", use_multipart=False)
             return result["e_tag"]
 
 
@@ -145,8 +152,9 @@ def open_store(uri: str) -> ObjectStore:
             raise BadStore(f"{name} is set. {reason}. Unset it.")
     try:
         if "://" not in uri or uri.startswith("file://"):
+            # From the root of the file system: a folder is made by the first put, not by a look.
             path = os.path.abspath(uri.removeprefix("file://"))
-            return ObjectStore(obstore.store.LocalStore(path, mkdir=True))
+            return ObjectStore(obstore.store.LocalStore(), path.lstrip("/") + "/")
         options = {
             "timeout": f"{REQUEST_TIMEOUT_S:g}s",
             "connect_timeout": f"{CONNECT_TIMEOUT_S:g}s",
