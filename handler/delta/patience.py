@@ -76,24 +76,29 @@ class Patience:
     def begin(self, what: str) -> None:
         """Allow an attempt, or raise OutOfTime because it could not end in the time left."""
         if self.left_s < ATTEMPT_MIN_S:
-            raise OutOfTime(
-                f"{max(self.left_s, 0):.1f} s are left before the deadline: too few to {what}. "
-                "What is not committed is reported as unsettled and comes again. Raise the "
-                "function's timeout, or lower SILT_DEADLINE_MARGIN_MS."
-            )
+            raise self._out_of_time(what)
 
-    def wait(self, attempt: int, what: str) -> None:
-        """Wait before attempt number `attempt` (from 1): full jitter, exponential, shorter with
-        age.
+    def _out_of_time(self, what: str) -> OutOfTime:
+        return OutOfTime(
+            f"{max(self.left_s, 0):.1f} s are left before the deadline: too few to {what}. "
+            "What is not committed is reported as unsettled and comes again. If this happens "
+            "often, raise the function's timeout: troubleshooting.md#out-of-time"
+        )
 
-        Whoever has waited longest waits shortest, so that no writer starves behind lucky ones.
+    def wait(self, attempt: int, what: str, *, contended: bool = False) -> None:
+        """Wait before attempt number `attempt` (from 1): exponential with full jitter.
+
+        `contended`: other writers took the version. Whoever has waited longest then waits shortest,
+        so that no writer starves behind lucky ones; a store that is down is left alone longer and
+        longer. Raises OutOfTime when the attempt after the wait could not end in the time left.
         """
-        waited_s = self.clock.monotonic() - self.began_at
         ceiling_s = min(_CEILING_S, _FIRST_S * 2 ** min(attempt, _DOUBLINGS_MAX))
-        delay_s = self.random() * ceiling_s / (1 + waited_s)
+        if contended:
+            waited_s = self.clock.monotonic() - self.began_at
+            ceiling_s = max(_FIRST_S, ceiling_s / (1 + waited_s))
+        delay_s = self.random() * ceiling_s
         if self.left_s - delay_s < ATTEMPT_MIN_S:
-            self.begin(what)
-            delay_s = 0.0
+            raise self._out_of_time(what)
         self.clock.sleep(delay_s)
 
     def retry(self, call: Callable[[], T], what: str) -> T:

@@ -145,13 +145,14 @@ def _commit(table: Table, change: Change, patience: Patience) -> Committed:
             return Committed(version, change)
         except AlreadyExists:
             patience.conflicts += 1
+            contended = True
         except Unavailable:
-            pass  # it may have taken effect, or may still: the log will tell
+            contended = False  # it may have taken effect, or may still: the log will tell
         snapshot, ours = _catch_up(table, snapshot, change, commit_id, patience)
         if ours is not None:
             return Committed(ours, change)
         attempt += 1
-        patience.wait(attempt, "commit")
+        patience.wait(attempt, "commit", contended=contended)
 
 
 def _catch_up(
