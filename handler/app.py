@@ -6,6 +6,7 @@ import re
 import resource
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -15,14 +16,28 @@ from handler.answer import PARTS, account, failures, freshness_ms, offsets_of, r
 from handler.contract import Contract, load_contracts
 from handler.delta.patience import Clock, Patience, SystemClock
 from handler.delta.store import Pool, Store, open_store
-from handler.errors import SiltError, UnknownTopic, Unsettled
+from handler.errors import SiltError, UnknownTopic
 from handler.event import Batch, parse_event
 from handler.ingest import Ingest, Result
 from handler.plan import Outcome
 from handler.settings import Settings, read_settings
 
+TABLES = ("dead_letters", "rows")
 HEALTH_CHECK_LIMIT_S = 8.0
 """The init phase of Lambda lasts 10 s; a health check takes less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of one event: counts, measures and failures, why some are unsettled, the log line."""
+
+    topic: str
+    counts: Mapping[str, int]
+    measures: Mapping[str, float]
+    failures: list[dict[str, Any]]
+    why: str | None
+    result: Result
+    line: Mapping[str, Any]
 
 
 class Function:
@@ -49,7 +64,26 @@ class Function:
             self._check_health()
 
     def handle(self, event: Any, context: Any) -> dict[str, Any]:
-        """Settle one event and return the partial batch response. Raises SiltError."""
+        """Settle one event, tell the operator, and return the partial batch response.
+
+        Raises SiltError for what cannot be tied to a record, and Unsettled where the mapping does
+        not honour partial responses.
+        """
+        try:
+            report = self.run(event, context)
+        except SiltError as error:
+            extra = {"error": type(error).__name__, "reason": str(error)}
+            self._logger.error("invocation failed", extra=extra)
+            raise
+        log = self._logger.warning if report.failures else self._logger.info
+        log("invocation", extra=report.line)
+        _emit(report)
+        if not self._settings.partial_batch_response:
+            raise_for(report.failures, report.why or "")
+        return {"batchItemFailures": report.failures}
+
+    def run(self, event: Any, context: Any) -> Report:
+        """Settle one event and return what became of it. Raises SiltError; logs nothing."""
         started_at = self._clock.monotonic()
         patience = self._patience(started_at, context)
         cold, self._cold = self._cold, False
@@ -63,15 +97,7 @@ class Function:
             source = self._settings.source or re.sub(r"[^A-Za-z0-9._-]", "_", batch.source)
             result = ingest.run(batch, source, patience, dry_run=self._settings.dry_run)
             result.milliseconds["parse"] = (parsed_at - started_at) * 1000
-            return self._answer(batch, result, patience, cold)
-        except Unsettled:
-            raise  # the summary line has said it
-        except SiltError as error:
-            self._logger.error(
-                "invocation failed",
-                extra={"error": type(error).__name__, "reason": str(error), "cold_start": cold},
-            )
-            raise
+            return self._report(batch, result, patience, cold)
         finally:
             if collecting:
                 gc.enable()
@@ -109,15 +135,10 @@ class Function:
             )
         return self._ingests[topic]
 
-    def _answer(
-        self, batch: Batch, result: Result, patience: Patience, cold: bool
-    ) -> dict[str, Any]:
-        outcomes = result.outcomes
-        counts = account(outcomes, result.repeats, batch.delivered)
-        items = failures(result.flat, outcomes)
-        fresh = freshness_ms(result.flat, outcomes, self._clock.epoch_ms())
-        measures = {
-            "freshness_ms": fresh,
+    def _report(self, batch: Batch, result: Result, patience: Patience, cold: bool) -> Report:
+        counts = account(result.outcomes, result.repeats, batch.delivered)
+        measures: dict[str, float | None] = {
+            "freshness_ms": freshness_ms(result.flat, result.outcomes, self._clock.epoch_ms()),
             "commit_attempts": patience.attempts,
             "commit_conflicts": patience.conflicts,
             "request_retries": patience.retries,
@@ -132,54 +153,32 @@ class Function:
             "peak_memory_mb": _peak_memory_mb(),
         }
         why = self._why(result)
-        line = {
-            "topic": batch.topic,
-            **counts,
-            **{name: value for name, value in measures.items() if value is not None},
-            "streams": offsets_of(result.flat),
-            "versions": {
-                ("dead_letters", "rows")[i]: c.version for i, c in result.committed.items()
+        return Report(
+            topic=batch.topic,
+            counts=counts,
+            measures={name: value for name, value in measures.items() if value is not None},
+            failures=failures(result.flat, result.outcomes),
+            why=why,
+            result=result,
+            line={
+                "topic": batch.topic,
+                **counts,
+                **{name: value for name, value in measures.items() if value is not None},
+                "streams": offsets_of(result.flat),
+                "versions": {TABLES[i]: c.version for i, c in result.committed.items()},
+                "cold_start": cold,
+                **({"unsettled_because": why} if why else {}),
+                **({"would": would(result)} if self._settings.dry_run else {}),
             },
-            "cold_start": cold,
-            **({"unsettled_because": why} if why else {}),
-            **({"would": _would(result)} if self._settings.dry_run else {}),
-        }
-        if items:
-            self._logger.warning("invocation", extra=line)
-        else:
-            self._logger.info("invocation", extra=line)
-        self._emit(batch.topic, counts, measures, result, cold)
-        if not self._settings.partial_batch_response:
-            raise_for(items, why or "")
-        return {"batchItemFailures": items}
+        )
 
     def _why(self, result: Result) -> str | None:
+        """Return why records are unsettled, None if none is."""
         if self._settings.dry_run:
             return "dry run"
         if result.out_of_time is not None:
             return str(result.out_of_time)
         return result.plan.stopped if result.plan is not None else None
-
-    def _emit(
-        self,
-        topic: str,
-        counts: Mapping[str, int],
-        measures: Mapping[str, float | None],
-        result: Result,
-        cold: bool,
-    ) -> None:
-        """Print one EMF record: the accounting and the measures, by topic."""
-        metrics = EphemeralMetrics(namespace="Silt", service="silt")
-        metrics.add_dimension(name="topic", value=topic)
-        for name in ("delivered", *PARTS):
-            metrics.add_metric(name=name, unit=MetricUnit.Count, value=counts[name])
-        for name, value in measures.items():
-            if value is not None:
-                metrics.add_metric(name=name, unit=_unit(name), value=value)
-        tripped = result.plan is not None and result.plan.stopped == "circuit_breaker"
-        metrics.add_metric(name="circuit_breaker", unit=MetricUnit.Count, value=int(tripped))
-        metrics.add_metric(name="cold_start", unit=MetricUnit.Count, value=int(cold))
-        metrics.flush_metrics()
 
     def _check_health(self) -> None:
         """Read each topic's table at cold start and log what is found; a finding stops nothing."""
@@ -200,7 +199,8 @@ def table_uri(root: str, contract: Contract) -> str:
     return table if absolute else f"{root.rstrip('/')}/{table}"
 
 
-def _would(result: Result) -> dict[str, int]:
+def would(result: Result) -> dict[str, int]:
+    """Return what a dry run would have done, by what becomes of a record."""
     assert result.plan is not None
     counts = result.plan.counts()
     return {
@@ -208,6 +208,22 @@ def _would(result: Result) -> dict[str, int]:
         "dead_letter": counts[Outcome.DEAD_LETTER],
         "leave_unsettled": counts[Outcome.UNSETTLED],
     }
+
+
+def _emit(report: Report) -> None:
+    """Print one EMF record: the accounting and the measures, by topic."""
+    metrics = EphemeralMetrics(namespace="Silt", service="silt")
+    metrics.add_dimension(name="topic", value=report.topic)
+    for name in ("delivered", *PARTS):
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=report.counts[name])
+    for name, value in report.measures.items():
+        metrics.add_metric(name=name, unit=_unit(name), value=value)
+    plan = report.result.plan
+    tripped = plan is not None and plan.stopped == "circuit_breaker"
+    metrics.add_metric(name="circuit_breaker", unit=MetricUnit.Count, value=int(tripped))
+    cold = int(report.line["cold_start"])
+    metrics.add_metric(name="cold_start", unit=MetricUnit.Count, value=cold)
+    metrics.flush_metrics()
 
 
 def _unit(name: str) -> MetricUnit:

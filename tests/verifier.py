@@ -23,7 +23,9 @@ def verify(
     seen = Counter(place for place, _ in [*rows, *dead_letters])
     problems += [f"{place} stands {n} times" for place, n in seen.items() if n > 1]
     waiting = set(unsettled)
-    problems += [f"{place} is lost" for place in delivered if not seen[place] and place not in waiting]
+    problems += [
+        f"{place} is lost" for place in delivered if not seen[place] and place not in waiting
+    ]
     for place, content in [*rows, *dead_letters]:
         if place not in delivered:
             problems.append(f"{place} was never delivered")

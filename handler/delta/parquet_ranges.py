@@ -47,6 +47,7 @@ def fetch_all(
         again = []
         for i, answer in zip(pending, answers, strict=True):
             if isinstance(answer, Unavailable):
+                patience.failed(answer)
                 again.append(i)
             elif isinstance(answer, StoreError):
                 raise answer
@@ -55,7 +56,6 @@ def fetch_all(
         pending = again
         if pending:
             attempt += 1
-            patience.retries += len(pending)
             patience.wait(attempt, what)
     return results
 

@@ -4,11 +4,9 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from handler.errors import OutOfTime, Unavailable
-
-T = TypeVar("T")
 
 ATTEMPT_MIN_S = 0.5
 """An attempt with less time than this left is not begun: it could not end and be understood."""
@@ -64,6 +62,7 @@ class Patience:
     conflicts: int = 0
     retries: int = 0
     began_at: float = field(default=0.0)
+    last_error: Unavailable | None = None
 
     def __post_init__(self) -> None:
         self.began_at = self.clock.monotonic()
@@ -78,9 +77,15 @@ class Patience:
         if self.left_s < ATTEMPT_MIN_S:
             raise self._out_of_time(what)
 
+    def failed(self, error: Unavailable) -> None:
+        """Note a request that has to be made again."""
+        self.retries += 1
+        self.last_error = error
+
     def _out_of_time(self, what: str) -> OutOfTime:
+        last = f"The store's last error: {self.last_error} " if self.last_error else ""
         return OutOfTime(
-            f"{max(self.left_s, 0):.1f} s are left before the deadline: too few to {what}. "
+            f"{max(self.left_s, 0):.1f} s are left before the deadline: too few to {what}. {last}"
             "What is not committed is reported as unsettled and comes again. If this happens "
             "often, raise the function's timeout: troubleshooting.md#out-of-time"
         )
@@ -100,15 +105,3 @@ class Patience:
         if self.left_s - delay_s < ATTEMPT_MIN_S:
             raise self._out_of_time(what)
         self.clock.sleep(delay_s)
-
-    def retry(self, call: Callable[[], T], what: str) -> T:
-        """Make a request that may be made again without harm, until it is answered."""
-        attempt = 0
-        while True:
-            self.begin(what)
-            try:
-                return call()
-            except Unavailable:
-                attempt += 1
-                self.retries += 1
-                self.wait(attempt, what)

@@ -158,6 +158,8 @@ def open_store(uri: str) -> ObjectStore:
         options = {
             "timeout": f"{REQUEST_TIMEOUT_S:g}s",
             "connect_timeout": f"{CONNECT_TIMEOUT_S:g}s",
+            # Options given here replace those of the environment, which may name a local server.
+            "allow_http": os.environ.get("AWS_ALLOW_HTTP", "false"),
         }
         store = obstore.store.from_url(  # type: ignore[call-overload]
             uri,
@@ -194,6 +196,8 @@ def translate(error: BaseException, what: str) -> StoreError:
         return AccessDenied(f"{message} See troubleshooting.md#access-denied")
     if isinstance(error, InvalidPathError | NotSupportedError | UnknownConfigurationKeyError):
         return BadStore(message)
+    if "builder error" in message:  # the request was never sent: the URL cannot be
+        return BadStore(f"{message} Is the endpoint plain HTTP? Then AWS_ALLOW_HTTP must be true.")
     return Unavailable(message)
 
 

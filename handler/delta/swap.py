@@ -146,8 +146,10 @@ def _commit(table: Table, change: Change, patience: Patience) -> Committed:
         except AlreadyExists:
             patience.conflicts += 1
             contended = True
-        except Unavailable:
-            contended = False  # it may have taken effect, or may still: the log will tell
+        except Unavailable as error:
+            # It may have taken effect, or may still: the log will tell.
+            patience.failed(error)
+            contended = False
         snapshot, ours = _catch_up(table, snapshot, change, commit_id, patience)
         if ours is not None:
             return Committed(ours, change)

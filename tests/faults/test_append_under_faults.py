@@ -127,9 +127,7 @@ def test_put_that_lands_after_it_was_given_up_is_found_by_the_redelivery(lab: La
             raise Unavailable("no answer")
 
     clock = FakeClock()
-    function = function_for(
-        lab.folder, open_store=lambda uri: Late(memory.open(uri)), clock=clock
-    )
+    function = function_for(lab.folder, open_store=lambda uri: Late(memory.open(uri)), clock=clock)
     answer = function.handle(event(rows(0, 2)), Context(20_000))
     assert [f["itemIdentifier"]["offset"] for f in answer["batchItemFailures"]] == [0, 1]
     assert lab.offsets() == []
@@ -230,7 +228,9 @@ def test_race_of_creators_ends_with_one_table(lab: Lab) -> None:
     assert sorted(lab.dead()) == [2, 3]
 
 
-def test_log_that_was_cleaned_behind_an_idle_sandbox_takes_no_commit_into_the_void(lab: Lab) -> None:
+def test_log_that_was_cleaned_behind_an_idle_sandbox_takes_no_commit_into_the_void(
+    lab: Lab,
+) -> None:
     idle = lab.sandbox()
     idle.handle(event(rows(0, 1)), None)
     busy = lab.sandbox()
@@ -272,9 +272,16 @@ def _put_checkpoint(store: ObjectStore, log: bytes, version: int) -> None:
     options = pa.map_(pa.string(), pa.string())
     schema = pa.schema(
         {
-            "txn": pa.struct({"appId": pa.string(), "version": pa.int64(), "lastUpdated": pa.int64()}),
+            "txn": pa.struct(
+                {"appId": pa.string(), "version": pa.int64(), "lastUpdated": pa.int64()}
+            ),
             "add": pa.struct(
-                {"path": pa.string(), "partitionValues": options, "size": pa.int64(), "stats": pa.string()}
+                {
+                    "path": pa.string(),
+                    "partitionValues": options,
+                    "size": pa.int64(),
+                    "stats": pa.string(),
+                }
             ),
             "metaData": pa.struct(
                 {
@@ -328,7 +335,9 @@ def test_error_that_cannot_pass_fails_the_invocation(
 
 
 @pytest.mark.parametrize("verb", ["put", "put_if_absent", "list"])
-def test_store_that_never_answers_ends_in_time_with_everything_reported(lab: Lab, verb: str) -> None:
+def test_store_that_never_answers_ends_in_time_with_everything_reported(
+    lab: Lab, verb: str
+) -> None:
     memory = lab.view()
 
     def before(v: str, key: str) -> None:

@@ -184,7 +184,11 @@ CASES = [
     ("{type: timestamp, unit: s}", "253402300800", "out_of_range"),
     ("{type: timestamp, unit: s}", str(LONG_MAX), "out_of_range"),
     ("{type: timestamp, unit: s}", str(2**70), "out_of_range"),
-    ("{type: timestamp, minimum: '2026-01-01T00:00:00Z'}", '"2025-12-31T23:59:59Z"', "out_of_range"),
+    (
+        "{type: timestamp, minimum: '2026-01-01T00:00:00Z'}",
+        '"2025-12-31T23:59:59Z"',
+        "out_of_range",
+    ),
     ("{type: timestamp, unit: s, minimum: '2026-01-01T00:00:00Z'}", "1767225599", "out_of_range"),
     ("{type: timestamp, unit: s, minimum: '2026-01-01T00:00:00Z'}", "1767225600", us(2026, 1, 1)),
     ("{type: timestamp_ntz}", '"2026-05-01T10:00:00"', us(2026, 5, 1, 10)),
@@ -213,7 +217,7 @@ CASES = [
     ("{type: 'decimal(12,2)'}", '""', "bad_decimal"),
     ("{type: 'decimal(12,2)'}", '" 1"', "bad_decimal"),
     ("{type: 'decimal(12,2)'}", '"1_0"', "bad_decimal"),
-    ("{type: 'decimal(12,2)'}", '"١"', "bad_decimal"),
+    ("{type: 'decimal(12,2)'}", '"\u0661"', "bad_decimal"),
     ("{type: 'decimal(12,2)'}", "0.1000000000000000055511151231257827", "bad_decimal"),
     ("{type: 'decimal(38,18)'}", "0.1", Decimal("0.1")),
     ("{type: 'decimal(38,18)'}", "1.000000000000000001", Decimal("1.000000000000000001")),
@@ -235,7 +239,11 @@ CASES = [
     ("{type: array, items: {type: long}}", '"ab"', "wrong_type"),
     ("{type: array, min_length: 1, items: {type: long}}", "[]", "length"),
     ("{type: array, max_length: 1, items: {type: long}}", "[1,2]", "length"),
-    ("{type: array, items: {type: array, items: {type: date}}}", '[["2026-01-01"],null]', [[dt.date(2026, 1, 1)], None]),
+    (
+        "{type: array, items: {type: array, items: {type: date}}}",
+        '[["2026-01-01"],null]',
+        [[dt.date(2026, 1, 1)], None],
+    ),
     ("{type: array, items: {type: array, items: {type: date}}}", '[[],["2026-13-01"]]', "bad_date"),
     ("{type: map, values: {type: long}}", '{"x":1,"":null}', [("x", 1), ("", None)]),
     ("{type: map, values: {type: long}}", "{}", []),
@@ -254,8 +262,10 @@ CASES = [
     ("{type: struct, fields: {b: {type: long, default: 3}}}", "{}", {"b": 3}),
     ("{type: struct, fields: {b: {type: long, default: 3}}}", "null", None),
     (
-        "{type: struct, fields: {b: {type: map, values: {type: array, items: {type: struct, fields: "
-        "{t: {type: date}}}}}}}",
+        (
+            "{type: struct, fields: {b: {type: map, values: {type: array, items: {type: struct, fields: "
+            "{t: {type: date}}}}}}}"
+        ),
         '{"b":{"k":[{"t":"2026-01-01"},null]}}',
         {"b": [("k", [{"t": dt.date(2026, 1, 1)}, None])]},
     ),
@@ -277,9 +287,10 @@ def test_reference_agrees_with_the_whole_batch(column: str, literal: str, expect
     else:
         assert not result.rejects, result.rejects
         assert value_of(column, literal) == expected
-        assert result.columns["a"].to_pylist() == check(
-            f"a: {column}", b'{"a":' + literal.encode() + b"}"
-        ).columns["a"].to_pylist()
+        assert (
+            result.columns["a"].to_pylist()
+            == check(f"a: {column}", b'{"a":' + literal.encode() + b"}").columns["a"].to_pylist()
+        )
 
 
 @pytest.mark.parametrize(

@@ -95,13 +95,21 @@ WRONG = [
     (HEAD + "columns:\n  a: {type: long, unit: ms}", 4, ["`unit` says nothing"]),
     (HEAD + "columns:\n  a: {type: timestamp, unit: ns}", 4, ["none of s, ms, us"]),
     (HEAD + "columns:\n  a: {type: long, default: x}", 4, ["default", "no long"]),
-    (HEAD + "columns:\n  a: {type: long, default: 1, minimum: 2}", 4, ["breaks the column's own rule"]),
+    (
+        HEAD + "columns:\n  a: {type: long, default: 1, minimum: 2}",
+        4,
+        ["breaks the column's own rule"],
+    ),
     (HEAD + "columns:\n  a: {type: long, default: 1, required: true}", 4, ["has no default"]),
     (HEAD + "columns:\n  a: {type: struct}", 4, ["needs `fields`"]),
     (HEAD + "columns:\n  a: {type: array}", 4, ["needs `items`"]),
     (HEAD + "columns:\n  a: {type: map}", 4, ["needs `values`"]),
     (HEAD + "columns:\n  a: {type: long, items: {type: long}}", 4, ["`items` says nothing"]),
-    (HEAD + "columns:\n  a: {type: struct, fields: {b: {type: long}}, default: {}}", 4, ["`default`"]),
+    (
+        HEAD + "columns:\n  a: {type: struct, fields: {b: {type: long}}, default: {}}",
+        4,
+        ["`default`"],
+    ),
     (HEAD + "columns:\n  a b: {type: long}", 4, ["no name of a column"]),
     (HEAD + "columns:\n  a.b: {type: long}", 4, ["no name of a column"]),
     (HEAD + "columns:\n  ab: {type: long}\n  AB: {type: long}", 5, ["differ only in case"]),
@@ -110,19 +118,44 @@ WRONG = [
         4,
         ["columns.s.fields.X", "differ only in case"],
     ),
-    (HEAD + "columns:\n  a: {type: long}\n  b: {type: long, source: a}", 5, ["both read the field"]),
+    (
+        HEAD + "columns:\n  a: {type: long}\n  b: {type: long, source: a}",
+        5,
+        ["both read the field"],
+    ),
     (HEAD + "columns:\n  _kafka_offset: {type: long}", 4, ["Silt's own"]),
     (HEAD + "columns:\n  _Rescued: {type: string}", 4, ["Silt's own"]),
-    (HEAD + "columns:\n  d: {type: date, from: placed}\n  place: {type: timestamp}", 4, ["'place'"]),
-    (HEAD + "columns:\n  d: {type: date, from: x.y}", 4, ["no column 'x.y'"]),
-    (HEAD + "columns:\n  d: {type: date, from: t}\n  t: {type: long}", 4, ["source is of type long"]),
-    (HEAD + "columns:\n  d: {type: date, from: year(t)}\n  t: {type: date}", 4, ["a year makes"]),
-    (HEAD + "columns:\n  d: {type: long, from: hour(t)}\n  t: {type: date}", 4, ["no hour in a date"]),
-    (HEAD + "columns:\n  d: {type: long, from: week(t)}\n  t: {type: date}", 4, ["is no source"]),
-    (HEAD + "columns:\n  d: {type: date, from: e}\n  e: {type: date, from: d}", 4, ["derived itself"]),
-    (HEAD + "columns:\n  d: {type: date, from: t, minimum: '2020-01-01'}\n  t: {type: date}", 4, ["no `minimum`"]),
     (
-        HEAD + "columns:\n  s: {type: struct, fields: {d: {type: date, from: t}}}\n  t: {type: date}",
+        HEAD + "columns:\n  d: {type: date, from: placed}\n  place: {type: timestamp}",
+        4,
+        ["'place'"],
+    ),
+    (HEAD + "columns:\n  d: {type: date, from: x.y}", 4, ["no column 'x.y'"]),
+    (
+        HEAD + "columns:\n  d: {type: date, from: t}\n  t: {type: long}",
+        4,
+        ["source is of type long"],
+    ),
+    (HEAD + "columns:\n  d: {type: date, from: year(t)}\n  t: {type: date}", 4, ["a year makes"]),
+    (
+        HEAD + "columns:\n  d: {type: long, from: hour(t)}\n  t: {type: date}",
+        4,
+        ["no hour in a date"],
+    ),
+    (HEAD + "columns:\n  d: {type: long, from: week(t)}\n  t: {type: date}", 4, ["is no source"]),
+    (
+        HEAD + "columns:\n  d: {type: date, from: e}\n  e: {type: date, from: d}",
+        4,
+        ["derived itself"],
+    ),
+    (
+        HEAD + "columns:\n  d: {type: date, from: t, minimum: '2020-01-01'}\n  t: {type: date}",
+        4,
+        ["no `minimum`"],
+    ),
+    (
+        HEAD
+        + "columns:\n  s: {type: struct, fields: {d: {type: date, from: t}}}\n  t: {type: date}",
         4,
         ["only a column of the table can be derived"],
     ),
@@ -168,7 +201,12 @@ def test_all_problems_of_a_file_are_shown_at_once() -> None:
 
 
 def test_two_contracts_for_one_topic_or_table_are_refused(tmp_path) -> None:
-    for name, topic, table in (("a", "t", "x"), ("b", "t", "y"), ("c", "u", "x"), ("d", "v", "x__dead_letters")):
+    for name, topic, table in (
+        ("a", "t", "x"),
+        ("b", "t", "y"),
+        ("c", "u", "x"),
+        ("d", "v", "x__dead_letters"),
+    ):
         text = f"topic: {topic}\ntable: {table}\ncolumns: {{a: {{type: long}}}}\n"
         (tmp_path / f"{name}.yaml").write_text(text)
     with pytest.raises(ContractError) as caught:

@@ -34,7 +34,10 @@ def test_topic_with_dashes_and_digits_is_read_from_the_records() -> None:
 
 def test_self_managed_source_is_a_digest_of_the_sorted_servers() -> None:
     def source(servers: str) -> str:
-        value = event([record(0)]) | {"eventSource": "SelfManagedKafka", "bootstrapServers": servers}
+        value = event([record(0)]) | {
+            "eventSource": "SelfManagedKafka",
+            "bootstrapServers": servers,
+        }
         del value["eventSourceArn"]
         return parse_event(value).source
 
@@ -76,7 +79,10 @@ def broken(**changes: Any) -> dict[str, Any]:
         (broken(key=[]), "neither base64 text nor null"),
         (event([record(0, partition=2**31)]), "no 32-bit number"),
         (event([record(0, partition=-1)]), "no 32-bit number"),
-        ({"eventSource": "aws:kafka", "records": event([record(0)])["records"]}, "names no cluster"),
+        (
+            {"eventSource": "aws:kafka", "records": event([record(0)])["records"]},
+            "names no cluster",
+        ),
     ],
 )
 def test_anything_else_is_an_error_that_says_where(value: Any, message: str) -> None:
@@ -101,7 +107,9 @@ def test_headers_keep_order_repeats_nulls_and_signed_bytes() -> None:
     assert decode_headers(record(0) | {"headers": None}) == []
 
 
-@pytest.mark.parametrize("headers", [5, [5], [{"a": 5}], [{"a": [256]}], [{"a": [-129]}], [{"a": ["x"]}]])
+@pytest.mark.parametrize(
+    "headers", [5, [5], [{"a": 5}], [{"a": [256]}], [{"a": [-129]}], [{"a": ["x"]}]]
+)
 def test_headers_of_another_shape_are_an_error_with_the_place(headers: Any) -> None:
     with pytest.raises(EventError, match="orders-0 offset 7: its headers"):
         decode_headers(record(7) | {"headers": headers})

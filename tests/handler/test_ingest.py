@@ -111,7 +111,7 @@ def test_rejects_become_dead_letters_whole(tmp_path: Path) -> None:
     assert offsets(tmp_path) == [0, 2]
     (letter,) = rows_of_folder(
         dead(tmp_path),
-        "topic, partition, \"offset\", epoch_ms(timestamp), timestamp_type, key, value, headers, "
+        'topic, partition, "offset", epoch_ms(timestamp), timestamp_type, key, value, headers, '
         "error_code, error_path, error_message, length(contract_version), epoch_ms(failed_at)",
         "1",
     )
@@ -174,7 +174,7 @@ def test_circuit_breaker_writes_nothing(tmp_path: Path) -> None:
 
 def test_without_partial_responses_the_function_raises_after_committing(tmp_path: Path) -> None:
     function = function_for(tmp_path, SMALL + "on_invalid: fail\n", partial_batch_response=False)
-    with pytest.raises(Unsettled, match="2 records are unsettled .* orders-0 offset 1"):
+    with pytest.raises(Unsettled, match=r"2 records are unsettled .* orders-0 offset 1"):
         function.handle(event([*rows(0, 1), record(1, b"x"), *rows(2, 3)]), None)
     assert offsets(tmp_path) == [0]
     assert function.handle(event(rows(0, 3)), None) == OK
@@ -190,7 +190,9 @@ def test_recreated_topic_is_refused_until_its_generation_is_raised(tmp_path: Pat
     later = function_for(tmp_path, generation=1)
     for _ in range(2):
         assert later.handle(event(again), None) == OK
-    assert sorted(rows_of_folder(table(tmp_path), "id")) == [(i,) for i in (0, 1, 2, 3, 4, 100, 101, 102)]
+    assert sorted(rows_of_folder(table(tmp_path), "id")) == [
+        (i,) for i in (0, 1, 2, 3, 4, 100, 101, 102)
+    ]
     with pytest.raises(SourceMismatch, match="Set SILT_GENERATION=1"):
         function_for(tmp_path).handle(event(rows(5, 6)), None)
 
@@ -207,7 +209,7 @@ def test_second_source_is_refused(tmp_path: Path) -> None:
 @pytest.mark.logs_errors
 def test_unknown_topic_and_broken_event_fail_loudly(tmp_path: Path) -> None:
     function = function_for(tmp_path)
-    with pytest.raises(UnknownTopic, match="'other'.*Contracts are there for orders"):
+    with pytest.raises(UnknownTopic, match=r"'other'.*Contracts are there for orders"):
         function.handle(event([record(0, {}, topic="other")]), None)
     with pytest.raises(EventError):
         function.handle({}, None)
@@ -255,7 +257,14 @@ def test_summary_and_commit_carry_the_accounting(tmp_path: Path, capsys) -> None
     assert (info["streams"][0]["first_offset"], info["streams"][0]["last_offset"]) == (1, 4)
     metrics = [json.loads(text) for text in out.splitlines() if "_aws" in text][-1]
     assert (metrics["topic"], metrics["delivered"], metrics["appended"]) == ("orders", [5.0], [1.0])
-    for name in ("freshness_ms", "commit_attempts", "parse_ms", "check_ms", "write_ms", "cold_start"):
+    for name in (
+        "freshness_ms",
+        "commit_attempts",
+        "parse_ms",
+        "check_ms",
+        "write_ms",
+        "cold_start",
+    ):
         assert name in metrics
     assert "secret" not in out
 
@@ -297,8 +306,10 @@ def test_partitioned_batch_puts_one_file_a_partition(tmp_path: Path) -> None:
     assert dead_offsets(tmp_path) == [9]
     engine = DeltaTable(str(table(tmp_path)))
     assert len(engine.file_uris()) == 3
-    read = duckdb.from_arrow(engine.to_pyarrow_dataset()).order("id").project(
-        "id, site, day, ok, price"
+    read = (
+        duckdb.from_arrow(engine.to_pyarrow_dataset())
+        .order("id")
+        .project("id, site, day, ok, price")
     )
     import datetime as dt
     from decimal import Decimal
@@ -313,7 +324,9 @@ def test_partitioned_batch_puts_one_file_a_partition(tmp_path: Path) -> None:
 
 
 def test_partitions_by_time_read_back(tmp_path: Path) -> None:
-    contract = SMALL + "  at: {type: timestamp}\n  ntz: {type: timestamp_ntz}\npartition_by: [at, ntz]\n"
+    contract = (
+        SMALL + "  at: {type: timestamp}\n  ntz: {type: timestamp_ntz}\npartition_by: [at, ntz]\n"
+    )
     value = {"id": 1, "at": "2026-05-01T10:00:00.000001Z", "ntz": "2026-05-01T11:00:00.5"}
     assert function_for(tmp_path, contract).handle(event([record(0, value)]), None) == OK
     engine = DeltaTable(str(table(tmp_path)))
@@ -323,7 +336,9 @@ def test_partitions_by_time_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("timestamp", [2**62, -(2**62), 253402300800000, -62135596800001])
-def test_record_with_an_impossible_timestamp_is_a_dead_letter(tmp_path: Path, timestamp: int) -> None:
+def test_record_with_an_impossible_timestamp_is_a_dead_letter(
+    tmp_path: Path, timestamp: int
+) -> None:
     batch = event([*rows(0, 1), record(1, {"id": 1}, timestamp=timestamp)])
     function = function_for(tmp_path)
     for _ in range(2):
@@ -377,7 +392,13 @@ columns:
     with pytest.raises(TableMismatch) as caught:
         function_for(tmp_path, other).handle(event([record(5, {"id": "x"})]), None)
     text = str(caught.value)
-    for part in ("id: the table has long, the contract string", "NAME", "only the case differs", "name:", "retired: [name]"):
+    for part in (
+        "id: the table has long, the contract string",
+        "NAME",
+        "only the case differs",
+        "name:",
+        "retired: [name]",
+    ):
         assert part in text
     with pytest.raises(TableMismatch, match="parted by"):
         function_for(tmp_path, SMALL + "partition_by: [id]\n").handle(event(rows(5, 6)), None)

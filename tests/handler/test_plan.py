@@ -4,7 +4,13 @@ from handler.errors import Problem, RejectCode
 from handler.plan import Outcome, plan, replan
 from tests.builders import SMALL, contract_of
 
-A, D, S, U, X = Outcome.APPEND, Outcome.DEAD_LETTER, Outcome.SKIP, Outcome.DUPLICATE, Outcome.UNSETTLED
+A, D, S, U, X = (
+    Outcome.APPEND,
+    Outcome.DEAD_LETTER,
+    Outcome.SKIP,
+    Outcome.DUPLICATE,
+    Outcome.UNSETTLED,
+)
 BAD = [Problem(RejectCode.NOT_JSON, "", "no")]
 
 
@@ -37,8 +43,10 @@ def test_redelivered_tombstone_is_a_duplicate_unless_it_is_skipped_anyway() -> N
 
 
 def test_fail_stops_a_stream_at_its_first_new_reject_and_no_other() -> None:
-    streams = [range(0, 4), range(4, 7)]
-    made, whole = outcomes("on_invalid: fail", 7, rejects=[0, 2], duplicates=[0, 3], streams=streams)
+    streams = [range(4), range(4, 7)]
+    made, whole = outcomes(
+        "on_invalid: fail", 7, rejects=[0, 2], duplicates=[0, 3], streams=streams
+    )
     assert made == [U, A, X, U, A, A, A]
     assert whole.stopped == "on_invalid"
 

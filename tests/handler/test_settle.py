@@ -4,10 +4,20 @@ import pytest
 
 from handler.errors import SourceMismatch, TopicRecreated
 from handler.event import StreamRecords
-from handler.settle import CLOCK_SKEW_MS, Known, Mark, Marks, Stream, check_source, classify, to_look_up
+from handler.settle import (
+    CLOCK_SKEW_MS,
+    Known,
+    Mark,
+    Marks,
+    Stream,
+    check_source,
+    classify,
+    to_look_up,
+)
 
 STREAM = Stream("prod", "orders", 3)
 TIME = 1_000_000
+NOTHING = Known({})
 
 
 def records(*offsets: int, timestamp: int = TIME) -> StreamRecords:
@@ -18,7 +28,7 @@ def known(*offsets: int, timestamp: int = TIME, newest: int | None = None) -> Kn
     return Known({o: frozenset([timestamp * 1000]) for o in offsets}, newest)
 
 
-def run(items: StreamRecords, marks: Marks, what: Known = Known({}), trust: bool = False) -> set[int]:
+def run(items: StreamRecords, marks: Marks, what: Known = NOTHING, trust: bool = False) -> set[int]:
     return classify(STREAM, items, marks, what, trust_watermark=trust)
 
 

@@ -1,0 +1,129 @@
+"""silt dev: the local event source mapping, from a Kafka topic to a Delta table."""
+
+import argparse
+import time
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+
+from handler.contract import load_contracts
+from handler.errors import SiltError
+from silt import output
+from silt.credentials import use_credentials_for
+from silt.errors import UsageError
+from silt.local import LocalMapping, LocalSettings
+from silt.mapping import MappingConfig
+
+EXAMPLE = """example:
+  silt dev --bootstrap-servers localhost:9092 --topic orders --table-root .silt/tables
+
+It follows AWS's mapping: batches, window, 6 MB, one invocation of a partition at a time, partial
+failures, retries. The function runs in the real Lambda runtime client. Ctrl-C ends it; what was
+under way comes again next time."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("--bootstrap-servers", required=True, help="host:port, comma-separated")
+    parser.add_argument("--topic", required=True, help="the topic; a contract must name it")
+    parser.add_argument("--table-root", default=".silt/tables", help="where the tables are")
+    parser.add_argument("--contracts", default="schemas", help="folder of contracts")
+    parser.add_argument("--group-id", default="silt-dev", help="consumer group that keeps offsets")
+    parser.add_argument("--source", default="local", help="names the cluster in stream ids")
+    parser.add_argument("--batch-size", type=int, default=100, help="BatchSize, 1 to 10000")
+    parser.add_argument("--window", type=float, default=0.5, help="batching window in seconds")
+    parser.add_argument("--pollers", type=int, default=1, help="pollers, each with a sandbox")
+    parser.add_argument("--timeout", type=float, default=60.0, help="time-out of the function, s")
+    parser.add_argument(
+        "--retries", type=int, default=-1, help="MaximumRetryAttempts, -1: for ever"
+    )
+    parser.add_argument("--bisect", action="store_true", help="BisectBatchOnFunctionError")
+    parser.add_argument("--on-failure", type=Path, help="folder for batches that are given up")
+    parser.add_argument(
+        "--starting-position",
+        choices=["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"],
+        default="TRIM_HORIZON",
+        help="where to begin where the group has no offset",
+    )
+    parser.add_argument("--starting-timestamp", type=int, default=0, help="ms since 1970")
+    parser.add_argument(
+        "--until-idle", type=float, help="end after so many seconds without a record"
+    )
+    parser.add_argument(
+        "--log", type=Path, default=Path(".silt/function.log"), help="function's log"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the mapping until Ctrl-C, or until it is idle. Returns 1 if batches were given up."""
+    contracts = load_contracts(options.contracts)
+    if options.topic not in contracts:
+        raise UsageError(
+            f"There is no contract for {options.topic!r} in {options.contracts}, only for "
+            f"{', '.join(sorted(contracts))}."
+        )
+    use_credentials_for(options.table_root)
+    settings, config = _settings(options)
+    try:
+        mapping = LocalMapping(settings, config, tell=output.complain)
+    except KafkaException as error:
+        raise SiltError(f"Kafka at {options.bootstrap_servers} does not answer: {error}") from error
+    output.say(f"Reading {options.topic} into {options.table_root}. Ctrl-C ends it.")
+    mapping.start()
+    try:
+        _watch(mapping, options.until_idle)
+    except KeyboardInterrupt:
+        output.say("Ending.")
+    finally:
+        mapping.close()
+    progress = mapping.progress
+    output.say(
+        f"{mapping.records} records settled by {sum(p.invocations for p in progress)} invocations; "
+        f"{sum(p.retries for p in progress)} retries. The function's log: {options.log}"
+    )
+    return int(any(p.given_up for p in progress))
+
+
+def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig]:
+    try:
+        config = MappingConfig(
+            batch_size=options.batch_size,
+            maximum_batching_window_s=options.window,
+            maximum_retry_attempts=options.retries,
+            bisect_batch_on_function_error=options.bisect,
+            on_failure=options.on_failure,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    root = options.table_root
+    settings = LocalSettings(
+        servers=options.bootstrap_servers,
+        topic=options.topic,
+        group_id=options.group_id,
+        environment={
+            "SILT_TABLE_ROOT": root if "://" in root else str(Path(root).absolute()),
+            "SILT_CONTRACTS": str(Path(options.contracts).absolute()),
+            # Bootstrap servers change from one local run to the next; the cluster does not.
+            "SILT_SOURCE": options.source,
+        },
+        pollers=options.pollers,
+        timeout_s=options.timeout,
+        starting_position=options.starting_position,
+        starting_timestamp_ms=options.starting_timestamp,
+        log=options.log,
+    )
+    return settings, config
+
+
+def _watch(mapping: LocalMapping, until_idle_s: float | None) -> None:
+    """Print progress until nothing has come for a while."""
+    seen, since = -1, time.monotonic()
+    while True:
+        mapping.check()
+        if mapping.records != seen:
+            seen, since = mapping.records, time.monotonic()
+            if seen:
+                output.say(f"{seen} records settled")
+        if until_idle_s is not None and time.monotonic() - since > until_idle_s:
+            return
+        time.sleep(0.2)

@@ -1,0 +1,130 @@
+"""silt replay: give saved events, or batches that AWS gave up on, to the function again."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from handler.app import Function, Report, would
+from handler.errors import SiltError
+from handler.plan import Outcome
+from handler.settings import read_settings
+from silt import output
+from silt.credentials import use_credentials_for
+from silt.saved import read_events
+
+REJECTS_SHOWN = 20
+
+EXAMPLE = """example:
+  silt replay events/orders.json --table-root .silt/tables --dry-run
+  silt replay given-up/*.json --table-root s3://lake/tables
+
+Replaying is always safe: what a table holds already is not appended again."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("files", nargs="+", type=Path, help="saved events, or S3 failure records")
+    parser.add_argument("--table-root", help="where the tables are (or SILT_TABLE_ROOT)")
+    parser.add_argument("--contracts", help="folder of contracts (default: schemas)")
+    parser.add_argument("--source", help="name of the source cluster in stream ids")
+    parser.add_argument("--generation", help="generation of the topic")
+    parser.add_argument("--dry-run", action="store_true", help="commit nothing, say what would be")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Replay each file and print what happened. Returns 1 if anything is left unsettled."""
+    settings = read_settings(_environment(options))
+    use_credentials_for(settings.table_root)
+    function = Function(settings)
+    code = 0
+    results: list[dict[str, Any]] = []
+    for path in options.files:
+        for name, event in read_events(path):
+            try:
+                report = function.run(event, None)
+            except SiltError as error:
+                code = 1
+                results.append({"event": name, "error": str(error)})
+                if not options.json:
+                    output.complain(f"{name}: {error}")
+                continue
+            left = (
+                would(report.result)["leave_unsettled"]
+                if settings.dry_run
+                else len(report.failures)
+            )
+            code = max(code, int(left > 0))
+            results.append(_result(name, report, dry_run=settings.dry_run))
+            if not options.json:
+                _print(name, report, dry_run=settings.dry_run)
+    if options.json:
+        output.as_json(results)
+    return code
+
+
+def _environment(options: argparse.Namespace) -> dict[str, str]:
+    given = {
+        "SILT_TABLE_ROOT": options.table_root,
+        "SILT_CONTRACTS": options.contracts,
+        "SILT_SOURCE": options.source,
+        "SILT_GENERATION": options.generation,
+        "SILT_DRY_RUN": "true" if options.dry_run else None,
+    }
+    return {**os.environ, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _result(name: str, report: Report, *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "event": name,
+        "topic": report.topic,
+        **report.counts,
+        **({"would": would(report.result)} if dry_run else {"versions": report.line["versions"]}),
+        "unsettled_because": report.why,
+        "rejects": _rejects(report),
+    }
+
+
+def _rejects(report: Report) -> list[dict[str, Any]]:
+    """Return the rejects of a batch that are not settled from before."""
+    plan, flat = report.result.plan, report.result.flat
+    if plan is None:
+        return []
+    stays = (Outcome.DEAD_LETTER, Outcome.UNSETTLED)
+    return [
+        {
+            "partition": flat.partitions[i],
+            "offset": flat.offsets[i],
+            "code": str(problem.code),
+            "path": problem.path,
+            "message": problem.message,
+        }
+        for i, problems in sorted(plan.problems.items())
+        if plan.outcomes[i] in stays
+        for problem in problems
+    ]
+
+
+def _print(name: str, report: Report, *, dry_run: bool) -> None:
+    counts = report.counts
+    if dry_run:
+        plan = would(report.result)
+        output.say(
+            f"{name}: dry run, nothing was committed. Of {counts['delivered']} records "
+            f"{plan['append']} would be appended, {plan['dead_letter']} would become dead letters, "
+            f"{counts['skipped_by_rule']} would be skipped by rule, {counts['duplicates']} are in "
+            f"the tables already, {plan['leave_unsettled']} would stay unsettled."
+        )
+    else:
+        told = ", ".join(f"{value} {part.replace('_', ' ')}" for part, value in counts.items())
+        output.say(f"{name}: {told}.")
+        if report.why:
+            output.complain(f"{name}: unsettled because: {report.why}")
+    rejects = _rejects(report)
+    if rejects:
+        rows = [list(reject.values()) for reject in rejects[:REJECTS_SHOWN]]
+        columns = ["partition", "offset", "code", "path", "message"]
+        output.table("Rejects", columns, rows)
+        if len(rejects) > REJECTS_SHOWN:
+            output.say(f"... and {len(rejects) - REJECTS_SHOWN} more; --json lists all.")

@@ -1,0 +1,34 @@
+"""AWS credentials on a person's machine: profiles and single sign-on, which the function never needs."""
+
+import os
+
+import boto3
+from botocore.exceptions import BotoCoreError
+
+from handler.errors import SettingsError
+
+
+def use_credentials_for(uri: str) -> None:
+    """Put the credentials and the region of boto3's chain into the environment, for tables on S3.
+
+    The object store of the function reads the environment only. Raises SettingsError.
+    """
+    if not uri.startswith("s3://") or os.environ.get("AWS_ACCESS_KEY_ID"):
+        return
+    try:
+        session = boto3.Session()
+        found = session.get_credentials()
+    except BotoCoreError as error:
+        raise SettingsError(f"AWS credentials for {uri} cannot be read: {error}") from error
+    if found is None:
+        raise SettingsError(
+            f"There are no AWS credentials for {uri}. Set AWS_PROFILE or AWS_ACCESS_KEY_ID, or log in "
+            "(aws sso login)."
+        )
+    frozen = found.get_frozen_credentials()
+    os.environ["AWS_ACCESS_KEY_ID"] = frozen.access_key
+    os.environ["AWS_SECRET_ACCESS_KEY"] = frozen.secret_key
+    if frozen.token:
+        os.environ["AWS_SESSION_TOKEN"] = frozen.token
+    if session.region_name:
+        os.environ.setdefault("AWS_REGION", session.region_name)

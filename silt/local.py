@@ -1,0 +1,120 @@
+"""A whole mapping on this machine: pollers in threads, each with a sandbox of its own."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from silt.broker import StartingPosition, TopicRecords, partitions_of
+from silt.mapping import MappingConfig, Poller, Progress
+from silt.runtime import Outcome, Sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """Where a local mapping reads, and how its sandboxes are started."""
+
+    servers: str
+    topic: str
+    group_id: str
+    environment: Mapping[str, str]
+    pollers: int = 1
+    timeout_s: float = 60.0
+    starting_position: StartingPosition = "TRIM_HORIZON"
+    starting_timestamp_ms: int = 0
+    log: Path | None = None
+    client: Mapping[str, Any] | None = None
+
+
+class LocalMapping:
+    """Pollers over the partitions of a topic. Each partition belongs to one poller."""
+
+    def __init__(
+        self,
+        settings: LocalSettings,
+        config: MappingConfig,
+        *,
+        tell: Callable[[str], None] = lambda _line: None,
+        on_invoke: Callable[[Sandbox, int], None] = lambda _sandbox, _number: None,
+    ) -> None:
+        partitions = partitions_of(settings.servers, settings.topic, settings.client)
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._on_invoke = on_invoke
+        self._lock = threading.Lock()
+        self._count = 0
+        self._parts: list[tuple[Poller, TopicRecords, Sandbox]] = []
+        source = {"eventSource": "SelfManagedKafka", "bootstrapServers": settings.servers}
+        pollers = min(settings.pollers, len(partitions))
+        for i in range(pollers):
+            records = TopicRecords(
+                settings.servers,
+                settings.topic,
+                partitions[i::pollers],
+                settings.group_id,
+                starting_position=settings.starting_position,
+                starting_timestamp_ms=settings.starting_timestamp_ms,
+                client=settings.client,
+            )
+            sandbox = Sandbox(settings.environment, timeout_s=settings.timeout_s, log=settings.log)
+            poller = Poller(config, records, self._invoker(sandbox), source, tell=tell)
+            self._parts.append((poller, records, sandbox))
+        self._threads: list[threading.Thread] = []
+
+    def _invoker(self, sandbox: Sandbox) -> Callable[[Mapping[str, Any]], Outcome]:
+        def invoke(event: Mapping[str, Any]) -> Outcome:
+            with self._lock:
+                self._count += 1
+                number = self._count
+            self._on_invoke(sandbox, number)
+            return sandbox.invoke(event)
+
+        return invoke
+
+    @property
+    def progress(self) -> list[Progress]:
+        """Return what each poller has done."""
+        return [poller.progress for poller, _, _ in self._parts]
+
+    @property
+    def starts(self) -> int:
+        """Return how many processes were started."""
+        return sum(sandbox.starts for _, _, sandbox in self._parts)
+
+    @property
+    def records(self) -> int:
+        """Return how many records are settled."""
+        return sum(progress.records for progress in self.progress)
+
+    def start(self) -> None:
+        """Start the pollers."""
+        for poller, _, _ in self._parts:
+            thread = threading.Thread(target=self._run, args=(poller,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _run(self, poller: Poller) -> None:
+        try:
+            while not self._stop.is_set():
+                poller.run_once()
+        except BaseException as error:
+            # A poller that ends because its sandbox was closed has nothing to say.
+            if not self._stop.is_set():
+                self._failure = error
+
+    def check(self) -> None:
+        """Raise what ended a poller, if anything did."""
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        """Stop the pollers and end their processes; what was under way comes again next time."""
+        self._stop.set()
+        for _, _, sandbox in self._parts:
+            sandbox.kill()
+        for thread in self._threads:
+            thread.join(timeout=10)
+        for _, records, sandbox in self._parts:
+            records.close()
+            sandbox.close()
