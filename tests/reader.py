@@ -36,10 +36,10 @@ class State:
 def read_log(keys: list[str], fetch: Fetch) -> State:
     """Replay a log from its keys below the table."""
     state = State()
-    checkpoints = [k for k in keys if re.fullmatch(r"_delta_log/\d{20}\.checkpoint\.parquet", k)]
-    if checkpoints:
-        newest = max(checkpoints)
-        state.version = int(newest.split("/")[1][:20])
+    checkpoints = [k for k in keys if re.match(r"_delta_log/\d{20}\.checkpoint\.", k)]
+    newest_version = max((k.split("/")[1][:20] for k in checkpoints), default=None)
+    for newest in sorted(k for k in checkpoints if newest_version == k.split("/")[1][:20]):
+        state.version = int(newest_version or 0)
         with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
             file.write(fetch(newest))
             file.flush()
@@ -82,7 +82,9 @@ def read_folder(folder: Path) -> State:
     return read_log(keys, lambda key: (folder / key).read_bytes())
 
 
-def rows_of_folder(folder: Path, columns: str = "*", order: str = "all") -> list[tuple[Any, ...]]:
+def rows_of_folder(
+    folder: Path, columns: str = "_kafka_offset", order: str = "all"
+) -> list[tuple[Any, ...]]:
     """Return the rows of a table on local disk, by DuckDB from its live files."""
     state = read_folder(folder)
     if not state.adds:

@@ -122,7 +122,7 @@ def statistics(part: pa.Table, parquet: pq.FileMetaData, metadata: Metadata) -> 
     highs: dict[str, Any] = {}
     nulls: dict[str, Any] = {}
     for path in sorted(indexed):
-        if path[0] not in part.column_names:
+        if not _holds(part.schema, path):
             _put(nulls, path, part.num_rows)
             continue
         stats = chunks.get(path)
@@ -159,6 +159,17 @@ def _chunks(parquet: pq.FileMetaData) -> dict[tuple[str, ...], Any]:
             if chunk.statistics is not None:
                 found[tuple(chunk.path_in_schema.split("."))] = chunk.statistics
     return found
+
+
+def _holds(schema: pa.Schema, path: tuple[str, ...]) -> bool:
+    """Return whether a batch has a column, which a retired one has not."""
+    fields: Any = schema
+    for name in path:
+        index = fields.get_field_index(name)
+        if index < 0:
+            return False
+        fields = fields.field(index).type
+    return True
 
 
 def _null_count(part: pa.Table, path: tuple[str, ...]) -> int:

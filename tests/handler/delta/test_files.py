@@ -1,0 +1,146 @@
+"""Statistics that never lie: bounds are safe whatever the values are."""
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.delta.files import data_files, lower_bound, partition_value, upper_bound
+from handler.delta.log import new_metadata
+from handler.delta_types import Array, Field, Primitive, Struct, from_json, to_arrow, to_json
+
+
+def stats_of(columns: dict[str, tuple[str, list[Any]]], **configuration: str) -> dict[str, Any]:
+    fields = [Field(name, Primitive(kind)) for name, (kind, _) in columns.items()]
+    metadata = new_metadata("id", fields, (), None, 0)
+    metadata.configuration.update(configuration)  # type: ignore[attr-defined]
+    arrays = {n: pa.array(v, to_arrow(Primitive(k))) for n, (k, v) in columns.items()}
+    (file,) = data_files(pa.table(arrays), metadata, 0)
+    return orjson.loads(file.stats)
+
+
+def test_statistics_of_each_kind() -> None:
+    moment = dt.datetime(2026, 5, 1, 10, 0, 0, 123_456, tzinfo=dt.UTC)
+    stats = stats_of(
+        {
+            "l": ("long", [1, None, 3]),
+            "s": ("string", ["b", "a", None]),
+            "t": ("timestamp", [moment, moment, None]),
+            "n": ("timestamp_ntz", [moment.replace(tzinfo=None), None, None]),
+            "d": ("date", [dt.date(2026, 5, 1), None, None]),
+            "c": ("decimal(20,2)", [Decimal("123456789012345678.91"), Decimal("0.5"), None]),
+            "o": ("boolean", [True, False, None]),
+            "b": ("binary", [b"x", None, None]),
+            "e": ("long", [None, None, None]),
+        }
+    )
+    assert stats["numRecords"] == 3
+    assert stats["nullCount"] == {
+        "l": 1,
+        "s": 1,
+        "t": 1,
+        "n": 2,
+        "d": 2,
+        "c": 1,
+        "o": 1,
+        "b": 2,
+        "e": 3,
+    }
+    assert stats["minValues"] == {
+        "l": 1,
+        "s": "a",
+        "t": "2026-05-01T10:00:00.123Z",
+        "n": "2026-05-01T10:00:00.123",
+        "d": "2026-05-01",
+        "c": 0.5,
+    }
+    assert stats["maxValues"] == {
+        "l": 3,
+        "s": "b",
+        "t": "2026-05-01T10:00:00.124Z",
+        "n": "2026-05-01T10:00:00.124",
+        "d": "2026-05-01",
+        "c": 123456789012345678.91,
+    }
+
+
+def test_first_32_leaves_have_statistics_and_a_property_changes_that() -> None:
+    columns = {f"c{i:02}": ("long", [i]) for i in range(40)}
+    assert len(stats_of(columns)["minValues"]) == 32
+    few = {"delta.dataSkippingNumIndexedCols": "3"}
+    assert list(stats_of(columns, **few)["nullCount"]) == ["c00", "c01", "c02"]
+    all_of_them = {"delta.dataSkippingNumIndexedCols": "-1"}
+    assert len(stats_of(columns, **all_of_them)["minValues"]) == 40
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_bounds_of_strings_are_safe(one: str, other: str) -> None:
+    try:
+        low, high = sorted([one, other], key=lambda s: s.encode())
+    except UnicodeEncodeError:
+        return
+    assert lower_bound(low).encode() <= low.encode()
+    bound = upper_bound(high)
+    assert bound is None or bound.encode() >= high.encode()
+    assert bound is None or len(bound) <= 32
+
+
+def test_bound_of_the_highest_characters_is_left_out() -> None:
+    assert upper_bound("\U0010ffff" * 40) is None
+    assert upper_bound("a" + "\U0010ffff" * 40) == "b"
+    assert upper_bound("\ud7ff" * 33)[-1] == "\ue000"
+    assert upper_bound("x" * 32) == "x" * 32
+    assert upper_bound("x" * 33) == "x" * 31 + "y"
+
+
+@given(st.datetimes())
+def test_bounds_of_times_are_rounded_outward(moment: dt.datetime) -> None:
+    assert dt.datetime.fromisoformat(lower_bound(moment)) <= moment
+    bound = upper_bound(moment)
+    assert bound is None or dt.datetime.fromisoformat(bound) >= moment
+
+
+def test_last_moment_has_no_upper_bound() -> None:
+    assert upper_bound(dt.datetime(9999, 12, 31, 23, 59, 59, 999_999)) is None
+    whole = dt.datetime(2026, 1, 1, 0, 0, 59, 999_001)
+    assert upper_bound(whole) == "2026-01-01T00:01:00.000"
+
+
+def test_string_too_long_for_parquet_statistics_still_has_bounds() -> None:
+    stats = stats_of({"s": ("string", ["b" * 10_000, "a" * 10_000])})
+    assert stats["minValues"]["s"] == "a" * 32
+    assert stats["maxValues"]["s"] == "b" * 31 + "c"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, None),
+        (True, "true"),
+        (False, "false"),
+        (5, "5"),
+        (Decimal("1.50"), "1.50"),
+        (Decimal("1E+3"), "1000"),
+        (dt.date(2026, 5, 1), "2026-05-01"),
+        (dt.datetime(2026, 5, 1, tzinfo=dt.UTC), "2026-05-01T00:00:00.000000Z"),
+        (dt.datetime(2026, 5, 1), "2026-05-01 00:00:00.000000"),
+        ("x", "x"),
+    ],
+)
+def test_partition_values_are_the_protocols_text(value: Any, text: str | None) -> None:
+    assert partition_value(value) == text
+
+
+def test_empty_batch_is_no_file() -> None:
+    metadata = new_metadata("id", [Field("a", Primitive("long"))], (), None, 0)
+    assert data_files(pa.table({"a": pa.array([], pa.int64())}), metadata, 0) == ()
+
+
+def test_types_survive_the_schema() -> None:
+    nested = Struct((Field("a", Array(Primitive("decimal(5,2)"), False), True, {"comment": "x"}),))
+    assert from_json(to_json(nested)) == nested

@@ -1,0 +1,290 @@
+"""How a table follows its contract and its data, alone and beside others."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+
+from handler.errors import TableMismatch, UnsupportedTable
+from tests.builders import SMALL, event, function_for, record, rows
+from tests.fakes import Memory
+from tests.reader import read_folder, rows_of_folder, rows_of_memory
+
+OK = {"batchItemFailures": []}
+MORE = (
+    SMALL
+    + """
+  price: {type: "decimal(6,2)", default: 1}
+  more: {type: struct, fields: {a: {type: long}}}
+"""
+)
+
+
+def table(folder: Path) -> Path:
+    return folder / "tables" / "sales" / "orders"
+
+
+def names(folder: Path) -> list[str]:
+    return [f["name"] for f in read_folder(table(folder)).fields]
+
+
+@pytest.mark.logs_errors
+def test_new_columns_of_the_contract_are_added_and_old_rows_stay(tmp_path: Path) -> None:
+    old = function_for(tmp_path)
+    old.handle(event(rows(0, 2)), None)
+    new = function_for(tmp_path, MORE)
+    assert new.handle(event([record(2, {"id": 2, "price": "2.5", "more": {"a": 1}})]), None) == OK
+    assert names(tmp_path)[-2:] == ["price", "more"]
+    # The sandbox of the old contract goes on beside the new one, until it sees the change.
+    with pytest.raises(TableMismatch, match="retired"):
+        old.handle(event(rows(3, 4)), None)
+    engine = DeltaTable(str(table(tmp_path))).to_pyarrow_dataset().to_table()
+    read = sorted(zip(engine["id"].to_pylist(), engine["more"].to_pylist(), strict=True))
+    assert read == [(0, None), (1, None), (2, {"a": 1})]
+
+
+def test_field_is_added_inside_a_struct(tmp_path: Path) -> None:
+    function_for(tmp_path, MORE).handle(event(rows(0, 1)), None)
+    deeper = MORE.replace("{a: {type: long}}", "{a: {type: long}, b: {type: date}}")
+    batch = [record(1, {"id": 1, "more": {"a": 1, "b": "2026-05-01"}})]
+    assert function_for(tmp_path, deeper).handle(event(batch), None) == OK
+    engine = DeltaTable(str(table(tmp_path))).to_pyarrow_dataset().to_table().sort_by("id")
+    assert [str(m["b"]) if m else m for m in engine["more"].to_pylist()] == [None, "2026-05-01"]
+
+
+@pytest.mark.logs_errors
+@pytest.mark.parametrize(
+    ("contract", "message"),
+    [
+        (MORE + "evolution: none\n", "lacks this column .* evolution is none"),
+        (SMALL.replace("long", "integer"), "the table has long, the contract integer"),
+        (SMALL.replace("name", "title"), r"write `retired: \[name\]`"),
+        (SMALL.replace("  name: {type: string}\n", ""), "the contract lacks it now"),
+    ],
+)
+def test_change_that_would_lose_something_is_refused(
+    tmp_path: Path, contract: str, message: str
+) -> None:
+    function_for(tmp_path).handle(event(rows(0, 1)), None)
+    with pytest.raises(TableMismatch, match=message):
+        function_for(tmp_path, contract).handle(event([record(1, {"id": 1})]), None)
+    assert read_folder(table(tmp_path)).version == 0
+
+
+@pytest.mark.logs_errors
+def test_field_dropped_inside_a_struct_is_refused_until_it_is_retired(tmp_path: Path) -> None:
+    deep = SMALL + "  s: {type: struct, fields: {a: {type: long}, b: {type: long}}}\n"
+    shallow = SMALL + "  s: {type: struct, fields: {a: {type: long}}}\n"
+    function_for(tmp_path, deep).handle(event([record(0, {"id": 0, "s": {"a": 1, "b": 2}})]), None)
+    with pytest.raises(TableMismatch, match=r"retired: \[s.b\]"):
+        function_for(tmp_path, shallow).handle(event([record(1, {"id": 1})]), None)
+    retired = shallow + "retired: [s.b]\n"
+    batch = [record(1, {"id": 1, "s": {"a": 3, "b": 4}})]
+    assert function_for(tmp_path, retired).handle(event(batch), None) == OK
+    assert rows_of_folder(table(tmp_path), "s.a, s.b", "_kafka_offset") == [(1, 2), (3, None)]
+
+
+def test_retired_column_stays_and_is_no_longer_filled(tmp_path: Path) -> None:
+    function_for(tmp_path).handle(event(rows(0, 1)), None)
+    contract = SMALL.replace("  name: {type: string}\n", "") + "retired: [name]\n"
+    assert function_for(tmp_path, contract).handle(event(rows(1, 2)), None) == OK
+    assert rows_of_folder(table(tmp_path), "id, name", "id") == [(0, "n0"), (1, None)]
+
+
+@pytest.mark.logs_errors
+def test_widening_is_by_choice_and_only_what_readers_truly_read(tmp_path: Path) -> None:
+    def contract(kind: str, evolution: str) -> str:
+        return SMALL + f"  n: {{type: {kind}}}\nevolution: {evolution}\n"
+
+    def put(offset: int, kind: str, evolution: str) -> Any:
+        batch = [record(offset, {"id": offset, "n": 100})]
+        return function_for(tmp_path, contract(kind, evolution)).handle(event(batch), None)
+
+    put(0, "byte", "widen")
+    with pytest.raises(TableMismatch, match="`evolution: widen` allows"):
+        put(1, "short", "add_columns")
+    assert put(1, "short", "widen") == OK
+    assert put(2, "integer", "widen") == OK
+    with pytest.raises(TableMismatch, match="the table has integer, the contract long"):
+        put(3, "long", "widen")
+    with pytest.raises(TableMismatch, match="the table has integer, the contract short"):
+        put(3, "short", "widen")
+    engine = DeltaTable(str(table(tmp_path)))
+    assert engine.to_pyarrow_dataset().to_table()["n"].to_pylist() == [100] * 3
+    assert [n for (n,) in rows_of_folder(table(tmp_path), "n")] == [100] * 3
+    engine.optimize.compact()
+    engine.create_checkpoint()
+    assert put(3, "integer", "widen") == OK
+
+
+ADD = SMALL + "unknown_fields: add\n"
+
+
+def test_fields_of_the_data_become_columns(tmp_path: Path) -> None:
+    values = [
+        {"id": 0, "flag": True, "count": 7, "ratio": 1, "note": "x", "deep": {"a": 1}},
+        {"id": 1, "flag": "no", "count": 1.5, "ratio": 0.5, "big": 2**70, "bad name": 1},
+    ]
+    batch = [record(i, json.dumps(value).encode()) for i, value in enumerate(values)]
+    function = function_for(tmp_path, ADD)
+    assert function.handle(event(batch), None) == OK
+    read = rows_of_folder(table(tmp_path), "flag, count, ratio, note, _rescued", "id")
+    # A column is as wide as what its batch holds: integers beside fractions make doubles.
+    assert read == [
+        (True, 7.0, 1.0, "x", '{"deep":{"a":1}}'),
+        (None, 1.5, 0.5, None, '{"flag":"no","big":1180591620717411303424,"bad name":1}'),
+    ]
+    # A later batch meets the table's types: what does not fit them is kept, never cast.
+    later = [record(2, {"id": 2, "flag": False, "ratio": 2**53 + 1, "note": 5, "deep": None})]
+    assert function.handle(event(later), None) == OK
+    assert rows_of_folder(table(tmp_path), "flag, ratio, note, _rescued", "id")[2] == (
+        False,
+        None,
+        None,
+        '{"ratio":9007199254740993,"note":5,"deep":null}',
+    )
+    assert DeltaTable(str(table(tmp_path))).version() == 1
+
+
+def test_columns_of_the_contract_always_win(tmp_path: Path) -> None:
+    function = function_for(tmp_path, ADD)
+    batch = [record(0, {"id": 0, "NAME": "x", "_kafka_offset": 9, "_rescued": 1})]
+    assert function.handle(event(batch), None) == OK
+    (read,) = rows_of_folder(table(tmp_path), "name, _kafka_offset, _rescued")
+    assert read == (None, 0, '{"NAME":"x","_kafka_offset":9,"_rescued":1}')
+
+
+def test_at_most_fifty_columns_are_added_at_once(tmp_path: Path) -> None:
+    value = {"id": 0, **{f"f{i:03}": i for i in range(60)}}
+    assert function_for(tmp_path, ADD).handle(event([record(0, value)]), None) == OK
+    assert len([n for n in names(tmp_path) if n.startswith("f0")]) == 50
+    ((rescued,),) = rows_of_folder(table(tmp_path), "_rescued")
+    assert rescued.count(":") == 10
+
+
+def test_two_sandboxes_that_evolve_at_once_both_end_well(tmp_path: Path) -> None:
+    shared = Memory()
+    first, second = Memory(stores=shared.stores), Memory(stores=shared.stores)
+    one = function_for(tmp_path, ADD, open_store=first.open)
+    other = function_for(tmp_path, ADD, open_store=second.open)
+    for function, partition in ((one, 0), (other, 1)):
+        function.handle(event(rows(0, 1, partition=partition)), None)
+    one.handle(event(rows(1, 2)), None)
+
+    def before(verb: str, key: str) -> None:
+        if verb == "put_if_absent":
+            first.before = lambda verb, key: None
+            batch = [record(1, {"id": 1, "x": "text", "y": 1}, partition=1)]
+            assert other.handle(event(batch), None) == OK
+
+    first.before = before
+    assert one.handle(event([record(2, {"id": 2, "x": 5, "z": 1})]), None) == OK
+    uri = str(table(tmp_path))
+    columns = ["_kafka_partition", "_kafka_offset", "_rescued"]
+    read = rows_of_memory(shared, uri, columns)
+    # The slower one decided again: x is a string by then, so its number is kept beside.
+    assert read == [(0, 0, None), (0, 1, None), (0, 2, '{"x":5}'), (1, 0, None), (1, 1, None)]
+
+
+def test_timestamp_without_zone_raises_the_protocol_of_an_old_table(tmp_path: Path) -> None:
+    function_for(tmp_path).handle(event(rows(0, 1)), None)
+    contract = SMALL + "  t: {type: timestamp_ntz}\n"
+    batch = [record(1, {"id": 1, "t": "2026-05-01T10:00:00"})]
+    assert function_for(tmp_path, contract).handle(event(batch), None) == OK
+    protocol = read_folder(table(tmp_path)).protocol
+    assert (protocol["minReaderVersion"], protocol["minWriterVersion"]) == (3, 7)
+    assert protocol["readerFeatures"] == ["timestampNtz"]
+    assert set(protocol["writerFeatures"]) == {"appendOnly", "invariants", "timestampNtz"}
+    engine = DeltaTable(str(table(tmp_path))).to_pyarrow_dataset().to_table()
+    assert [str(t) for t in engine["t"].to_pylist()].count("2026-05-01 10:00:00") == 1
+
+
+@pytest.mark.logs_errors
+@pytest.mark.parametrize(
+    ("action", "name"),
+    [
+        ({"protocol": {"minReaderVersion": 4, "minWriterVersion": 7}}, "protocol 4/7"),
+        (
+            {
+                "protocol": {
+                    "minReaderVersion": 3,
+                    "minWriterVersion": 7,
+                    "readerFeatures": ["v2Checkpoint"],
+                    "writerFeatures": ["v2Checkpoint", "rowTracking"],
+                }
+            },
+            "v2Checkpoint, rowTracking",
+        ),
+    ],
+)
+def test_unknown_protocol_feature_is_refused_by_name(
+    tmp_path: Path, action: dict[str, Any], name: str
+) -> None:
+    function_for(tmp_path).handle(event(rows(0, 1)), None)
+    (table(tmp_path) / "_delta_log" / f"{1:020}.json").write_text(json.dumps(action))
+    with pytest.raises(UnsupportedTable, match=name):
+        function_for(tmp_path).handle(event(rows(1, 2)), None)
+
+
+@pytest.mark.logs_errors
+@pytest.mark.parametrize(
+    ("configuration", "metadata", "name"),
+    [
+        ({"delta.columnMapping.mode": "name"}, {}, "columnMapping"),
+        ({"delta.constraints.positive": "id > 0"}, {}, "check constraint positive"),
+        ({}, {"delta.generationExpression": "1"}, "generated columns"),
+        ({}, {"delta.identity.start": 1}, "identity columns"),
+        ({}, {"delta.invariants": "{}"}, "column invariants"),
+    ],
+)
+def test_feature_of_an_old_protocol_that_is_in_use_is_refused_by_name(
+    tmp_path: Path, configuration: dict[str, str], metadata: dict[str, Any], name: str
+) -> None:
+    function_for(tmp_path).handle(event(rows(0, 1)), None)
+    state = read_folder(table(tmp_path))
+    fields = state.fields
+    fields[3]["metadata"] |= metadata
+    changed = state.metadata | {
+        "schemaString": json.dumps({"type": "struct", "fields": fields}),
+        "configuration": configuration,
+    }
+    actions = [{"protocol": {"minReaderVersion": 2, "minWriterVersion": 6}}, {"metaData": changed}]
+    text = "\n".join(map(json.dumps, actions))
+    (table(tmp_path) / "_delta_log" / f"{1:020}.json").write_text(text)
+    with pytest.raises(UnsupportedTable, match=name):
+        function_for(tmp_path).handle(event(rows(1, 2)), None)
+
+
+def test_harmless_features_are_appended_to(tmp_path: Path) -> None:
+    function_for(tmp_path).handle(event(rows(0, 1)), None)
+    protocol = {
+        "minReaderVersion": 3,
+        "minWriterVersion": 7,
+        "readerFeatures": ["deletionVectors", "columnMapping"],
+        "writerFeatures": ["deletionVectors", "columnMapping", "changeDataFeed", "appendOnly"],
+    }
+    (table(tmp_path) / "_delta_log" / f"{1:020}.json").write_text(
+        json.dumps({"protocol": protocol})
+    )
+    assert function_for(tmp_path).handle(event(rows(0, 2)), None) == OK
+    assert len(rows_of_folder(table(tmp_path))) == 2
+
+
+def test_table_made_by_the_engine_is_appended_to(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    schema = pa.schema(
+        {
+            "_kafka_partition": pa.int32(),
+            "_kafka_offset": pa.int64(),
+            "_kafka_timestamp": pa.timestamp("us", "UTC"),
+            "id": pa.int64(),
+            "name": pa.string(),
+        }
+    )
+    DeltaTable.create(str(table(tmp_path)), schema=schema)
+    assert function_for(tmp_path).handle(event(rows(0, 3)), None) == OK
+    assert function_for(tmp_path).handle(event(rows(0, 3)), None) == OK
+    assert len(rows_of_folder(table(tmp_path))) == 3
