@@ -3,31 +3,24 @@
 the failures, the accounting, one log line and its metrics. Pure.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from handler.errors import AccountingBroken, Unsettled
-from handler.plan import Outcome
+from handler.plan import NAMES, Outcome, count
 from handler.rows import Flat
 
-PARTS = ("appended", "dead_lettered", "skipped_by_rule", "duplicates", "unsettled")
+PARTS = tuple(NAMES.values())
 """What a delivered record can have become; the parts of the accounting identity."""
 
 
-def account(outcomes: Sequence[Outcome], repeats: int, delivered: int) -> dict[str, int]:
+def account(outcomes: bytes, repeats: int, delivered: int) -> dict[str, int]:
     """Return the accounting of an invocation. Raises AccountingBroken unless it adds up.
 
     `repeats` are second copies of a record in one event: they count as duplicates.
     """
-    counts = Counter(outcomes)
-    parts = {
-        "appended": counts[Outcome.APPEND],
-        "dead_lettered": counts[Outcome.DEAD_LETTER],
-        "skipped_by_rule": counts[Outcome.SKIP],
-        "duplicates": counts[Outcome.DUPLICATE] + repeats,
-        "unsettled": counts[Outcome.UNSETTLED],
-    }
+    parts = count(outcomes)
+    parts["duplicates"] += repeats
     if sum(parts.values()) != delivered:
         raise AccountingBroken(
             f"{delivered} records were delivered, and {parts} do not add up to that. This is an "
@@ -36,8 +29,10 @@ def account(outcomes: Sequence[Outcome], repeats: int, delivered: int) -> dict[s
     return {"delivered": delivered, **parts}
 
 
-def failures(flat: Flat, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def failures(flat: Flat, outcomes: bytes) -> list[dict[str, Any]]:
     """Return every unsettled record as AWS reads it, by stream and offset."""
+    if not outcomes.count(Outcome.UNSETTLED):
+        return []
     return [
         {
             "itemIdentifier": {
@@ -46,7 +41,7 @@ def failures(flat: Flat, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             }
         }
         for i, outcome in enumerate(outcomes)
-        if outcome is Outcome.UNSETTLED
+        if outcome == Outcome.UNSETTLED
     ]
 
 
@@ -61,10 +56,15 @@ def raise_for(items: Sequence[Mapping[str, Any]], why: str) -> None:
         )
 
 
-def freshness_ms(flat: Flat, outcomes: Sequence[Outcome], now_ms: int) -> int | None:
+def freshness_ms(flat: Flat, outcomes: bytes, now_ms: int) -> int | None:
     """Return the age of the oldest record that was appended, None if none was."""
-    times = [flat.timestamps[i] for i, o in enumerate(outcomes) if o is Outcome.APPEND]
-    return max(0, now_ms - min(times)) if times else None
+    appended = outcomes.count(Outcome.APPEND)
+    if appended == 0:
+        return None
+    times: Iterable[int] = flat.timestamps
+    if appended < len(outcomes):
+        times = (t for t, o in zip(flat.timestamps, outcomes, strict=True) if o == Outcome.APPEND)
+    return max(0, now_ms - min(times))
 
 
 def offsets_of(flat: Flat) -> list[dict[str, int]]:

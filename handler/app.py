@@ -202,11 +202,11 @@ def table_uri(root: str, contract: Contract) -> str:
 def would(result: Result) -> dict[str, int]:
     """Return what a dry run would have done, by what becomes of a record."""
     assert result.plan is not None
-    counts = result.plan.counts()
+    outcomes = result.plan.outcomes
     return {
-        "append": counts[Outcome.APPEND],
-        "dead_letter": counts[Outcome.DEAD_LETTER],
-        "leave_unsettled": counts[Outcome.UNSETTLED],
+        "append": outcomes.count(Outcome.APPEND),
+        "dead_letter": outcomes.count(Outcome.DEAD_LETTER),
+        "leave_unsettled": outcomes.count(Outcome.UNSETTLED),
     }
 
 

@@ -92,7 +92,9 @@ class Checker:
             found.append(i)
             if findings.unknown:
                 unknown[i] = findings.unknown
-        arrays, positions = self._join(passed, positions, wires, found)
+        arrays = passed
+        if wires or not passed:
+            arrays, positions = self._join(passed, positions, wires, found)
         return Checked(self._named(arrays), positions, rejects, unknown)
 
     def _named(self, arrays: Sequence[pa.Array]) -> dict[str, pa.Array]:

@@ -5,7 +5,7 @@ matters.
 """
 
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from handler.delta.tables import Found, Table
 from handler.delta_types import Field
 from handler.errors import Problem, RejectCode
 from handler.event import Batch, decode_base64
-from handler.plan import Outcome, Plan, plan, replan
+from handler.plan import Outcome, Plan, count, plan, replan
 from handler.rows import Flat, build_dead_letters, build_rows, placed
 from handler.settle import (
     Known,
@@ -71,13 +71,12 @@ class Decision:
         self._tombstones, self._checked = self._check()
 
     def _check(self) -> tuple[list[int], Checked]:
-        """Decode and check every value of the batch, whatever is settled:
-
-        in the common case nothing is.
-        """
+        """Decode and check every value of the batch; in the common case none is settled."""
         records = self._flat.records
         values = [record.get("value") for record in records]
-        present = [i for i, value in enumerate(values) if value is not None]
+        tombstones = (
+            [i for i, value in enumerate(values) if value is None] if None in values else []
+        )
         try:
             payloads = [
                 binascii.a2b_base64(value, strict_mode=True)
@@ -90,14 +89,14 @@ class Decision:
             raise
         self.value_bytes = sum(map(len, payloads))
         checked = self._work.checker.check(payloads)
-        if len(present) != len(records):
+        if tombstones:
+            present = [i for i, value in enumerate(values) if value is not None]
             checked = Checked(
                 checked.columns,
                 [present[i] for i in checked.positions],
                 {present[i]: problems for i, problems in checked.rejects.items()},
                 {present[i]: fields for i, fields in checked.unknown.items()},
             )
-        tombstones = [i for i, value in enumerate(values) if value is None]
         return tombstones, self._without_bad_timestamps(checked)
 
     def _without_bad_timestamps(self, checked: Checked) -> Checked:
@@ -213,7 +212,7 @@ class Decision:
     def _change(
         self,
         which: int,
-        indices: list[int],
+        indices: Sequence[int],
         new: tuple[Field, ...],
         info: dict[str, Any],
         build: Callable[[int], pa.Table],
@@ -229,36 +228,37 @@ class Decision:
             self._files[which] = kept
         return Change(
             files=kept[1],
-            txns=self._txns(snapshot, set(indices)),
+            txns=self._txns(snapshot, indices if isinstance(indices, range) else set(indices)),
             info=info,
             metadata=needed.metadata if needed.changed else None,
             protocol=needed.protocol,
         )
 
-    def _txns(self, snapshot: Snapshot, indices: set[int]) -> dict[str, Txn]:
+    def _txns(self, snapshot: Snapshot, indices: Collection[int]) -> dict[str, Txn]:
         """Return the watermark of each stream that a commit touches, also where it only fills
         holes.
         """
         txns = {}
         for stream, positions in zip(self._streams, self._flat.streams, strict=True):
-            offsets = [self._flat.offsets[i] for i in positions if i in indices]
-            if offsets:
+            # Offsets rise within a stream, so its last record of the commit has the highest.
+            last = next((i for i in reversed(positions) if i in indices), None)
+            if last is not None:
                 before = snapshot.txns.get(stream.app_id, Txn(-1))
-                raised = offsets[-1] > before.version
-                txns[stream.app_id] = Txn(offsets[-1]) if raised else before
+                raised = self._flat.offsets[last] > before.version
+                txns[stream.app_id] = Txn(self._flat.offsets[last]) if raised else before
         return txns
 
     def _info(self) -> dict[str, Any]:
         """Return what `commitInfo` says of the batch: the accounting, and each stream's offsets."""
         assert self.plan is not None
-        counts = self.plan.counts()
+        counts = count(self.plan.outcomes)
         repeats = sum(stream.repeats for stream in self._batch.streams)
         streams = [
             {
                 "stream": stream.app_id,
                 "first_offset": self._flat.offsets[indices[0]],
                 "last_offset": self._flat.offsets[indices[-1]],
-                **_named([self.plan.outcomes[i] for i in indices]),
+                **count(self.plan.outcomes[indices.start : indices.stop]),
             }
             for stream, indices in zip(self._streams, self._flat.streams, strict=True)
         ]
@@ -268,24 +268,11 @@ class Decision:
             "silt": {
                 "contract_version": self._contract.version,
                 "delivered": len(self._flat.offsets) + repeats,
-                "appended": counts[Outcome.APPEND],
-                "dead_lettered": counts[Outcome.DEAD_LETTER],
-                "skipped_by_rule": counts[Outcome.SKIP],
-                "duplicates": counts[Outcome.DUPLICATE] + repeats,
-                "unsettled": counts[Outcome.UNSETTLED],
+                **counts,
+                "duplicates": counts["duplicates"] + repeats,
                 "streams": streams,
             },
         }
-
-
-def _named(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    return {
-        "appended": outcomes.count(Outcome.APPEND),
-        "dead_lettered": outcomes.count(Outcome.DEAD_LETTER),
-        "skipped_by_rule": outcomes.count(Outcome.SKIP),
-        "duplicates": outcomes.count(Outcome.DUPLICATE),
-        "unsettled": outcomes.count(Outcome.UNSETTLED),
-    }
 
 
 def _mark(snapshot: Snapshot, stream: Stream) -> Mark:

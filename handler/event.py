@@ -9,6 +9,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any, NoReturn
 
 from handler.errors import EventError
@@ -95,11 +96,10 @@ def _parse_stream(key: str, records: Any) -> tuple[str, StreamRecords]:
     if not isinstance(records, list):
         raise EventError(f"records[{_short(key)}] is no list.")
     try:
-        offsets = [record["offset"] for record in records]
-        timestamps = [record["timestamp"] for record in records]
-        coordinates = {(record["topic"], record["partition"]) for record in records}
-        kinds = {type(record.get("value")) for record in records}
-        kinds |= {type(record.get("key")) for record in records}
+        offsets = list(map(itemgetter("offset"), records))
+        timestamps = list(map(itemgetter("timestamp"), records))
+        coordinates = set(map(itemgetter("topic", "partition"), records))
+        kinds = {type(record.get(name)) for name in ("key", "value") for record in records}
         sound = (
             set(map(type, offsets)) == {int}
             and set(map(type, timestamps)) == {int}

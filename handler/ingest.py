@@ -30,7 +30,7 @@ class Result:
 
     flat: Flat
     repeats: int
-    outcomes: tuple[Outcome, ...] = ()
+    outcomes: bytes = b""
     plan: Plan | None = None
     committed: dict[int, swap.Committed] = field(default_factory=dict)
     out_of_time: OutOfTime | None = None
@@ -110,17 +110,14 @@ class Ingest:
         return result
 
 
-def _settled(
-    plan_: Plan | None, count: int, committed: dict[int, swap.Committed]
-) -> tuple[Outcome, ...]:
+def _settled(plan: Plan | None, total: int, committed: dict[int, swap.Committed]) -> bytes:
     """Return outcomes as they are: what was to be written and is not committed is unsettled."""
-    if plan_ is None:
-        return (Outcome.UNSETTLED,) * count
-    untrue = set()
+    unsettled = bytes([Outcome.UNSETTLED])
+    if plan is None:
+        return unsettled * total
+    outcomes = plan.outcomes
     if ROWS not in committed:
-        untrue.add(Outcome.APPEND)
+        outcomes = outcomes.replace(bytes([Outcome.APPEND]), unsettled)
     if DEAD_LETTERS not in committed:
-        untrue.add(Outcome.DEAD_LETTER)
-    if not untrue:
-        return plan_.outcomes
-    return tuple(Outcome.UNSETTLED if o in untrue else o for o in plan_.outcomes)
+        outcomes = outcomes.replace(bytes([Outcome.DEAD_LETTER]), unsettled)
+    return outcomes

@@ -4,7 +4,6 @@ A `Plan` gives every record one outcome. `plan` decides all of them; `replan` on
 that turned out to be in the table, once the dead letters of the batch are committed.
 """
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -25,21 +24,36 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The outcome of each record by its index in the batch, and why a stream or the batch was
-    stopped.
+    """What becomes of a batch, and why a stream or all of it was stopped.
+
+    `outcomes` has a byte a record, an `Outcome`, by its index in the batch: counting is then cheap.
     """
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: bytes
     problems: Mapping[int, Sequence[Problem]]
     stopped: str | None = None
 
-    def indices(self, outcome: Outcome) -> list[int]:
+    def indices(self, outcome: Outcome) -> Sequence[int]:
         """Return the indices of the records with this outcome, rising."""
-        return [i for i, o in enumerate(self.outcomes) if o is outcome]
+        count = self.outcomes.count(outcome)
+        if count == len(self.outcomes):
+            return range(count)
+        return [i for i, o in enumerate(self.outcomes) if o == outcome] if count else ()
 
-    def counts(self) -> Counter[Outcome]:
-        """Return how many records have each outcome."""
-        return Counter(self.outcomes)
+
+NAMES = {
+    Outcome.APPEND: "appended",
+    Outcome.DEAD_LETTER: "dead_lettered",
+    Outcome.SKIP: "skipped_by_rule",
+    Outcome.DUPLICATE: "duplicates",
+    Outcome.UNSETTLED: "unsettled",
+}
+"""The outcomes by the names that the accounting gives them."""
+
+
+def count(outcomes: bytes) -> dict[str, int]:
+    """Return how many records have each outcome, by name."""
+    return {name: outcomes.count(outcome) for outcome, name in NAMES.items()}
 
 
 _TOMBSTONE = Problem(
@@ -58,8 +72,8 @@ def plan(
 
     `streams` are the ranges of indices of its streams; the rest are indices too.
     """
-    count = streams[-1].stop if streams else 0
-    outcomes = [Outcome.APPEND] * count
+    total = streams[-1].stop if streams else 0
+    outcomes = bytearray([Outcome.APPEND]) * total
     problems = dict(rejects)
     for i in rejects:
         outcomes[i] = Outcome.DEAD_LETTER
@@ -70,52 +84,50 @@ def plan(
             outcomes[i] = Outcome.DEAD_LETTER
             problems[i] = (_TOMBSTONE,)
     for i in duplicates:
-        if outcomes[i] is not Outcome.SKIP:
+        if outcomes[i] != Outcome.SKIP:
             outcomes[i] = Outcome.DUPLICATE
     if _breaks(contract, outcomes, rejects, tombstones):
-        stopped = _unsettle(outcomes, range(count))
-        return Plan(tuple(stopped), problems, "circuit_breaker")
+        _unsettle(outcomes, range(total))
+        return Plan(bytes(outcomes), problems, "circuit_breaker")
     reason = None
     if contract.on_invalid == "fail":
         for stream in streams:
             first = next(
-                (i for i in stream if i in rejects and outcomes[i] is Outcome.DEAD_LETTER), None
+                (i for i in stream if i in rejects and outcomes[i] == Outcome.DEAD_LETTER), None
             )
             if first is not None:
-                outcomes = _unsettle(outcomes, range(first, stream.stop))
+                _unsettle(outcomes, range(first, stream.stop))
                 reason = "on_invalid"
-    return Plan(tuple(outcomes), problems, reason)
+    return Plan(bytes(outcomes), problems, reason)
 
 
 def _breaks(
     contract: Contract,
-    outcomes: Sequence[Outcome],
+    outcomes: bytearray,
     rejects: Mapping[int, Sequence[Problem]],
     tombstones: Collection[int],
 ) -> bool:
     """Return whether the rejects among the new records are more than the circuit breaker allows."""
     breaker = contract.circuit_breaker
-    rejected = sum(1 for i in rejects if outcomes[i] is Outcome.DEAD_LETTER)
+    rejected = sum(1 for i in rejects if outcomes[i] == Outcome.DEAD_LETTER)
     if not rejected:
         return False
-    new = sum(1 for o in outcomes if o in (Outcome.APPEND, Outcome.DEAD_LETTER))
+    new = outcomes.count(Outcome.APPEND) + outcomes.count(Outcome.DEAD_LETTER)
     new -= sum(1 for i in tombstones if outcomes[i] in (Outcome.APPEND, Outcome.DEAD_LETTER))
     return new >= breaker.min_records and rejected > breaker.ratio * new
 
 
-def _unsettle(outcomes: Sequence[Outcome], indices: range) -> list[Outcome]:
-    """Return outcomes in which the new records among these are unsettled."""
-    changed = list(outcomes)
+def _unsettle(outcomes: bytearray, indices: range) -> None:
+    """Make the new records among these unsettled."""
     for i in indices:
-        if changed[i] in (Outcome.APPEND, Outcome.DEAD_LETTER):
-            changed[i] = Outcome.UNSETTLED
-    return changed
+        if outcomes[i] in (Outcome.APPEND, Outcome.DEAD_LETTER):
+            outcomes[i] = Outcome.UNSETTLED
 
 
 def replan(before: Plan, duplicates: Collection[int]) -> Plan:
     """Return the plan without the rows that are in the table already; its dead letters stand."""
-    outcomes = list(before.outcomes)
+    outcomes = bytearray(before.outcomes)
     for i in duplicates:
-        if outcomes[i] is Outcome.APPEND:
+        if outcomes[i] == Outcome.APPEND:
             outcomes[i] = Outcome.DUPLICATE
-    return Plan(tuple(outcomes), before.problems, before.stopped)
+    return Plan(bytes(outcomes), before.problems, before.stopped)

@@ -69,6 +69,10 @@ def kafka_column(name: str, flat: Flat, indices: Sequence[int]) -> pa.Array:
     return pa.array(values, to_arrow(KAFKA_COLUMNS[name]))
 
 
+def _at(values: list[Any], indices: Sequence[int]) -> list[Any]:
+    return values if isinstance(indices, range) else [values[i] for i in indices]
+
+
 def _headers(flat: Flat, indices: Sequence[int]) -> pa.Array:
     lists = [
         [{"name": name, "value": value} for name, value in decode_headers(flat.records[i])]
@@ -92,7 +96,7 @@ def build_rows(
 ) -> pa.Table:
     """Return the rows of some records: good ones, and tombstones that become rows of nulls."""
     columns = {name: kafka_column(name, flat, indices) for name in contract.kafka_column_names}
-    if len(indices) == len(checked.positions) and list(indices) == list(checked.positions):
+    if list(indices) == list(checked.positions):
         columns |= checked.columns
     else:
         row_of = {index: row for row, index in enumerate(checked.positions)}
