@@ -72,8 +72,7 @@ class Decision:
 
     def _check(self) -> tuple[list[int], Checked]:
         """Decode and check every value of the batch; in the common case none is settled."""
-        records = self._flat.records
-        values = [record.get("value") for record in records]
+        values = self._flat.values
         tombstones = (
             [i for i, value in enumerate(values) if value is None] if None in values else []
         )
@@ -84,7 +83,7 @@ class Decision:
                 if value is not None
             ]
         except ValueError:
-            for record in records:
+            for record in self._flat.records:
                 decode_base64(record, "value")  # raises with the record's place
             raise
         self.value_bytes = sum(map(len, payloads))

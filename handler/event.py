@@ -26,12 +26,14 @@ class StreamRecords:
     """The records of one topic-partition, in offset order, each offset once.
 
     `timestamps` are milliseconds since 1970 as the broker keeps them; `repeats` counts the copies
-    that were dropped because the event held the same record twice. `records` are AWS's own objects.
+    that were dropped because the event held the same record twice. `values` are base64, None for a
+    tombstone; `records` are AWS's own objects.
     """
 
     partition: int
     offsets: list[int]
     timestamps: list[int]
+    values: list[str | None]
     records: list[Mapping[str, Any]]
     repeats: int = 0
 
@@ -99,7 +101,8 @@ def _parse_stream(key: str, records: Any) -> tuple[str, StreamRecords]:
         offsets = list(map(itemgetter("offset"), records))
         timestamps = list(map(itemgetter("timestamp"), records))
         coordinates = set(map(itemgetter("topic", "partition"), records))
-        kinds = {type(record.get(name)) for name in ("key", "value") for record in records}
+        values, keys = _column(records, "value"), _column(records, "key")
+        kinds = {*map(type, values), *map(type, keys)}
         sound = (
             set(map(type, offsets)) == {int}
             and set(map(type, timestamps)) == {int}
@@ -116,11 +119,19 @@ def _parse_stream(key: str, records: Any) -> tuple[str, StreamRecords]:
         _diagnose(key, records)
     if not 0 <= partition <= PARTITION_MAX:
         raise EventError(f"records[{_short(key)}] has a partition that is no 32-bit number.")
-    stream = StreamRecords(partition, offsets, timestamps, records)
+    stream = StreamRecords(partition, offsets, timestamps, values, records)
     # Strictly rising offsets are the rule; only then is the list its own sorted set.
     if sorted(set(offsets)) != offsets:
         stream = _in_offset_order(key, stream)
     return topic, stream
+
+
+def _column(records: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
+    """Return what each record has under a name that AWS may leave out."""
+    try:
+        return list(map(itemgetter(name), records))
+    except KeyError:
+        return [record.get(name) for record in records]
 
 
 def _in_offset_order(key: str, stream: StreamRecords) -> StreamRecords:
@@ -136,6 +147,7 @@ def _in_offset_order(key: str, stream: StreamRecords) -> StreamRecords:
         stream.partition,
         [record["offset"] for record in ordered],
         [record["timestamp"] for record in ordered],
+        _column(ordered, "value"),
         ordered,
         len(stream.records) - len(ordered),
     )

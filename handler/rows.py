@@ -28,6 +28,7 @@ class Flat:
     partitions: list[int]
     offsets: list[int]
     timestamps: list[int]
+    values: list[str | None]
     records: list[Mapping[str, Any]]
 
 
@@ -35,14 +36,16 @@ def flatten(batch: Batch) -> Flat:
     """Return a batch as one list of records, stream by stream."""
     streams, partitions = [], list[int]()
     offsets, timestamps = list[int](), list[int]()
+    values = list[str | None]()
     records = list[Mapping[str, Any]]()
     for stream in batch.streams:
         streams.append(range(len(offsets), len(offsets) + len(stream.offsets)))
         partitions += [stream.partition] * len(stream.offsets)
         offsets += stream.offsets
         timestamps += stream.timestamps
+        values += stream.values
         records += stream.records
-    return Flat(batch.topic, tuple(streams), partitions, offsets, timestamps, records)
+    return Flat(batch.topic, tuple(streams), partitions, offsets, timestamps, values, records)
 
 
 def kafka_column(name: str, flat: Flat, indices: Sequence[int]) -> pa.Array:

@@ -193,14 +193,15 @@ def test_holes_filled_by_two_sandboxes_beside_a_third_above_the_watermark(lab: L
 
 @pytest.mark.parametrize("writers", [2, 8])
 def test_writers_of_many_streams_into_one_table(lab: Lab, writers: int) -> None:
+    sandboxes = [lab.sandbox(lab.view()) for _ in range(writers)]
+
     def work(partition: int) -> None:
-        sandbox = function_for(lab.folder, open_store=lab.view().open)
+        sandbox = sandboxes[partition]
         for start in range(0, 12, 3):
             batch = [*rows(start, start + 3, partition=partition)]
             batch[1] = record(start + 1, b"x", partition=partition)
             assert sandbox.handle(event(batch), None) == OK
 
-    lab.sandbox()  # writes the contract once, before the threads
     threads = [threading.Thread(target=work, args=(i,)) for i in range(writers)]
     for thread in threads:
         thread.start()

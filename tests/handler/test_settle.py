@@ -21,7 +21,7 @@ NOTHING = Known({})
 
 
 def records(*offsets: int, timestamp: int = TIME) -> StreamRecords:
-    return StreamRecords(3, list(offsets), [timestamp] * len(offsets), [{}] * len(offsets))
+    return StreamRecords(3, list(offsets), [timestamp] * len(offsets), [], [{}] * len(offsets))
 
 
 def known(*offsets: int, timestamp: int = TIME, newest: int | None = None) -> Known:
