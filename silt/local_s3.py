@@ -44,6 +44,7 @@ class LocalS3:
         arguments = [f"-{name}.port={port}" for name, port in zip(names, ports, strict=True)]
         grpc = _free_ports(4)
         arguments += [f"-{n}.port.grpc={p}" for n, p in zip(names, grpc, strict=True)]
+        log = (self._folder / "s3.log").open("wb")
         self._process = subprocess.Popen(
             [
                 _weed(),
@@ -60,9 +61,10 @@ class LocalS3:
                 *arguments,
             ],
             stdout=subprocess.DEVNULL,
-            stderr=(self._folder / "s3.log").open("wb"),
+            stderr=log,
             start_new_session=True,
         )
+        log.close()
         try:
             self._wait()
         except BaseException:

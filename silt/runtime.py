@@ -73,6 +73,8 @@ class Sandbox:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_class(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._serving = False
+        """Whether the process has asked for an invocation: from then on it is timed."""
         self.starts = 0
 
     def invoke(self, event: Mapping[str, Any]) -> Outcome:
@@ -92,7 +94,7 @@ class Sandbox:
                 return self._init_error
             if self._process is None or self._process.poll() is not None:
                 return self._abandon(invocation, Outcome("crash", "the process ended"))
-            limit_s = self._timeout_s if invocation.taken.is_set() else START_LIMIT_S
+            limit_s = self._timeout_s if self._serving else START_LIMIT_S
             if time.monotonic() - begun > limit_s:
                 self.kill()
                 timed_out = f"the function did not answer within {limit_s:g} s"
@@ -153,6 +155,7 @@ class Sandbox:
             if self._log is not None:
                 output.close()
         self.starts += 1
+        self._serving = False
 
     # What the API asks for, from its own threads.
 
@@ -162,6 +165,7 @@ class Sandbox:
             while self._current is None or self._current.taken.is_set():
                 self._lock.wait()
             self._current.taken.set()
+            self._serving = True
             return self._current
 
     def answer(self, request_id: str, outcome: Outcome) -> bool:

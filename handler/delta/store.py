@@ -4,6 +4,7 @@ The only module that knows `obstore`. Its errors become ours here, with their ca
 """
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -39,6 +40,11 @@ REQUEST_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 3.0
 PARALLEL_MAX = 32
 """At most so many requests are under way at once."""
+_STATUS = re.compile(r"status code: (\d{3})")
+_MAY_PASS = (408, 409, 425, 429)
+"""Client errors that are no verdict: AWS may answer 409 to two conditional puts at once."""
+_XML = '<?xml version="1.0" encoding="UTF-8"?>'
+_TAG = r"<%s>([^<]{1,300})<"
 _REFUSED_OPTIONS = {
     "AWS_CONDITIONAL_PUT": "without conditional puts two writers overwrite each other",
     "AWS_S3_ALLOW_UNSAFE_RENAME": "Silt never renames; the option would hide a lack of safety",
@@ -196,13 +202,33 @@ def translate(error: BaseException, what: str) -> StoreError:
         return AccessDenied(f"{message} See troubleshooting.md#access-denied")
     if isinstance(error, InvalidPathError | NotSupportedError | UnknownConfigurationKeyError):
         return BadStore(message)
-    if "builder error" in message:  # the request was never sent: the URL cannot be
+    return _by_status(error, message)
+
+
+def _by_status(error: BaseException, message: str) -> StoreError:
+    """Return our error for what obstore has no name for: its text holds the answer's status."""
+    text = str(error)
+    if "builder error" in text:  # the request was never sent: the URL cannot be
         return BadStore(f"{message} Is the endpoint plain HTTP? Then AWS_ALLOW_HTTP must be true.")
+    if "configured region" in text:
+        return BadStore(f"{message} Is AWS_REGION the bucket's region?")
+    match = _STATUS.search(text)
+    status = int(match[1]) if match is not None else None
+    if status in (401, 403):
+        return AccessDenied(f"{message} See troubleshooting.md#access-denied")
+    if status == 404:
+        return NotFound(message)
+    if status is not None and 300 <= status < 500 and status not in _MAY_PASS:
+        return BadStore(message)
     return Unavailable(message)
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
+    """Return the error in a line, with what S3 says in its answer."""
+    text = str(error)
+    line = (text.strip().splitlines() or [type(error).__name__])[0].removesuffix(_XML)[:500]
+    told = [match[1] for tag in ("Code", "Message") if (match := re.search(_TAG % tag, text))]
+    return f"{line.rstrip(' :')} ({': '.join(told)})" if told else line
 
 
 class Pool:

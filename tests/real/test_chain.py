@@ -1,0 +1,249 @@
+"""Real parts: a Kafka client and broker, the Lambda runtime client, an S3 server, another engine that reads."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+from moto.server import ThreadedMotoServer
+
+from handler.errors import AccessDenied, NotFound
+from silt.broker import EmbeddedBroker
+from silt.demo import ingest, judge, produce, read_table
+from silt.local_s3 import LocalS3
+from silt.runtime import Sandbox
+from tests.builders import ROOT, SMALL, event, function_for, rows
+from tests.reader import rows_of_folder
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
+    with LocalS3(tmp_path_factory.mktemp("s3"), "lake") as server:
+        yield server
+
+
+def test_topic_becomes_a_table_exactly_once_through_a_kill(
+    s3: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo in small, judged by DuckDB from the producer's own list."""
+    monkeypatch.chdir(ROOT)
+    broker = EmbeddedBroker()
+    count = 2000
+    produced = produce(broker.servers, count)
+    mapping = ingest(broker.servers, s3, tmp_path, count)
+    assert sum(p.outcomes.get("crash", 0) for p in mapping.progress) == 1
+    rows_read = read_table(s3, "sales/orders")
+    dead_letters = read_table(s3, "sales/orders__dead_letters")
+    fates = [made.fate for _, _, made in produced.records]
+    expected = [fates.count("row"), fates.count("dead_letter")]
+    verdict = judge(produced, rows_read, dead_letters)
+    assert [line[:2] for line in verdict] == [(n, n) for n in expected]
+    assert [line[2:] for line in verdict] == [(0, 0, 0, 0)] * 2
+
+
+def test_the_judge_sees_what_is_wrong() -> None:
+    """Lose, double, move and alter a row: the verdict must count each."""
+    import pyarrow as pa
+
+    from silt.demo import Made, Produced
+
+    produced = Produced()
+    listed = []
+    for i in range(4):
+        row = {
+            "order_id": f"o{i}",
+            "amount": "1.50",
+            "quantity": 1,
+            "status": "new",
+            "placed_at": "2026-05-01T10:00:00Z",
+            "customer_id": i,
+            "skus": ["a"],
+        }
+        produced.records.append((0, i, Made(b"", "row", row=row)))
+        listed.append(row)
+    table = pa.Table.from_pylist(
+        [
+            {
+                "_kafka_partition": 0,
+                "_kafka_offset": offset,
+                **{k: v for k, v in listed[i].items() if k != "customer_id"},
+                "order_id": "changed" if i == 1 else f"o{i}",
+                "customer": {"id": i},
+                "items": [{"sku": "a", "price": 1.0}],
+            }
+            for i, offset in ((0, 0), (0, 0), (1, 1), (2, 99))
+        ]
+    )
+    schema = {
+        "partition": pa.int32(),
+        "offset": pa.int64(),
+        "error_code": pa.string(),
+        "value": pa.binary(),
+    }
+    dead = pa.table({name: pa.array([], kind) for name, kind in schema.items()})
+    (expected, found, lost, doubled, invented, altered), _ = judge(produced, table, dead)
+    assert (expected, found, lost, doubled, invented, altered) == (4, 4, 2, 1, 1, 1)
+
+
+def sandbox_for(folder: Path, **extra: str) -> Sandbox:
+    (folder / "contracts").mkdir(exist_ok=True)
+    (folder / "contracts" / "c.yaml").write_text(SMALL)
+    environment = {
+        "SILT_TABLE_ROOT": str(folder / "tables"),
+        "SILT_CONTRACTS": str(folder / "contracts"),
+        **extra,
+    }
+    return Sandbox(environment, log=folder / "function.log", timeout_s=30)
+
+
+def test_runtime_client_answers_and_reports_errors(tmp_path: Path) -> None:
+    sandbox = sandbox_for(tmp_path)
+    try:
+        outcome = sandbox.invoke(event(rows(0, 3)))
+        assert (outcome.kind, outcome.payload) == ("response", {"batchItemFailures": []})
+        broken = sandbox.invoke({"eventSource": "aws:sqs"})
+        assert broken.kind == "error"
+        assert broken.reason.startswith("EventError: eventSource is aws:sqs")
+        assert sandbox.invoke(event(rows(3, 4))).kind == "response"
+        assert sandbox.starts == 1
+    finally:
+        sandbox.close()
+    assert len(rows_of_folder(tmp_path / "tables" / "sales" / "orders")) == 4
+
+
+def test_bad_setting_stops_the_init_phase_with_its_name(tmp_path: Path) -> None:
+    sandbox = sandbox_for(tmp_path, SILT_TABEL_ROOT="x")
+    try:
+        outcome = sandbox.invoke(event(rows(0, 1)))
+        assert outcome.kind in ("error", "crash")
+    finally:
+        sandbox.close()
+    log = (tmp_path / "function.log").read_text()
+    assert "SILT_TABEL_ROOT. Did you mean SILT_TABLE_ROOT?" in outcome.reason + log
+
+
+def test_kill_is_a_crash_and_the_next_invocation_goes_on(tmp_path: Path) -> None:
+    sandbox = sandbox_for(tmp_path)
+    try:
+        sandbox.invoke(event(rows(0, 1)))
+        sandbox.kill()
+        assert sandbox.invoke(event(rows(0, 3))).kind == "response"
+        assert sandbox.starts == 2
+    finally:
+        sandbox.close()
+    assert len(rows_of_folder(tmp_path / "tables" / "sales" / "orders")) == 3
+
+
+def test_time_out_kills_the_process(tmp_path: Path) -> None:
+    sandbox = sandbox_for(tmp_path)
+    sandbox.invoke(event(rows(0, 1)))
+    assert sandbox._process is not None
+    os.kill(sandbox._process.pid, signal.SIGSTOP)
+    sandbox._timeout_s = 0.3
+    try:
+        assert sandbox.invoke(event(rows(1, 2))).kind == "timeout"
+        sandbox._timeout_s = 30
+        assert sandbox.invoke(event(rows(1, 2))).kind == "response"
+    finally:
+        sandbox.close()
+
+
+def test_dev_command_reads_a_topic_to_its_end(tmp_path: Path) -> None:
+    broker = EmbeddedBroker()
+    producer = Producer({"bootstrap.servers": broker.servers, "log_level": 0})
+    for i in range(50):
+        value = json.dumps({"id": i, "name": "x"}) if i % 10 else "bad"
+        producer.produce("orders", value=value, partition=i % 4)
+    producer.flush(10)
+    contracts = tmp_path / "contracts"
+    contracts.mkdir()
+    (contracts / "c.yaml").write_text(SMALL)
+    command = [
+        *[sys.executable, "-m", "silt.cli", "dev", "--bootstrap-servers", broker.servers],
+        *["--topic", "orders", "--contracts", str(contracts), "--pollers", "2"],
+        *["--table-root", str(tmp_path / "tables"), "--log", str(tmp_path / "log")],
+        *["--until-idle", "4", "--window", "0.2"],
+    ]
+    for _ in range(2):  # the second run finds the offsets of the first
+        ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=100)
+        assert ended.returncode == 0, ended.stderr
+        folder = tmp_path / "tables" / "sales"
+        assert len(rows_of_folder(folder / "orders")) == 45
+        assert len(rows_of_folder(folder / "orders__dead_letters", '"offset"')) == 5
+    assert "0 records settled" in ended.stdout
+
+
+def test_two_processes_on_s3_race_for_each_version(s3: LocalS3, tmp_path: Path) -> None:
+    """Two sandboxes take the same stream at once, again and again; the engine counts the rows."""
+    from deltalake import DeltaTable, QueryBuilder
+
+    root = "s3://lake/race"
+    sandboxes = [sandbox_for(tmp_path, **s3.environment, SILT_TABLE_ROOT=root) for _ in range(2)]
+    answers: list[Any] = []
+
+    def work(sandbox: Sandbox, shift: int) -> None:
+        for start in range(0, 60, 6):
+            first = start + shift
+            answers.append(sandbox.invoke(event(rows(first, first + 9))))
+
+    threads = [threading.Thread(target=work, args=(s, i * 3)) for i, s in enumerate(sandboxes)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        for sandbox in sandboxes:
+            sandbox.close()
+    assert all(a.payload == {"batchItemFailures": []} for a in answers), [a.reason for a in answers]
+    table = DeltaTable(f"{root}/sales/orders", storage_options=s3.environment)
+    query = "select count(*) as n, count(distinct _kafka_offset) as d, max(id) as m from t"
+    batch = QueryBuilder().register("t", table).execute(query).read_all()
+    import pyarrow as pa
+
+    assert pa.table(batch).to_pylist() == [{"n": 66, "d": 66, "m": 65}]
+
+
+@pytest.mark.logs_errors
+def test_wrong_keys_fail_with_what_to_do(
+    s3: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(AccessDenied, match=r"troubleshooting.md#access-denied"):
+        function_for(tmp_path, table_root="s3://lake/x").handle(event(rows(0, 1)), None)
+
+
+@pytest.mark.logs_errors
+def test_bucket_that_is_not_there_fails_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On moto's server, because SeaweedFS makes a bucket when one is written to."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        environment = {
+            "AWS_ACCESS_KEY_ID": "x",
+            "AWS_SECRET_ACCESS_KEY": "x",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ALLOW_HTTP": "true",
+        }
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert host
+        with pytest.raises(NotFound, match="NoSuchBucket"):
+            function_for(tmp_path, table_root="s3://nowhere/x").handle(event(rows(0, 1)), None)
+    finally:
+        server.stop()

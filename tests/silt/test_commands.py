@@ -1,0 +1,151 @@
+"""The command: what it prints, and its exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from silt.cli import COMMANDS, main
+from tests.builders import ROOT, SMALL, event, record, rows
+from tests.reader import rows_of_folder
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert all(command in out for command in COMMANDS)
+    assert main([]) == 2
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_help_of_each_command_has_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert f"silt {command}" in capsys.readouterr().out.split("example")[1]
+
+
+def test_check_of_good_and_bad_contracts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "schemas"]) == 0
+    assert "3 contracts, no problems" in capsys.readouterr().out
+    (tmp_path / "x.yaml").write_text("topic: t\ntable: t\ncolumns: {a: {type: strng}}\n")
+    assert main(["check", str(tmp_path)]) == 1
+    assert "Did you mean 'string'?" in capsys.readouterr().err
+    assert main(["check", str(tmp_path), "--json"]) == 1
+    assert len(json.loads(capsys.readouterr().out)["problems"]) == 1
+
+
+def test_replay_of_every_sample_and_golden_event(tmp_path: Path) -> None:
+    for file in sorted(
+        [*(ROOT / "events").glob("*.json"), *(ROOT / "events/golden").glob("*.json")]
+    ):
+        root = str(tmp_path / file.stem)
+        assert main(["replay", str(file), "--table-root", root, "--dry-run"]) == 0
+        assert not (tmp_path / file.stem).exists()
+        for _ in range(2):
+            assert main(["replay", str(file), "--table-root", root]) == 0
+
+
+def test_replay_says_what_would_be_and_then_what_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["replay", "events/orders.json", "--table-root", str(tmp_path), "--json"]
+    assert main([*arguments, "--dry-run"]) == 0
+    (dry,) = json.loads(capsys.readouterr().out)
+    assert dry["would"] == {"append": 5, "dead_letter": 1, "leave_unsettled": 0}
+    assert [r["code"] for r in dry["rejects"]] == ["bad_decimal", "wrong_type"]
+    assert main(arguments) == 0
+    (done,) = json.loads(capsys.readouterr().out)
+    assert (done["appended"], done["dead_lettered"], done["skipped_by_rule"]) == (5, 1, 1)
+    assert main(arguments) == 0
+    (again,) = json.loads(capsys.readouterr().out)
+    assert (again["appended"], again["duplicates"], again["versions"]) == (0, 6, {})
+    assert len(rows_of_folder(tmp_path / "sales" / "orders")) == 5
+
+
+def test_replay_of_a_failure_record_of_aws(tmp_path: Path) -> None:
+    file = "events/golden/on-failure-s3.json"
+    assert main(["replay", file, "--table-root", str(tmp_path)]) == 0
+    assert rows_of_folder(tmp_path / "sales" / "orders", "order_id") == [("g-1",)]
+
+
+def test_replay_of_lines_goes_on_after_a_bad_event(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "contracts").mkdir()
+    (tmp_path / "contracts" / "c.yaml").write_text(SMALL)
+    lines = [event(rows(0, 2)), {"no": "event"}, event([record(2, {"id": 2})])]
+    file = tmp_path / "events.ndjson"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    arguments = ["--table-root", str(tmp_path / "t"), "--contracts", str(tmp_path / "contracts")]
+    assert main(["replay", str(file), *arguments]) == 1
+    captured = capsys.readouterr()
+    assert "events.ndjson:2: eventSource is None" in captured.err
+    assert len(rows_of_folder(tmp_path / "t" / "sales" / "orders")) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["replay", "nowhere.json", "--table-root", "t"], "nowhere.json cannot be read"),
+        (["replay", "README.md", "--table-root", "t"], "README.md:1: this is no JSON"),
+        (["replay", "events/orders.json"], "SILT_TABLE_ROOT is not set"),
+        (
+            ["replay", "events/orders.json", "--table-root", "t", "--generation", "x"],
+            "SILT_GENERATION is 'x'",
+        ),
+        (["check", "nowhere"], "there is no contract here"),
+        (["replay", "events/orders.json", "--table-root", "s3://b/p"], "no AWS credentials"),
+    ],
+)
+def test_wrong_input_is_named(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", "/nonexistent")
+    assert main(arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_dev_refuses_wrong_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["dev", "--bootstrap-servers", "127.0.0.1:1", "--topic"]
+    assert main([*base, "nothing"]) == 2
+    assert "There is no contract for 'nothing'" in capsys.readouterr().err
+    assert main([*base, "orders", "--batch-size", "0"]) == 2
+    assert "BatchSize is from 1" in capsys.readouterr().err
+
+
+def test_profiles_of_boto_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import os
+
+    from silt.credentials import use_credentials_for
+
+    config = tmp_path / "credentials"
+    config.write_text(
+        "[work]\naws_access_key_id = K\naws_secret_access_key = S\naws_session_token = T\n"
+    )
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(config))
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    use_credentials_for("/local/path")
+    assert "AWS_ACCESS_KEY_ID" not in os.environ
+    use_credentials_for("s3://lake/x")
+    assert os.environ["AWS_ACCESS_KEY_ID"] == "K"
+    assert os.environ["AWS_SESSION_TOKEN"] == "T"
+    assert os.environ["AWS_REGION"] == "eu-west-1"
