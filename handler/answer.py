@@ -1,6 +1,5 @@
-"""What AWS and the operator are told:
-
-the failures, the accounting, one log line and its metrics. Pure.
+"""What AWS and the operator are told: the failures, the accounting, one log line and its metrics.
+Pure.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

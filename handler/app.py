@@ -29,7 +29,9 @@ HEALTH_CHECK_LIMIT_S = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of one event: counts, measures and failures, why some are unsettled, the log line."""
+    """What became of one event: counts, measures and failures, why some are unsettled, the log
+    line.
+    """
 
     topic: str
     counts: Mapping[str, int]

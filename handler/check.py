@@ -185,10 +185,7 @@ class Checker:
 
 
 def rescued_text(unknown: Mapping[str, Any]) -> str:
-    """Return unknown fields as the JSON text of the column `_rescued`:
-
-    paths to values, as written.
-    """
+    """Return unknown fields as the JSON text of `_rescued`: paths to values, as written."""
     return dump_exactly(unknown)
 
 

@@ -67,9 +67,8 @@ class Derived:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A compiled column:
-
-    a tree whose leaves are scalars. `parts` are a struct's fields, or the one element.
+    """A compiled column: a tree whose leaves are scalars. `parts` are a struct's fields, or the one
+    element.
     """
 
     name: str

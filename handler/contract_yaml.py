@@ -14,9 +14,7 @@ import yaml
 Path = tuple[str | int, ...]
 
 NODES_MAX = 20_000
-"""At most so many values in one contract, aliases counted each time:
-
-a bound for `&a`/`*a` bombs.
+"""At most so many values in one contract, aliases counted each time: a bound for `&a`/`*a` bombs.
 """
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
@@ -26,10 +24,7 @@ _TAG = "tag:yaml.org,2002:"
 
 @dataclass(slots=True)
 class Document:
-    """A parsed file:
-
-    plain data, the line (from 1) and the written text of each path, and problems.
-    """
+    """A parsed file: plain data, the line and the written text of each path, problems."""
 
     data: Any = None
     lines: dict[Path, int] = field(default_factory=dict)

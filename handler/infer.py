@@ -1,6 +1,5 @@
-"""unknown_fields:
-
-add. Which fields of the data become columns of the table, and which stay in `_rescued`.
+"""unknown_fields: add. Which fields of the data become columns of the table, and which stay in
+`_rescued`.
 """
 
 import re

@@ -132,9 +132,8 @@ def build_dead_letters(
     indices: Sequence[int],
     failed_at_ms: int,
 ) -> pa.Table:
-    """Return dead letters:
-
-    the records whole, bytes as they came, and everything that is wrong with them.
+    """Return dead letters: the records whole, bytes as they came, and everything that is wrong with
+    them.
     """
     columns: dict[str, Any] = {
         "topic": kafka_column("_kafka_topic", flat, indices),

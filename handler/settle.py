@@ -33,9 +33,8 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far one table has seen a stream:
-
-    its watermark, and when it was raised to it (ms since 1970).
+    """How far one table has seen a stream: its watermark, and when it was raised to it (ms since
+    1970).
     """
 
     offset: int = -1
@@ -57,9 +56,8 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a look-up in both tables found of one stream, whole:
-
-    timestamps (µs) of the rows of each offset.
+    """What a look-up in both tables found of one stream, whole: timestamps (µs) of the rows of each
+    offset.
     """
 
     rows: Mapping[int, frozenset[int | None]]
@@ -67,9 +65,8 @@ class Known:
 
 
 def storable_us(timestamp_ms: int) -> int | None:
-    """Return a broker's timestamp as a table holds it; None where a table cannot:
-
-    beyond the years 1 to 9999.
+    """Return a broker's timestamp as a table holds it; None where a table cannot: beyond the years
+    1 to 9999.
     """
     microseconds = timestamp_ms * 1000
     return microseconds if TIMESTAMP_MIN_US <= microseconds <= TIMESTAMP_MAX_US else None

@@ -1,4 +1,6 @@
-"""Kafka as a person's machine meets it: an embedded broker, and a mapping's records from any broker."""
+"""Kafka as a person's machine meets it: an embedded broker, and a mapping's records from any
+broker.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -22,10 +24,11 @@ _METADATA_LIMIT_S = 15.0
 
 
 class EmbeddedBroker:
-    """librdkafka's mock cluster: a broker of this process, in memory, that other processes connect to.
+    """librdkafka's mock cluster: a broker of this process, in memory, that other processes connect
+    to.
 
-    Topics are made on first use, with 4 partitions. It holds a few megabytes a partition and knows neither
-    transactions nor offsets by time: for trying things, not for load.
+    Topics are made on first use, with 4 partitions. It holds a few megabytes a partition and knows
+    neither transactions nor offsets by time: for trying things, not for load.
     """
 
     def __init__(self) -> None:
@@ -52,8 +55,9 @@ def partitions_of(servers: str, topic: str, client: Mapping[str, Any] | None = N
 class TopicRecords:
     """Some partitions of a topic, read for one poller; offsets are kept in a consumer group.
 
-    A committed offset of the group wins over the starting position, as with AWS. AT_TIMESTAMP reads from the
-    beginning and passes over what is older, because not every broker knows offsets by time.
+    A committed offset of the group wins over the starting position, as with AWS. AT_TIMESTAMP reads
+    from the beginning and passes over what is older, because not every broker knows offsets by
+    time.
     """
 
     def __init__(

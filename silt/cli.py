@@ -1,4 +1,6 @@
-"""The `silt` command: its parser and its exit codes. A command's module is imported when it is called."""
+"""The `silt` command: its parser and its exit codes. A command's module is imported when it is
+called.
+"""
 
 import argparse
 import importlib

@@ -1,4 +1,6 @@
-"""AWS credentials on a person's machine: profiles and single sign-on, which the function never needs."""
+"""AWS credentials on a person's machine: profiles and single sign-on, which the function never
+needs.
+"""
 
 import os
 
@@ -22,8 +24,8 @@ def use_credentials_for(uri: str) -> None:
         raise SettingsError(f"AWS credentials for {uri} cannot be read: {error}") from error
     if found is None:
         raise SettingsError(
-            f"There are no AWS credentials for {uri}. Set AWS_PROFILE or AWS_ACCESS_KEY_ID, or log in "
-            "(aws sso login)."
+            f"There are no AWS credentials for {uri}. Set AWS_PROFILE or AWS_ACCESS_KEY_ID, or log "
+            "in (aws sso login)."
         )
     frozen = found.get_frozen_credentials()
     os.environ["AWS_ACCESS_KEY_ID"] = frozen.access_key

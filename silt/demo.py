@@ -1,7 +1,9 @@
-"""make demo: orders go into a real broker, through the real Lambda runtime client, into a Delta table on S3.
+"""make demo: orders go into a real broker, through the real Lambda runtime client, into a Delta
+table on S3.
 
-Some are bad and some are tombstones, the function is killed once in the middle of a batch, and at the end another
-engine computes from the producer's own list whether every record stands where it belongs, exactly once.
+Some are bad and some are tombstones, the function is killed once in the middle of a batch, and at
+the end another engine computes from the producer's own list whether every record stands where it
+belongs, exactly once.
 """
 
 import datetime as dt
@@ -38,7 +40,8 @@ SEED = 20_260_501
 BUCKET = "lake"
 LIMIT_S = 120.0
 KILL_AFTER_S = 0.03
-"""How long the function has had its batch when it is killed: an invocation takes some 100 ms here."""
+"""How long the function has had its batch when it is killed: an invocation takes some 100 ms here.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ def produce(servers: str, count: int) -> Produced:
 
 
 class KillOnce:
-    """Kills the function in the middle of a batch, once it is warm; again if the answer was faster."""
+    """Kills the function once, when it is warm and in the middle of a batch."""
 
     def __init__(self) -> None:
         self.killed = False
@@ -198,12 +201,13 @@ def read_table(s3: LocalS3, name: str) -> pa.Table:
 
 VERDICT = """
 with expected as (select * from produced where fate = ?),
-     found as (select * from {table})
+     found as (select * from {table}),
+     twice as (select 1 from found group by partition, "offset" having count(*) > 1)
 select
   (select count(*) from expected) as expected,
   (select count(*) from found) as found,
   (select count(*) from expected anti join found using (partition, "offset")) as lost,
-  (select count(*) from (select 1 from found group by partition, "offset" having count(*) > 1)) as doubled,
+  (select count(*) from twice) as doubled,
   (select count(*) from found anti join expected using (partition, "offset")) as invented,
   (select count(*) from expected e join found f using (partition, "offset")
      where (e.content, e.code) is distinct from (f.content, f.code)) as altered
@@ -211,7 +215,8 @@ select
 
 
 def judge(produced: Produced, rows: pa.Table, dead_letters: pa.Table) -> list[tuple[Any, ...]]:
-    """Compare both tables with the producer's list, in SQL. Returns a line for rows and one for dead letters.
+    """Compare both tables with the producer's list, in SQL. Returns a line for rows and one for
+    dead letters.
 
     A line has the counts of expected, found, lost, doubled, invented and altered records.
     """
@@ -235,25 +240,27 @@ def judge(produced: Produced, rows: pa.Table, dead_letters: pa.Table) -> list[tu
         "(order_id, cast(amount as decimal(12,2)), cast(quantity as integer), status, "
         "cast(placed_at as timestamptz), cast({customer} as bigint), {skus})"
     )
+    sent = order.format(customer="customer_id", skus="skus")
+    found = order.format(customer="customer.id", skus="[item.sku for item in items]")
     database.execute(f"""
         create table produced as select partition, "offset", fate, code,
           case when fate = 'row'
-            then cast({order.format(customer="customer_id", skus="skus")} as varchar)
+            then cast({sent} as varchar)
             else hex(value) end as content
         from listed;
         create table rows_found as select _kafka_partition as partition, _kafka_offset as "offset",
           cast(null as varchar) as code,
-          cast({order.format(customer="customer.id", skus="[item.sku for item in items]")} as varchar)
-            as content
+          cast({found} as varchar) as content
         from rows_read;
-        create table dead_found as select partition, "offset", error_code as code, hex(value) as content
+        create table dead_found as select partition, "offset", error_code as code,
+          hex(value) as content
         from dead_read;
     """)
     result = []
     for fate, table in (("row", "rows_found"), ("dead_letter", "dead_found")):
-        found = database.execute(VERDICT.format(table=table), [fate]).fetchone()
-        assert found is not None
-        result.append(found)
+        line = database.execute(VERDICT.format(table=table), [fate]).fetchone()
+        assert line is not None
+        result.append(line)
     return result
 
 
@@ -355,8 +362,8 @@ def run(folder: Path) -> bool:
     whole = sum(counts[1] for counts in verdict) + skipped == ORDERS
     if right and whole:
         output.say(
-            f"Exactly once: {verdict[0][1]:,} rows + {verdict[1][1]:,} dead letters + {skipped} tombstones "
-            f"skipped by rule = {ORDERS:,} records, and every value is the one that was sent.",
+            f"Exactly once: {verdict[0][1]:,} rows + {verdict[1][1]:,} dead letters + {skipped} "
+            f"tombstones skipped by rule = {ORDERS:,} records, and every value is as it was sent.",
             "bold green",
         )
     else:
@@ -367,9 +374,9 @@ def run(folder: Path) -> bool:
 
 
 def _tell_more(folder: Path) -> None:
+    table = f"DeltaTable('{folder}/tables/sales/orders')"
     for command in (
-        f".venv/bin/python -c \"from deltalake import DeltaTable; t = DeltaTable('{folder}/tables/"
-        "sales/orders'); print(t.history(3))\"",
+        f'.venv/bin/python -c "from deltalake import DeltaTable; print({table}.history(3))"',
         f"tail -n 2 {folder}/function.log",
         ".venv/bin/silt check schemas",
         ".venv/bin/silt replay events/orders.json --table-root .silt/tables --dry-run",

@@ -19,7 +19,10 @@ START_LIMIT_S = 60.0
 
 
 class LocalS3:
-    """An S3 server with one bucket, in a folder. Use it as a context manager: it ends with the block."""
+    """An S3 server with one bucket, in a folder.
+
+    Use it as a context manager: it ends with the block.
+    """
 
     def __init__(self, folder: Path, bucket: str) -> None:
         self._folder = folder

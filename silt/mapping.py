@@ -1,7 +1,9 @@
-"""The local twin of AWS's event source mapping for Kafka: batches, windows, retries, partial failures.
+"""The local twin of AWS's event source mapping for Kafka: batches, windows, retries, partial
+failures.
 
-Pure but for its two partners: `Records` brings records and keeps offsets, `invoke` runs the function. What AWS
-documents is followed; where AWS is silent the choice is written in docs/local-mapping.md.
+Pure but for its two partners: `Records` brings records and keeps offsets, `invoke` runs the
+function. What AWS documents is followed; where AWS is silent the choice is written in docs/local-
+mapping.md.
 """
 
 import base64
@@ -102,8 +104,8 @@ class Progress:
 class Poller:
     """One poller of a mapping: reads its partitions and invokes with one batch at a time.
 
-    So there is at most one invocation under way for a partition, and its records stay in order: the next batch
-    begins when every record of this one is settled or given up.
+    So there is at most one invocation under way for a partition, and its records stay in order: the
+    next batch begins when every record of this one is settled or given up.
     """
 
     def __init__(
@@ -142,7 +144,9 @@ class Poller:
         return True
 
     def _gather(self) -> list[KafkaRecord]:
-        """Return records until the batch is full, the window is over, or the event would be too large."""
+        """Return records until the batch is full, the window is over, or the event would be too
+        large.
+        """
         batch: list[KafkaRecord] = []
         size = _ENVELOPE_BYTES
         ends_at = self._now() + self._config.maximum_batching_window_s
@@ -248,7 +252,8 @@ def event_of(records: Sequence[KafkaRecord], source: Mapping[str, str]) -> dict[
 def failed_identifiers(payload: Any) -> set[tuple[str, int]] | None:
     """Return the places that a partial batch response lists; None if it is malformed.
 
-    An empty or missing list is a success, as for every mapping; anything else of another shape fails the batch.
+    An empty or missing list is a success, as for every mapping; anything else of another shape
+    fails the batch.
     """
     if payload is None:
         return set()

@@ -1,7 +1,8 @@
-"""A sandbox on this machine: the real Lambda runtime client in a process, and the Runtime API it talks to.
+"""A sandbox on this machine: the real Lambda runtime client in a process, and the Runtime API it
+talks to.
 
-The API is AWS's 'Lambda runtime API' (2018-06-01): next, response, error, init error. A time-out is a kill of
-the process, as in Lambda; the next invocation starts a new one.
+The API is AWS's 'Lambda runtime API' (2018-06-01): next, response, error, init error. A time-out is
+a kill of the process, as in Lambda; the next invocation starts a new one.
 """
 
 import json
@@ -52,7 +53,10 @@ class _Invocation:
 
 
 class Sandbox:
-    """One execution environment. Not for use by two threads at once: Lambda gives it one event at a time."""
+    """One execution environment.
+
+    Not for use by two threads at once: Lambda gives it one event at a time.
+    """
 
     def __init__(
         self,

@@ -15,8 +15,8 @@ class SavedEventError(SiltError):
 def read_events(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield the events of a file, each with a name for messages.
 
-    A file holds one JSON document, or one a line. A document is an event, or what an S3 on-failure destination
-    keeps: an object whose `payload` is the event as JSON text. Raises SavedEventError.
+    A file holds one JSON document, or one a line. A document is an event, or what an S3 on-failure
+    destination keeps: an object whose `payload` is the event as JSON text. Raises SavedEventError.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -38,7 +38,10 @@ def record(
     headers: Sequence[Mapping[str, Any]] = (),
     timestamp_type: str = "CREATE_TIME",
 ) -> dict[str, Any]:
-    """Return a record as AWS sends it. `value` is JSON, bytes as they are, or None for a tombstone."""
+    """Return a record as AWS sends it.
+
+    `value` is JSON, bytes as they are, or None for a tombstone.
+    """
     payload = value if isinstance(value, bytes) or value is None else orjson.dumps(value)
     return {
         "topic": topic,
@@ -138,7 +141,9 @@ def function_for(
     clock: Any = None,
     **settings: Any,
 ) -> Function:
-    """Return a function with one contract and its tables under `folder`/tables, as a new sandbox has it."""
+    """Return a function with one contract and its tables under `folder`/tables, as a new sandbox
+    has it.
+    """
     contracts = folder / "contracts"
     contracts.mkdir(parents=True, exist_ok=True)
     (contracts / "contract.yaml").write_text(contract)

@@ -20,7 +20,8 @@ def nothing(_verb: str, _key: str) -> None:
 class Memory:
     """Tables in memory. `before` and `after` see each request and may raise a StoreError.
 
-    What `after` raises is a lost answer: the request took effect. `requests` are verb and key, in order.
+    What `after` raises is a lost answer: the request took effect. `requests` are verb and key, in
+    order.
     """
 
     before: Hook = nothing

@@ -1,4 +1,5 @@
-"""A reader of Delta tables that shares no code with the writer: JSON log, newest checkpoint, DuckDB for Parquet.
+"""A reader of Delta tables that shares no code with the writer: JSON log, newest checkpoint, DuckDB
+for Parquet.
 
 It follows the protocol's reconciliation by itself, so that it can disagree with the writer.
 """
@@ -19,7 +20,9 @@ Fetch = Callable[[str], bytes]
 
 @dataclass
 class State:
-    """What a log says: live files with their adds, watermarks, schema, and the commits that were read."""
+    """What a log says: live files with their adds, watermarks, schema, and the commits that were
+    read.
+    """
 
     version: int = -1
     adds: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What can be counted has a limit here: requests of an append and of a cold open, modules, memory."""
+"""What can be counted has a limit here: requests, modules, memory."""
 
 import json
 import subprocess
@@ -144,26 +144,30 @@ def test_largest_event_stays_below_its_memory_limit(tmp_path: Path) -> None:
     contract = (ROOT / "schemas" / "orders.yaml").read_text()
     (tmp_path / "contracts" / "c.yaml").write_text(contract)
     code = """
-import base64, json, os, resource, sys
+import base64, json, re
 from handler.app import lambda_handler
 def order(i):
-    return json.dumps({"order_id": f"o{i}", "amount": "12.50", "placed_at": "2026-05-01T10:00:00Z",
-        "customer": {"id": i, "e_mail": "a@b.example"}, "tags": {"a": "b"},
+    return json.dumps({"order_id": f"o{i}", "amount": "12.50", "tags": {"a": "b"},
+        "placed_at": "2026-05-01T10:00:00Z", "customer": {"id": i, "e_mail": "a@b.example"},
         "items": [{"sku": "s" * 20, "price": i / 100} for _ in range(3)]}).encode()
 def event(start, values):
-    records = [{"topic": "orders", "partition": 0, "offset": start + i, "timestamp": 1795000000000 + i,
-        "timestampType": "CREATE_TIME", "key": None, "value": base64.b64encode(v).decode(), "headers": []}
-        for i, v in enumerate(values)]
-    return {"eventSource": "aws:kafka", "eventSourceArn": "arn:x/u-1", "records": {"orders-0": records}}
+    records = [{"topic": "orders", "partition": 0, "offset": start + i, "headers": [],
+        "timestamp": 1795000000000 + i, "timestampType": "CREATE_TIME", "key": None,
+        "value": base64.b64encode(v).decode()} for i, v in enumerate(values)]
+    source = {"eventSource": "aws:kafka", "eventSourceArn": "arn:x/u-1"}
+    return {**source, "records": {"orders-0": records}}
 size, values = 0, []
 while size < 6_000_000:
     values.append(order(len(values)) if len(values) % 100 else b"{bad")
     size += len(values[-1]) * 4 // 3
-for start, batch in ((0, values), (100_000, values), (200_000, [order(1)[:-1] + b',"x":"' + b"y" * 4_400_000 + b'"}']),
-                     (300_000, [b"x" * 4_400_000]), (400_000, [b"[" * 4_400_000])):
-    text = json.dumps(event(start, batch))
+one_field = order(1)[:-1] + b',"x":"' + b"y" * 4_400_000 + b'"}'
+batches = [values, [one_field], [b"x" * 4_400_000], [b"[" * 4_400_000]]
+for number, batch in enumerate(batches):
+    text = json.dumps(event(number * 100_000, batch))
     assert lambda_handler(json.loads(text), None) == {"batchItemFailures": []}
-print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(values))
+# Not ru_maxrss: a child begins with the peak of the process that it was forked from.
+peak_kb = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+print("PEAK", peak_kb / 1024)
 """
     out = isolated(
         code,
@@ -171,7 +175,7 @@ print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(val
         SILT_CONTRACTS=str(tmp_path / "contracts"),
     )
     peak = float(out.split("PEAK ")[1].split()[0])
-    assert peak < MEMORY_LIMIT_MB, out
+    assert 100 < peak < MEMORY_LIMIT_MB, out
     summaries = [json.loads(line) for line in out.splitlines() if '"invocation"' in line]
     assert summaries[0]["delivered"] > 14_000
     assert summaries[0]["dead_lettered"] > 100

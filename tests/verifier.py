@@ -14,7 +14,8 @@ def verify(
     dead_letters: Iterable[tuple[Place, Any]],
     unsettled: Iterable[Place] = (),
 ) -> list[str]:
-    """Return what is wrong: a record lost, doubled, moved, altered or invented; nothing if all is well.
+    """Return what is wrong: a record lost, doubled, moved, altered or invented; nothing if all is
+    well.
 
     `delivered` maps each record to the content that its row, or else its dead letter, must have.
     """

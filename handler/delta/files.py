@@ -110,10 +110,7 @@ def _folder(value: str | None) -> str:
 
 
 def statistics(part: pa.Table, parquet: pq.FileMetaData, metadata: Metadata) -> str:
-    """Return the statistics of a file as the JSON text of its `add`:
-
-    rows, nulls, minima, maxima.
-    """
+    """Return the statistics of a file as JSON text: rows, nulls, minima, maxima."""
     fields = [f for f in metadata.fields if f.name not in metadata.partition_columns]
     indexed = set(list(leaves(fields))[: _indexed_columns(metadata)])
     chunks = _chunks(parquet)

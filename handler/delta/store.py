@@ -97,7 +97,10 @@ class Store(Protocol):
 
 
 class ObjectStore:
-    """A `Store` over obstore. `prefix` is the table's folder, with its slash, where the store has none."""
+    """A `Store` over obstore.
+
+    `prefix` is the table's folder, with its slash, where the store has none.
+    """
 
     def __init__(self, store: Any, prefix: str = "") -> None:
         self._store = store

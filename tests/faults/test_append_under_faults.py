@@ -1,4 +1,5 @@
-"""Faults 2 to 4 and 8: a request that fails, lies or loses its answer, zombies, cleaned and remade logs.
+"""Faults 2 to 4 and 8: a request that fails, lies or loses its answer, zombies, cleaned and remade
+logs.
 
 Each test injects one fault at one request of an append and then counts rows, over stores in memory.
 """
@@ -111,7 +112,7 @@ def test_lost_answer_and_a_commit_on_top_is_still_ours(lab: Lab) -> None:
 
 
 def test_put_that_lands_after_it_was_given_up_is_found_by_the_redelivery(lab: Lab) -> None:
-    """The sandbox hears nothing until its deadline; the commit lands later; the batch comes again."""
+    """The sandbox hears nothing until its deadline; the commit lands; the batch comes again."""
     memory = lab.view()
     late: list[tuple[ObjectStore, str, bytes]] = []
 
@@ -240,7 +241,8 @@ def test_log_that_was_cleaned_behind_an_idle_sandbox_takes_no_commit_into_the_vo
     store = lab.memory.stores[lab.uri]
     import obstore
 
-    # As after a checkpoint and a clean-up: the newest commits only, and the idle sandbox's are gone.
+    # As after a checkpoint and a clean-up: the newest commits only, and the idle sandbox's are
+    # gone.
     whole = b"".join(store.get(commit_key(v)).data for v in range(4))
     for version in range(4):
         obstore.delete(store._store, commit_key(version))

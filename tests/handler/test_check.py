@@ -1,4 +1,5 @@
-"""Every type and rule: what is accepted comes out equal, what is not is a reject with code and path.
+"""Every type and rule: what is accepted comes out equal, what is not is a reject with code and
+path.
 
 Each case runs through the whole-batch path and through the reference, and both must agree.
 """
@@ -263,8 +264,8 @@ CASES = [
     ("{type: struct, fields: {b: {type: long, default: 3}}}", "null", None),
     (
         (
-            "{type: struct, fields: {b: {type: map, values: {type: array, items: {type: struct, fields: "
-            "{t: {type: date}}}}}}}"
+            "{type: struct, fields: {b: {type: map, values: {type: array, items: {type: struct, "
+            "fields: {t: {type: date}}}}}}}"
         ),
         '{"b":{"k":[{"t":"2026-01-01"},null]}}',
         {"b": [("k", [{"t": dt.date(2026, 1, 1)}, None])]},
@@ -386,7 +387,12 @@ def test_long_paths_are_cut() -> None:
 
 def test_messages_never_quote_the_record() -> None:
     secret = "s3cr3t"
-    columns = "a: {type: long}\nb: {type: timestamp}\nc: {type: 'decimal(4,2)'}\nd: {type: string, enum: [x]}"
+    columns = """
+a: {type: long}
+b: {type: timestamp}
+c: {type: 'decimal(4,2)'}
+d: {type: string, enum: [x]}
+"""
     payload = orjson.dumps(dict.fromkeys("abcd", secret))
     problems = check(columns, payload).rejects[0]
     assert len(problems) == 4

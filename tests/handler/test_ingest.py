@@ -367,7 +367,8 @@ def test_all_kafka_columns_and_the_wide_example(tmp_path: Path) -> None:
     assert function_for(tmp_path, contract).handle(event([item]), None) == OK
     (read,) = rows_of_folder(
         tmp_path / "tables" / "plant" / "sensors",
-        "machine, epoch_us(measured_at), _kafka_timestamp_type, _kafka_key, _kafka_headers, _rescued",
+        "machine, epoch_us(measured_at), _kafka_timestamp_type, _kafka_key, _kafka_headers, "
+        "_rescued",
     )
     assert read == (
         "m",

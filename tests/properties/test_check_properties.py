@@ -1,4 +1,4 @@
-"""Any bytes give rows plus rejects that add up, and the whole-batch path agrees with the reference."""
+"""Any bytes give rows plus rejects that add up, and the fast path agrees with the reference."""
 
 import json
 from typing import Any
@@ -27,7 +27,8 @@ t: {type: timestamp}
 u: {type: timestamp, unit: ms}
 z: {type: timestamp_ntz}
 c: {type: 'decimal(10,3)', minimum: -100}
-a: {type: array, items: {type: struct, fields: {p: {type: double}, q: {type: 'decimal(5,1)', required: true}}}}
+a: {type: array, items: {type: struct, fields: {p: {type: double}, q: {type: 'decimal(5,1)',
+      required: true}}}}
 m: {type: map, values: {type: date}}
 r: {type: struct, fields: {x: {type: long, required: true}, y: {type: timestamp}}}
 """,

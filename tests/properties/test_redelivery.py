@@ -1,4 +1,6 @@
-"""Any redelivery, in any order, with any boundaries, through lost answers and zombies: each record once."""
+"""Any redelivery, in any order, with any boundaries, through lost answers and zombies: each record
+once.
+"""
 
 import json
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Real parts: a Kafka client and broker, the Lambda runtime client, an S3 server, another engine that reads."""
+"""Real parts: a Kafka client and broker, the Lambda runtime client, an S3 server, another engine
+that reads.
+"""
 
 import json
 import os

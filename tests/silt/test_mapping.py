@@ -1,4 +1,4 @@
-"""The local event source mapping: batches, limits, retries and partial failures as AWS does them."""
+"""The local event source mapping: batches, limits, retries, partial failures as AWS does them."""
 
 import json
 from pathlib import Path

@@ -54,7 +54,7 @@ def test_every_error_of_the_library_has_one_of_ours() -> None:
     ],
 )
 def test_status_that_the_library_does_not_name_decides(status: int, ours: type[StoreError]) -> None:
-    text = f"Generic S3 error: Server returned non-2xx status code: {status} Some: <?xml ...\n<Code>C</Code>"
+    text = f"Server returned non-2xx status code: {status} Some: <?xml ...\n<Code>C</Code>"
     error = translate(obstore.exceptions.GenericError(text), "list x")
     assert type(error) is ours
     assert "(C)" in str(error)
