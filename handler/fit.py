@@ -11,9 +11,20 @@ ORIGIN = "silt.origin"
 
 _WIDER: Mapping[str, tuple[str, ...]] = {
     # Measured with deltalake, DuckDB and delta-spark: decision 0006.
-    "byte": ("short", "integer"),
-    "short": ("integer",),
+    "byte": ("short", "integer", "long"),
+    "short": ("integer", "long"),
+    "integer": ("long",),
+    "float": ("double",),
 }
+
+
+def widens(have: Primitive, want: Primitive) -> bool:
+    """Return whether files of the one type are read as the other without a loss."""
+    if want.name in _WIDER.get(have.name, ()):
+        return True
+    if have.decimal is None or want.decimal is None:
+        return False
+    return have.decimal[1] == want.decimal[1] and have.decimal[0] < want.decimal[0]
 
 
 def fit(
@@ -121,7 +132,7 @@ class _Fitting:
                 return replace(have, value=value)
             case Primitive(), Primitive() if have == want:
                 return have
-            case Primitive(), Primitive() if want.name in _WIDER.get(have.name, ()):
+            case Primitive(), Primitive() if widens(have, want):
                 if self._evolution == "widen":
                     return want
                 self.differences.append(

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from handler.delta_types import Primitive
 from handler.errors import TableMismatch, UnsupportedTable
+from handler.fit import widens
 from tests.builders import SMALL, event, function_for, record, rows
 from tests.fakes import Memory
 from tests.reader import read_folder, rows_of_folder, rows_of_memory
@@ -106,17 +108,17 @@ def test_widening_is_by_choice_and_only_what_readers_truly_read(tmp_path: Path) 
     with pytest.raises(TableMismatch, match="`evolution: widen` allows"):
         put(1, "short", "add_columns")
     assert put(1, "short", "widen") == OK
-    assert put(2, "integer", "widen") == OK
-    with pytest.raises(TableMismatch, match="the table has integer, the contract long"):
-        put(3, "long", "widen")
-    with pytest.raises(TableMismatch, match="the table has integer, the contract short"):
+    assert put(2, "long", "widen") == OK
+    with pytest.raises(TableMismatch, match="the table has long, the contract double"):
+        put(3, "double", "widen")
+    with pytest.raises(TableMismatch, match="the table has long, the contract short"):
         put(3, "short", "widen")
     engine = DeltaTable(str(table(tmp_path)))
     assert engine.to_pyarrow_dataset().to_table()["n"].to_pylist() == [100] * 3
     assert [n for (n,) in rows_of_folder(table(tmp_path), "n")] == [100] * 3
     engine.optimize.compact()
     engine.create_checkpoint()
-    assert put(3, "integer", "widen") == OK
+    assert put(3, "long", "widen") == OK
 
 
 ADD = SMALL + "unknown_fields: add\n"
@@ -288,3 +290,22 @@ def test_table_made_by_the_engine_is_appended_to(tmp_path: Path) -> None:
     assert function_for(tmp_path).handle(event(rows(0, 3)), None) == OK
     assert function_for(tmp_path).handle(event(rows(0, 3)), None) == OK
     assert len(rows_of_folder(table(tmp_path))) == 3
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "fits"),
+    [
+        ("byte", "long", True),
+        ("integer", "short", False),
+        ("float", "double", True),
+        ("double", "float", False),
+        ("integer", "double", False),
+        ("decimal(5,2)", "decimal(6,2)", True),
+        ("decimal(5,2)", "decimal(5,2)", False),
+        ("decimal(5,2)", "decimal(7,3)", False),
+        ("decimal(5,2)", "decimal(4,2)", False),
+        ("date", "timestamp", False),
+    ],
+)
+def test_widenings(have: str, want: str, fits: bool) -> None:
+    assert widens(Primitive(have), Primitive(want)) is fits

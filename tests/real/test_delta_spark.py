@@ -1,0 +1,117 @@
+"""delta-spark, the reference implementation of Delta, reads what Silt writes. Needs Java, Maven."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+
+from silt.commands.replay import read_events
+from tests.builders import ROOT, event, function_for, record
+
+HERE = Path(__file__).parent / "spark"
+OPENED = (
+    *("java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio"),
+    *("java.util", "java.util.concurrent", "java.util.concurrent.atomic", "sun.nio.ch"),
+    *("sun.nio.cs", "sun.security.action", "sun.util.calendar"),
+)
+
+pytestmark = [
+    pytest.mark.skipif(
+        shutil.which("java") is None or shutil.which("mvn") is None,
+        reason="delta-spark is Java: it reads the tables where Java and Maven are",
+    ),
+    pytest.mark.timeout(420),
+]
+
+
+@pytest.fixture(scope="module")
+def classpath(tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tmp_path_factory.mktemp("spark") / "classpath"
+    command = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:build-classpath"]
+    subprocess.run([*command, f"-Dmdep.outputFile={file}"], check=True, timeout=400)
+    return file.read_text().strip()
+
+
+def read(classpath: str, *folders: Path) -> dict[Path, list[Any]]:
+    """Return the rows of tables as delta-spark reads them; an error stands as a text."""
+    opened = [f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in OPENED]
+    command = ["java", "-Xmx1g", *opened, "-cp", classpath, str(HERE / "SparkReader.java")]
+    ended = subprocess.run(
+        [*command, *map(str, folders)], capture_output=True, text=True, timeout=300
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    tables: dict[Path, list[Any]] = {}
+    for line in ended.stdout.splitlines():
+        kind, _, rest = line.partition(" ")
+        if kind == "TABLE":
+            current = tables.setdefault(Path(rest), [])
+        elif kind in ("ROW", "ERROR"):
+            current.append(json.loads(rest) if kind == "ROW" else rest)
+    return tables
+
+
+WIDENED = [
+    ["byte", "short", "integer", "long"],
+    ["float", "double"],
+    ["'decimal(5,2)'", "'decimal(12,2)'", "'decimal(38,2)'"],
+]
+
+
+def widened(folder: Path, kinds: list[str], value: Any) -> Path:
+    """Write a row under each type in turn, as a contract that widens its column."""
+    for offset, kind in enumerate(kinds):
+        contract = f"topic: orders\ntable: t\nevolution: widen\ncolumns: {{n: {{type: {kind}}}}}\n"
+        batch = event([record(offset, {"n": value})])
+        assert function_for(folder, contract).handle(batch, None) == {"batchItemFailures": []}
+    return folder / "tables" / "t"
+
+
+def test_delta_spark_reads_every_kind_of_table(tmp_path: Path, classpath: str) -> None:
+    folders = {}
+    for name in ("orders", "clicks", "sensors"):
+        contract = (ROOT / "schemas" / f"{name}.yaml").read_text()
+        function = function_for(tmp_path / name, contract)
+        ((_, saved),) = read_events(ROOT / "events" / f"{name}.json")
+        assert function.handle(saved, None) == {"batchItemFailures": []}
+        table = contract.split("table: ")[1].split()[0]
+        folders[name] = tmp_path / name / "tables" / table
+    times = "topic: orders\ntable: t\ncolumns:\n  id: {type: long}\n  at: {type: timestamp}\n"
+    function_for(tmp_path / "times", times + "partition_by: [at]\n").handle(
+        event([record(0, {"id": 1, "at": "2026-05-01T10:00:00.000001Z"})]), None
+    )
+    folders["times"] = tmp_path / "times" / "tables" / "t"
+    folders["dead"] = folders["orders"].with_name("orders__dead_letters")
+    for kinds in WIDENED:
+        name = kinds[0]
+        folders[name] = widened(tmp_path / name, kinds, 1)
+    # The same table once more behind a checkpoint of the engine.
+    shutil.copytree(folders["orders"], tmp_path / "checkpointed")
+    DeltaTable(str(tmp_path / "checkpointed")).create_checkpoint()
+    folders["checkpointed"] = tmp_path / "checkpointed"
+    tables = read(classpath, *folders.values())
+    found = {name: tables[folder] for name, folder in folders.items()}
+
+    orders = sorted(found["orders"], key=lambda row: row["order_id"])
+    assert len(orders) == 5
+    assert orders == sorted(found["checkpointed"], key=lambda row: row["order_id"])
+    first = orders[0]
+    assert first["_kafka_timestamp"] == "2026-05-01T10:00:00.000000Z"
+    assert (first["amount"], first["quantity"], first["order_date"]) == (12.5, 1, "2026-05-01")
+    assert first["customer"] == {"id": 1000, "email": "c0@example.com"}
+    assert first["items"][1] == {"sku": "sku-x", "price": 3.0}
+    assert (first["tags"], first["_kafka_key"]) == ({"channel": "web"}, "by0wMDAwMDA=")
+    assert [row["load_ms"] for row in found["clicks"]] == [180, 181, 182]
+    sensor = found["sensors"][0]
+    assert (sensor["temperature"], sensor["measured_year"]) == (21.0625, 2026)
+    assert sensor["local_time"] == "2026-05-01T12:00:00.500"
+    assert sensor["readings"] == {"rpm": 1500.5, "load": 1.0}
+    assert sensor["calibrations"] == [{"day": "2026-04-01", "offset": -0.0125}]
+    assert sensor["_rescued"] == '{"firmware":{"version":"1.10"}}'
+    assert found["times"][0]["at"] == "2026-05-01T10:00:00.000001Z"
+    assert [row["error_code"] for row in found["dead"]] == ["bad_decimal"]
+    for kinds in WIDENED:
+        assert [row["n"] for row in found[kinds[0]]] == [1] * len(kinds), kinds
