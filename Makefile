@@ -28,10 +28,12 @@ lint: $(READY) ## Lint and check types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
+	@COLUMNS=100 $(BIN)/python -m silt.docs --check
 
 format: $(READY) ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+	@COLUMNS=100 $(BIN)/python -m silt.docs
 
 bench: $(READY) ## Measure the handler against a bare floor and against the obvious way, in one run
 	@$(BIN)/python -m bench

@@ -1,0 +1,132 @@
+"""Who may import whom: imports go down the layers, never up, and nothing that is not shipped."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.builders import ROOT
+
+CORE = {
+    # Each module of handler/ with what it may import of handler/, besides errors.
+    "errors": set(),
+    "delta_types": set(),
+    "event": set(),
+    "values": {"delta_types"},
+    "contract_yaml": set(),
+    "contract_model": set(),
+    "contract_rules": {"contract_model", "contract_yaml", "delta_types", "values"},
+    "contract": {"contract_model", "contract_rules", "contract_yaml", "delta_types"},
+    "decode": {"values"},
+    "columns": {"contract_rules", "delta_types", "values"},
+    "culprits": {"contract_rules", "values"},
+    "check": {"columns", "contract", "contract_rules", "culprits", "decode", "delta_types"},
+    "infer": {"columns", "contract_rules", "delta_types", "values"},
+    "settle": {"event", "values"},
+    "fit": {"delta_types"},
+    "plan": {"contract"},
+    "rows": {
+        *("check", "columns", "contract", "contract_rules", "delta_types", "event"),
+        *("infer", "settle"),
+    },
+    "answer": {"plan", "rows"},
+    "settings": set(),
+    "table_schema": {"contract", "delta.log", "delta_types", "fit"},
+    "decision": {
+        *("check", "contract", "delta.files", "delta.log", "delta.patience", "delta.tables"),
+        *("delta_types", "event", "plan", "rows", "settle", "table_schema"),
+    },
+    "ingest": {
+        *("check", "contract", "decision", "delta.log", "delta.patience", "delta.store"),
+        *("delta.swap", "delta.tables", "event", "plan", "rows", "table_schema"),
+    },
+    "app": {
+        *("answer", "contract", "delta.patience", "delta.store", "event", "ingest", "plan"),
+        "settings",
+    },
+    "delta.patience": set(),
+    "delta.store": set(),
+    "delta.log": {"delta_types"},
+    "delta.files": {"delta.log", "delta_types"},
+    "delta.parquet_ranges": {"delta.patience", "delta.store"},
+    "delta.tables": {"delta.log", "delta.parquet_ranges", "delta.patience", "delta.store"},
+    "delta.swap": {"delta.log", "delta.parquet_ranges", "delta.patience", "delta.tables"},
+}
+SHIPPED = {"aws_lambda_powertools", "msgspec", "obstore", "orjson", "pyarrow", "pydantic", "yaml"}
+ONLY_IN = {
+    "obstore": {"delta.store"},
+    "aws_lambda_powertools": {"app"},
+    "yaml": {"contract_yaml"},
+    "msgspec": {"check"},
+}
+IMPURE = {"os", "time", "random", "socket", "threading", "concurrent", "logging", "resource", "gc"}
+MAY_TOUCH_THE_WORLD = {"app", "delta.patience", "delta.store"}
+COMMANDS = sorted(
+    path.stem for path in (ROOT / "silt/commands").glob("*.py") if path.stem != "__init__"
+)
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the dotted names that a module imports, those inside of functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in (ROOT / "handler").rglob("*.py"):
+        if path.stem != "__init__":
+            name = ".".join(path.relative_to(ROOT / "handler").with_suffix("").parts)
+            found[name] = path
+    return found
+
+
+def test_every_module_has_its_place() -> None:
+    assert set(modules()) == set(CORE)
+
+
+@pytest.mark.parametrize("name", sorted(CORE))
+def test_module_imports_only_what_lies_below(name: str) -> None:
+    imported = imports_of(modules()[name])
+    of_handler = {i.removeprefix("handler.") for i in imported if i.startswith("handler")}
+    used = {i for i in of_handler if i in CORE}
+    assert used <= CORE[name] | {"errors"}, used - CORE[name]
+    packages = {i.split(".")[0] for i in imported} - {"handler"}
+    foreign = packages - set(sys.stdlib_module_names)
+    assert foreign <= SHIPPED, foreign - SHIPPED
+    for package, places in ONLY_IN.items():
+        assert package not in foreign or name in places, f"{package} belongs in {places}"
+    if name not in MAY_TOUCH_THE_WORLD:
+        assert not packages & IMPURE, packages & IMPURE
+
+
+def test_core_has_no_cycles() -> None:
+    done: set[str] = set()
+    while len(done) < len(CORE):
+        ready = {n for n, below in CORE.items() if n not in done and below <= done}
+        assert ready, f"a cycle among {set(CORE) - done}"
+        done |= ready
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_imports_no_other_command(command: str) -> None:
+    imported = imports_of(ROOT / "silt/commands" / f"{command}.py")
+    others = {f"silt.commands.{other}" for other in COMMANDS if other != command}
+    assert not imported & others
+
+
+def test_modules_and_functions_stay_small() -> None:
+    for path in [*(ROOT / "handler").rglob("*.py"), *(ROOT / "silt").rglob("*.py")]:
+        text = path.read_text()
+        assert len(text.splitlines()) <= 450, f"{path.name} has more than one reason to change"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                assert length <= 75, f"{path.name}: {node.name} has {length} lines"
