@@ -71,7 +71,8 @@ def _contract() -> str:
         "`silt check` validates them; editors with YAML support complete them from "
         "`schemas/contract.schema.json`.\n\n"
         f"```yaml\n{example}```\n\n## The file\n\n{_rows(ContractModel)}\n"
-        f"## A column\n\n{_rows(ColumnModel)}\n## Types\n\n| type | JSON that it takes |\n|---|---|\n"
+        f"## A column\n\n{_rows(ColumnModel)}\n## Types\n\n"
+        "| type | JSON that it takes |\n|---|---|\n"
         + "".join(f"| `{name}` | {what} |\n" for name, what in TYPES.items())
         + f"\n{AFTER_TYPES}\n"
         f"## The circuit breaker\n\n{_rows(CircuitBreakerModel)}"
@@ -85,8 +86,10 @@ def _settings() -> str:
         default = "from the event" if name == "source" else default
         lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
     return (
-        f"{NOTE}# Settings of the function\n\nEnvironment variables, read once at the start. An unknown "
-        "`SILT_` name or a bad value stops the init with its name.\n\n" + "\n".join(lines) + "\n"
+        f"{NOTE}# Settings of the function\n\nEnvironment variables, read once at the start. An "
+        "unknown `SILT_` name or a bad value stops the init with its name.\n\n"
+        + "\n".join(lines)
+        + "\n"
     )
 
 

@@ -17,7 +17,6 @@ from confluent_kafka import Producer
 from moto.server import ThreadedMotoServer
 
 from handler.errors import AccessDenied, NotFound
-from silt.broker import EmbeddedBroker
 from silt.demo import ingest, judge, produce, read_table
 from silt.local_s3 import LocalS3
 from silt.runtime import Sandbox
@@ -34,14 +33,13 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
 
 
 def test_topic_becomes_a_table_exactly_once_through_a_kill(
-    s3: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3: LocalS3, servers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The demo in small, judged by DuckDB from the producer's own list."""
     monkeypatch.chdir(ROOT)
-    broker = EmbeddedBroker()
     count = 2000
-    produced = produce(broker.servers, count)
-    mapping = ingest(broker.servers, s3, tmp_path, count)
+    produced = produce(servers, count)
+    mapping = ingest(servers, s3, tmp_path, count)
     assert sum(p.outcomes.get("crash", 0) for p in mapping.progress) == 1
     rows_read = read_table(s3, "sales/orders")
     dead_letters = read_table(s3, "sales/orders__dead_letters")
@@ -159,9 +157,8 @@ def test_time_out_kills_the_process(tmp_path: Path) -> None:
         sandbox.close()
 
 
-def test_dev_command_reads_a_topic_to_its_end(tmp_path: Path) -> None:
-    broker = EmbeddedBroker()
-    producer = Producer({"bootstrap.servers": broker.servers, "log_level": 0})
+def test_dev_command_reads_a_topic_to_its_end(servers: str, tmp_path: Path) -> None:
+    producer = Producer({"bootstrap.servers": servers, "log_level": 0})
     for i in range(50):
         value = json.dumps({"id": i, "name": "x"}) if i % 10 else "bad"
         producer.produce("orders", value=value, partition=i % 4)
@@ -170,7 +167,7 @@ def test_dev_command_reads_a_topic_to_its_end(tmp_path: Path) -> None:
     contracts.mkdir()
     (contracts / "c.yaml").write_text(SMALL)
     command = [
-        *[sys.executable, "-m", "silt.cli", "dev", "--bootstrap-servers", broker.servers],
+        *[sys.executable, "-m", "silt.cli", "dev", "--bootstrap-servers", servers],
         *["--topic", "orders", "--contracts", str(contracts), "--pollers", "2"],
         *["--table-root", str(tmp_path / "tables"), "--log", str(tmp_path / "log")],
         *["--until-idle", "4", "--window", "0.2"],
