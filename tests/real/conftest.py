@@ -1,6 +1,8 @@
 """One fixture picks the broker: an address in the environment, else Docker, else embedded."""
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -12,16 +14,9 @@ TOPIC, PARTITIONS = "orders", 4
 
 
 def _docker_answers() -> bool:
-    import docker
-    from docker.errors import DockerException
-
-    try:
-        client = docker.from_env()
-        client.ping()
-        client.close()
-    except DockerException:
+    if shutil.which("docker") is None:
         return False
-    return True
+    return subprocess.run(["docker", "info"], capture_output=True, timeout=20).returncode == 0
 
 
 @pytest.fixture
