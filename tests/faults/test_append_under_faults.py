@@ -73,7 +73,9 @@ def test_request_that_fails_once_leaves_each_record_once(
 
 
 @pytest.mark.parametrize("table", ["orders", "orders__dead_letters"])
-def test_lost_answer_after_a_durable_commit_leaves_each_record_once(lab: Lab, table: str) -> None:
+def test_lost_answer_after_a_durable_commit_leaves_each_record_once(
+    lab: Lab, table: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The put took effect and nobody said so: the log is read, and the commit in it is ours."""
     memory = lab.view()
     inner = memory.open(str(Path(lab.uri).parent / table))
@@ -91,6 +93,8 @@ def test_lost_answer_after_a_durable_commit_leaves_each_record_once(lab: Lab, ta
     memory.after = after
     assert lab.sandbox(memory).handle(event(BATCH), None) == OK
     assert done
+    # The commit is known for ours: what it holds was appended, it is no duplicate.
+    assert '"appended":5,"dead_lettered":1' in capsys.readouterr().out
     assert state_of_memory(lab.memory, lab.uri).version == 0
     assert (lab.offsets(), lab.dead()) == ([0, 1, 2, 4, 5], [3])
 
