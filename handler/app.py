@@ -170,7 +170,7 @@ class Function:
                 "versions": {TABLES[i]: c.version for i, c in result.committed.items()},
                 "cold_start": cold,
                 **({"unsettled_because": why} if why else {}),
-                **({"would": would(result)} if self._settings.dry_run else {}),
+                **({"would": would(result)} if self._settings.dry_run and result.plan else {}),
             },
         )
 

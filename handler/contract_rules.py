@@ -116,7 +116,11 @@ def compile_columns(model: ContractModel, report: Report) -> tuple[Column, ...]:
     _check_partitions(model, by_name, report)
     columns = _forbid_empty_partitions(model, columns, report)
     for i, name in enumerate(model.retired):
-        if name in by_name or name.startswith("_kafka_") or name == RESCUED:
+        filled = {f"_kafka_{kind}" for kind in ("partition", "offset", "timestamp")}
+        filled |= {f"_kafka_{kind}" for kind in model.kafka_columns}
+        if model.unknown_fields in ("rescue", "add"):
+            filled.add(RESCUED)
+        if name in by_name or name in filled:
             report(("retired", i), f"{name!r} is a column of the contract, so it is not retired")
     return columns
 

@@ -6,7 +6,9 @@ the end another engine computes from the producer's own list whether every recor
 belongs, exactly once.
 """
 
+import contextlib
 import datetime as dt
+import fcntl
 import json
 import random
 import shutil
@@ -14,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -385,11 +387,25 @@ def _tell_more(folder: Path) -> None:
         output.say(f"  {command}")
 
 
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Hold a lock, so that a second demo does not clear the folder of the first."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SiltError("Another demo is running here. Wait for its end.") from error
+        yield
+
+
 def main() -> int:
     """Run the demo in .silt/demo. Ctrl-C, or a polite kill, leaves nothing running."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.default_int_handler)
     try:
-        return 0 if run(Path(".silt/demo")) else 1
+        with _alone(Path(".silt/demo.lock")):
+            return 0 if run(Path(".silt/demo")) else 1
     except KeyboardInterrupt:
         output.say("Ended; nothing is left running.")
         return 130

@@ -91,7 +91,7 @@ def _data_file(
         metadata_collector=collected,
     )
     payload = sink.getvalue().to_pybytes()
-    folders = "".join(f"{name}={_folder(value)}/" for name, value in values.items())
+    folders = "".join(f"{_folder(name)}={_folder(value)}/" for name, value in values.items())
     return DataFile(
         key=f"{folders}part-{uuid4()}.{COMPRESSION}.parquet",
         payload=payload,

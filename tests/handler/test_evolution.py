@@ -10,7 +10,7 @@ from deltalake import DeltaTable
 from handler.delta_types import Primitive
 from handler.errors import TableMismatch, UnsupportedTable
 from handler.fit import widens
-from tests.builders import SMALL, event, function_for, record, rows
+from tests.builders import SMALL, event, function_for, problems_of, record, rows
 from tests.fakes import Memory
 from tests.reader import read_folder, rows_of_folder, rows_of_memory
 
@@ -309,3 +309,19 @@ def test_table_made_by_the_engine_is_appended_to(tmp_path: Path) -> None:
 )
 def test_widenings(have: str, want: str, fits: bool) -> None:
     assert widens(Primitive(have), Primitive(want)) is fits
+
+
+@pytest.mark.logs_errors
+def test_columns_of_silt_itself_can_be_retired(tmp_path: Path) -> None:
+    before = SMALL + "unknown_fields: rescue\nkafka_columns: [topic, key]\n"
+    function_for(tmp_path, before).handle(event(rows(0, 1)), None)
+    with pytest.raises(TableMismatch, match=r"retired: \[_rescued\]"):
+        function_for(tmp_path, SMALL + "kafka_columns: [key]\n").handle(event(rows(1, 2)), None)
+    after = SMALL + "kafka_columns: [key]\nretired: [_rescued, _kafka_topic]\n"
+    assert function_for(tmp_path, after).handle(event(rows(1, 2)), None) == OK
+    assert rows_of_folder(table(tmp_path), "_kafka_topic", "_kafka_offset") == [
+        ("orders",),
+        (None,),
+    ]
+    assert problems_of(SMALL + "retired: [_kafka_offset]\n")
+    assert problems_of(SMALL + "unknown_fields: add\nretired: [_rescued]\n")

@@ -411,3 +411,16 @@ def test_value_with_bad_base64_is_an_event_error(tmp_path: Path) -> None:
     broken = event([record(0, {"id": 1}) | {"value": "%%%"}])
     with pytest.raises(EventError, match="orders-0 offset 0: its value is no base64"):
         function.handle(broken, None)
+
+
+def test_dry_run_that_runs_out_of_time_says_so(tmp_path: Path) -> None:
+    function = function_for(tmp_path, dry_run=True)
+    assert function.handle(event(rows(0, 1)), Context(remaining_ms=3000)) == failed((0, 0))
+
+
+def test_partition_column_of_any_name(tmp_path: Path) -> None:
+    contract = SMALL + "  größe%: {type: string}\npartition_by: [größe%]\n"
+    batch = event([record(0, {"id": 0, "größe%": "ü/ä"}), record(1, {"id": 1})])
+    assert function_for(tmp_path, contract).handle(batch, None) == OK
+    read = DeltaTable(str(table(tmp_path))).to_pyarrow_dataset().to_table().sort_by("id")
+    assert read["größe%"].to_pylist() == ["ü/ä", None]
