@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from types import GenericAlias
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -56,7 +57,7 @@ class Checker:
         # Decimals may come as strings or as numbers; a producer sticks to one of them, so both are
         # compiled and the one that fitted the last batch is tried first.
         self._modes = [
-            (form, list[_struct(self._columns, strict, form)])  # type: ignore[misc]
+            (form, GenericAlias(list, _struct(self._columns, strict, form)))
             for form in (Form.STRINGS, Form.NUMBERS)
         ]
         if not any(_has_decimal(column) for column in self._columns):
@@ -213,9 +214,11 @@ def _type(column: Column, strict: bool, form: Form) -> Any:
         case "struct":
             plain = _struct(column.parts, strict, form)
         case "array":
-            plain = _with_length(list[_type(column.parts[0], strict, form)], column.rules)  # type: ignore[misc]
+            inner = _type(column.parts[0], strict, form)
+            plain = _with_length(GenericAlias(list, inner), column.rules)
         case "map":
-            plain = _with_length(dict[str, _type(column.parts[0], strict, form)], column.rules)  # type: ignore[misc]
+            inner = _type(column.parts[0], strict, form)
+            plain = _with_length(GenericAlias(dict, (str, inner)), column.rules)
         case _:
             plain = _scalar_type(column, form)
     return plain if column.required else plain | None

@@ -271,11 +271,6 @@ def derive(column: Column, derived: Derived, columns: dict[str, pa.Array]) -> pa
     return pc.cast(extract(array), target)
 
 
-def null_columns(columns: tuple[Column, ...], length: int) -> list[pa.Array]:
-    """Return columns of nulls, for rows that have no value."""
-    return [pa.nulls(length, to_arrow(column.data_type)) for column in columns]
-
-
 def struct_of(columns: tuple[Column, ...], form: Form) -> pa.DataType:
     """Return the wire type of a whole record."""
     return pa.struct([pa.field(c.source, wire_type(c, form)) for c in columns])

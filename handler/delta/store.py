@@ -170,7 +170,7 @@ def open_store(uri: str) -> ObjectStore:
             # Options given here replace those of the environment, which may name a local server.
             "allow_http": os.environ.get("AWS_ALLOW_HTTP", "false"),
         }
-        store = obstore.store.from_url(  # type: ignore[call-overload]
+        store = obstore.store.from_url(  # type: ignore[call-overload] # its overloads want literal keys
             uri,
             client_options=options,
             retry_config={"max_retries": 0},

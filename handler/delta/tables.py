@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -181,7 +182,7 @@ class Table:
         return fetch_all([call(v) for v in versions], self.pool, patience, "read the log")
 
     def _list(self, after: str, patience: Patience) -> list[Entry]:
-        call = lambda: self.store.list(LOG, after)  # noqa: E731
+        call = partial(self.store.list, LOG, after)
         return list(fetch_all([call], self.pool, patience, "list the log")[0])
 
     def _load(self, patience: Patience, files: "_Files | None") -> Snapshot:
