@@ -93,10 +93,10 @@ class Function:
         collecting = gc.isenabled()
         gc.disable()
         try:
-            batch = parse_event(event)
+            batch = parse_event(event, self._settings.source)
             parsed_at = self._clock.monotonic()
             ingest = self._ingest(batch.topic)
-            source = self._settings.source or re.sub(r"[^A-Za-z0-9._-]", "_", batch.source)
+            source = re.sub(r"[^A-Za-z0-9._-]", "_", batch.source)
             result = ingest.run(batch, source, patience, dry_run=self._settings.dry_run)
             result.milliseconds["parse"] = (parsed_at - started_at) * 1000
             return self._report(batch, result, patience, cold)

@@ -39,7 +39,8 @@ PARTS = ("date", "year", "month", "day", "hour")
 
 _NESTED = ("struct", "array", "map")
 _ORDERED = ("date", "timestamp", "timestamp_ntz", "double", "float", *INTEGER_BITS)
-_NAME = re.compile(r"[^ ,;{}()\n\t=.\x00]+")
+_NAME = re.compile(r'[^ ,;{}()=."\\\x00-\x1f]+')
+_SOURCE = re.compile(r'[^"\\\x00-\x1f]*')
 _FROM = re.compile(rf"(?:({'|'.join(PARTS)})\(\s*)?([^()\s]+?)\s*(\))?")
 
 
@@ -135,7 +136,8 @@ def _compile_level(
         here = (*path, name)
         if _NAME.fullmatch(name) is None:
             report(
-                here, f"{name!r} is no name of a column: none of ' ,;{{}}()=.' and no line breaks"
+                here,
+                f"{name!r} is no name of a column: none of ' ,;{{}}()=.', no quotes, no line breaks",
             )
         if len(path) == 1 and (name.lower().startswith("_kafka_") or name.lower() == RESCUED):
             report(here, f"the names _kafka_* and {RESCUED} are Silt's own. Choose another")
@@ -143,6 +145,8 @@ def _compile_level(
             report(
                 here, f"{name!r} and {twin!r} differ only in case, which Delta takes for one name"
             )
+        if model.source is not None and _SOURCE.fullmatch(model.source) is None:
+            report((*here, "source"), "a field's name has no quotes, backslashes or line breaks")
         column = compile_column(name, model, here, report)
         if column.derived is None and ((other := sources.setdefault(column.source, name)) != name):
             report(here, f"{name!r} and {other!r} both read the field {column.source!r}. Keep one")

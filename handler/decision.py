@@ -146,22 +146,35 @@ class Decision:
                 stream.partition: stream.offsets
                 for stream, mark in zip(self._batch.streams, marks, strict=True)
                 if stream.partition not in looked_up
-                and to_look_up(stream.offsets, mark, trust_watermark=trust)
+                and to_look_up(stream, mark, trust_watermark=trust)
             }
             if not missing:
+                # A watermark that alone settles records must be that of the log that is there.
+                settles = trust and any(
+                    stream.offsets[0] <= mark.table.offset
+                    for stream, mark in zip(self._batch.streams, marks, strict=True)
+                )
+                if settles and not self._all_confirmed():
+                    continue
                 break
             # All offsets of the stream: the watermark may rise until the answer is there.
             looked_up |= missing
             self._looked_up = True
             found = [table.look_up(looked_up, self._patience) for table in tables]
         duplicates = set[int]()
+        now_ms = self._patience.clock.epoch_ms()
         for stream, records, mark, indices in zip(
             self._streams, self._batch.streams, marks, self._flat.streams, strict=True
         ):
             known = _known(found, stream.partition)
-            of_stream = classify(stream, records, mark, known, trust_watermark=trust)
+            of_stream = classify(stream, records, mark, known, trust_watermark=trust, now_ms=now_ms)
             duplicates.update(indices[i] for i in of_stream)
         return duplicates
+
+    def _all_confirmed(self) -> bool:
+        """Confirm both snapshots; False if one had to be read anew."""
+        stayed = [table.confirm(self._patience) for table in self._work.tables]
+        return all(stayed)
 
     def _marks(self) -> list[Marks]:
         """Return the watermarks of each stream, after a look at who feeds the tables."""

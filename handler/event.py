@@ -52,8 +52,8 @@ class Batch:
         return sum(len(s.offsets) + s.repeats for s in self.streams)
 
 
-def parse_event(event: Any) -> Batch:
-    """Parse an event of an event source mapping.
+def parse_event(event: Any, source: str | None = None) -> Batch:
+    """Parse an event of an event source mapping; `source` names its cluster where that is set.
 
     Raises EventError that says what is wrong, and where.
     """
@@ -77,7 +77,7 @@ def parse_event(event: Any) -> Batch:
             f"The event holds records of {len(topics)} topics ({_short(', '.join(topics))}). A "
             "mapping reads one topic: give each topic a mapping and a function of its own."
         )
-    return Batch(_source(event), topics[0], tuple(stream for _, stream in streams))
+    return Batch(source or _source(event), topics[0], tuple(stream for _, stream in streams))
 
 
 def _source(event: Mapping[str, Any]) -> str:

@@ -9,6 +9,9 @@ from handler.errors import TableMismatch
 ORIGIN = "silt.origin"
 """The key of a field's metadata that says who brought it: the contract, or the data."""
 
+NEVER_NULL = ("_kafka_partition", "_kafka_offset", "_kafka_timestamp")
+"""Columns that a table may declare to be without nulls: Silt always fills them."""
+
 _WIDER: Mapping[str, tuple[str, ...]] = {
     # Measured with deltalake, DuckDB and delta-spark: decision 0006.
     "byte": ("short", "integer", "long"),
@@ -102,6 +105,11 @@ class _Fitting:
             have = result.get(want.name)
             if have is not None:
                 ours = owned or have.metadata.get(ORIGIN) == "contract"
+                if not have.nullable and path not in NEVER_NULL:
+                    self.differences.append(
+                        f"{path}: the table allows no nulls here, and Silt leaves that to the "
+                        f"contract. Run: ALTER TABLE ... ALTER COLUMN {path} DROP NOT NULL"
+                    )
                 fitted = self.type(have.type, want.type, path, owned=ours)
                 if fitted != have.type:
                     result[want.name] = replace(have, type=fitted)
@@ -124,6 +132,11 @@ class _Fitting:
         match have, want:
             case Struct(), Struct():
                 return Struct(self.fields(have.fields, want.fields, f"{path}.", owned=owned))
+            case (Array(contains_null=False), Array()) | (Map(contains_null=False), Map()):
+                self.differences.append(
+                    f"{path}: the table allows no nulls inside; Silt leaves that to the contract"
+                )
+                return have
             case Array(), Array():
                 element = self.type(have.element, want.element, f"{path}.items", owned=owned)
                 return replace(have, element=element)

@@ -100,15 +100,25 @@ def check_source(
             )
 
 
-def to_look_up(offsets: Sequence[int], marks: Marks, *, trust_watermark: bool) -> list[int]:
+def to_look_up(records: StreamRecords, marks: Marks, *, trust_watermark: bool) -> list[int]:
     """Return the offsets whose fate only the tables know: those at or below a watermark.
 
-    With `trust_watermark` (redelivered: skip) the table's watermark settles what is at or below it.
+    With `trust_watermark` (redelivered: skip) the table's watermark settles what is at or below it,
+    but for records that look as if the topic had been recreated.
     """
+    offsets = records.offsets
     if not offsets or offsets[0] > marks.highest:
         return []
-    low = marks.table.offset if trust_watermark else -1
-    return [offset for offset in offsets if low < offset <= marks.highest]
+    return [
+        offset
+        for offset, timestamp in zip(offsets, records.timestamps, strict=True)
+        if offset <= marks.highest
+        and not (
+            trust_watermark
+            and offset <= marks.table.offset
+            and not _came_later(timestamp, marks.table.raised_ms)
+        )
+    ]
 
 
 def classify(
@@ -118,6 +128,7 @@ def classify(
     known: Known,
     *,
     trust_watermark: bool,
+    now_ms: int,
 ) -> set[int]:
     """Return the indices of a stream's records that are duplicates; the others are new, or holes.
 
@@ -125,9 +136,9 @@ def classify(
     its offset with the same timestamp; otherwise it is a hole, because a batch that AWS gave up on
     may have been passed.
 
-    Raises TopicRecreated when one offset has two timestamps, or when a missing record is newer than
-    the commit that passed it and than everything the table holds. `known` must cover every offset
-    of `to_look_up`: a partial look-up would make holes of duplicates.
+    Raises TopicRecreated when one offset has two timestamps, or when a missing record was made
+    after the table passed it (decision 0004). `known` must cover every offset of `to_look_up`: a
+    partial look-up would make holes of duplicates.
     """
     duplicates: set[int] = set()
     highest = marks.highest
@@ -142,29 +153,30 @@ def classify(
             continue
         if held and stream.generation == 0:
             raise _recreated(stream, offset, timestamp, "another one", next(iter(held)))
-        if _is_newer(timestamp, _passed_ms(offset, marks), known.newest_ms):
+        if offset > marks.table.offset:
+            continue  # passed by the dead letters only: a crash before the rows leaves this
+        if _was_made_later(timestamp, marks.table.raised_ms, known.newest_ms, now_ms):
             raise _recreated(stream, offset, timestamp, "none, though it was passed", None)
-        if trust_watermark and offset <= marks.table.offset:
+        if trust_watermark:
             duplicates.add(i)
     return duplicates
 
 
-def _passed_ms(offset: int, marks: Marks) -> int | None:
-    """Return when the offset was passed at the latest, in milliseconds since 1970."""
-    times = [
-        mark.raised_ms
-        for mark in (marks.table, marks.dead_letters)
-        if offset <= mark.offset and mark.raised_ms is not None
-    ]
-    return max(times, default=None)
+def _came_later(timestamp_ms: int, passed_ms: int | None) -> bool:
+    return passed_ms is not None and timestamp_ms > passed_ms + CLOCK_SKEW_MS
 
 
-def _is_newer(timestamp_ms: int, passed_ms: int | None, newest_ms: int | None) -> bool:
-    # Producers set timestamps as they like. Where the table holds newer ones than its commits, the
-    # producers' clocks run ahead, and a time after the commit proves nothing.
-    if passed_ms is None:
+def _was_made_later(
+    timestamp_ms: int, passed_ms: int | None, newest_ms: int | None, now_ms: int
+) -> bool:
+    """Return whether a record's timestamp says that it was made after its offset was passed.
+
+    Producers set timestamps as they like. One that lies ahead of our own clock, or not beyond what
+    the table holds of its partition, comes from a clock that runs ahead and proves nothing.
+    """
+    if not _came_later(timestamp_ms, passed_ms) or timestamp_ms > now_ms + CLOCK_SKEW_MS:
         return False
-    return timestamp_ms > max(passed_ms, newest_ms or passed_ms) + CLOCK_SKEW_MS
+    return newest_ms is None or timestamp_ms > newest_ms + CLOCK_SKEW_MS
 
 
 def _recreated(
@@ -174,7 +186,7 @@ def _recreated(
     return TopicRecreated(
         f"Stream {stream.app_id}: offset {offset} arrived with timestamp "
         f"{_moment(timestamp_ms)}, but the table holds {holds}{when}. The topic was probably "
-        "deleted and created again. Nothing of this invocation was written. If so, set "
+        "deleted and created again. No rows of this invocation were written. If so, set "
         f"SILT_GENERATION={stream.generation + 1} (now {stream.generation}): "
         "troubleshooting.md#topic-recreated"
     )

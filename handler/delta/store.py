@@ -6,7 +6,7 @@ The only module that knows `obstore`. Its errors become ours here, with their ca
 import os
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -246,12 +246,13 @@ class Pool:
         A request that is not answered in time counts as Unavailable: it may still take effect.
         """
         futures = [self._executor.submit(call) for call in calls]
+        wait(futures, max(timeout_s, 0.0))  # one time for all of them, not one each
         return [self._result(future, timeout_s) for future in futures]
 
     @staticmethod
     def _result(future: "Future[Any]", timeout_s: float) -> Any:
         try:
-            return future.result(max(timeout_s, 0.0))
+            return future.result(0)
         except StoreError as error:
             return error
         except FutureTimeout:

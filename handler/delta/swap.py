@@ -24,7 +24,7 @@ from handler.delta.log import (
 from handler.delta.parquet_ranges import fetch_all
 from handler.delta.patience import Patience
 from handler.delta.tables import Commit, Table
-from handler.errors import AlreadyExists, NotFound, Unavailable
+from handler.errors import AlreadyExists, Unavailable
 
 Decide = Callable[[frozenset[int]], Sequence[Change | None]]
 """From the tables' kept snapshots to a change for each table, or None. Gets the indices of the
@@ -97,7 +97,7 @@ def _stage(
             if file.key not in staged
         ]
         if not tables[i].confirmed:
-            looks.append((tables[i], partial(_look, tables[i])))
+            looks.append((tables[i], tables[i].is_current))
     calls: list[Callable[[], object]] = [call for _, call in puts]
     calls += [call for _, call in looks]
     answers = fetch_all(calls, tables[0].pool, patience, "write data files")
@@ -109,18 +109,6 @@ def _stage(
         table.read(patience)
     if moved:
         raise Moved
-
-
-def _look(table: Table) -> bool:
-    """Return whether the last commit of the kept snapshot is there and the same."""
-    snapshot = table.snapshot
-    assert snapshot is not None
-    if not snapshot.exists:
-        return True  # version 0 is a put-if-absent too
-    try:
-        return table.head(snapshot.version) == snapshot.e_tag
-    except NotFound:
-        return False
 
 
 def _commit(table: Table, change: Change, patience: Patience) -> Committed:

@@ -267,9 +267,32 @@ class Table:
                     files.add(row)
         return Snapshot(checkpoint.version, None, protocol, metadata, txns)
 
-    def head(self, version: int) -> str | None:
-        """Return the ETag of a commit. Raises NotFound."""
-        return self.store.head(commit_key(version))
+    def is_current(self) -> bool:
+        """Return whether the kept snapshot's last commit is still there and the same: one request.
+
+        A log that was cleaned behind a long-idle sandbox, or a table made anew, shows here. Where
+        the snapshot says that there is no table, there must be no log.
+        """
+        assert self.snapshot is not None
+        if not self.snapshot.exists:
+            return not self.store.list(LOG, f"{LOG}/")
+        try:
+            return self.store.head(commit_key(self.snapshot.version)) == self.snapshot.e_tag
+        except NotFound:
+            return False
+
+    def confirm(self, patience: Patience) -> bool:
+        """Make sure that the kept snapshot is of the log that is there; read it cold if it is not.
+
+        Returns whether the snapshot stayed.
+        """
+        if self.snapshot is None or self.confirmed:
+            return True
+        same = bool(fetch_all([self.is_current], self.pool, patience, "read the log")[0])
+        if not same:
+            self.read(patience)
+        self.confirmed = True
+        return same
 
 
 def _some(versions: Sequence[int]) -> str:
@@ -353,6 +376,8 @@ class _Files:
             first, last = low[self._keys.partition], high[self._keys.partition]
             least, most = low[self._keys.offset], high[self._keys.offset]
         except (orjson.JSONDecodeError, KeyError, TypeError):
+            return True
+        if not all(isinstance(bound, int) for bound in (first, last, least, most)):
             return True
         hit = False
         newest = _milliseconds(high.get(self._keys.timestamp))

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import obstore
 import pytest
 
 from handler.delta.log import commit_key
 from handler.delta.store import ObjectStore
 from handler.errors import AccessDenied, AlreadyExists, BadStore, Unavailable
-from tests.builders import Context, FakeClock, event, function_for, record, rows
+from tests.builders import NOW_MS, SMALL, Context, FakeClock, event, function_for, record, rows
 from tests.fakes import Memory, fail_once
 from tests.reader import rows_of_memory, state_of_memory
 
@@ -243,8 +244,6 @@ def test_log_that_was_cleaned_behind_an_idle_sandbox_takes_no_commit_into_the_vo
     for i in range(1, 6):
         busy.handle(event(rows(i, i + 1)), None)
     store = lab.memory.stores[lab.uri]
-    import obstore
-
     # As after a checkpoint and a clean-up: the newest commits only, and the idle sandbox's are
     # gone.
     whole = b"".join(store.get(commit_key(v)).data for v in range(4))
@@ -398,3 +397,52 @@ def test_conflict_with_another_stream_puts_the_same_commit_again(lab: Lab) -> No
     assert memory.count("put") == 1, "the data file was written once"
     assert memory.count("put_if_absent") == 2
     assert (lab.offsets(), lab.offsets(1)) == ([0, 1, 2], [0, 1])
+
+
+def test_crash_between_the_commits_with_a_clock_that_runs_ahead(lab: Lab) -> None:
+    """The rows' timestamps lie ahead of the dead letters' commit: they are holes all the same."""
+    memory = lab.view()
+    ahead = NOW_MS + 3_600_000
+    batch = event([record(0, {"id": 0}, timestamp=ahead), record(1, b"x", timestamp=NOW_MS)])
+    count = []
+
+    def before(verb: str, key: str) -> None:
+        if verb == "put_if_absent":
+            count.append(key)
+            if len(count) == 2:
+                raise KeyboardInterrupt
+
+    memory.before = before
+    with pytest.raises(KeyboardInterrupt):
+        lab.sandbox(memory).handle(batch, None)
+    later = FakeClock(NOW_MS + 2 * 3_600_000)
+    assert lab.sandbox(clock=later).handle(batch, None) == OK
+    assert (lab.offsets(), lab.dead()) == ([0], [1])
+
+
+def test_trusted_watermark_of_a_table_made_anew_settles_nothing(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, SMALL + "redelivered: skip\n")
+    idle = lab.sandbox()
+    idle.handle(event(rows(0, 3)), None)
+    for store in lab.memory.stores.values():
+        for entry in store.list("", ""):
+            obstore.delete(store._store, entry.key)
+    assert idle.handle(event(rows(0, 3)), None) == OK
+    assert lab.offsets() == [0, 1, 2]
+
+
+def test_table_that_was_thought_absent_is_looked_for_before_its_first_commit(lab: Lab) -> None:
+    """Others made the dead letters meanwhile, and the log's beginning was cleaned."""
+    idle, busy = lab.sandbox(), lab.sandbox()
+    idle.handle(event(rows(0, 1)), None)
+    for i in range(1, 5):
+        busy.handle(event([record(i, b"x")]), None)
+    store = lab.memory.stores[f"{lab.uri}__dead_letters"]
+    whole = b"".join(store.get(commit_key(v)).data for v in range(3))
+    _put_checkpoint(store, whole, 2)
+    for version in range(3):
+        obstore.delete(store._store, commit_key(version))
+    assert idle.handle(event([record(9, b"y")]), None) == OK
+    keys = [entry.key for entry in store.list("_delta_log", "_delta_log/")]
+    assert commit_key(0) not in keys
+    assert commit_key(4) in keys

@@ -112,6 +112,9 @@ WRONG = [
     ),
     (HEAD + "columns:\n  a b: {type: long}", 4, ["no name of a column"]),
     (HEAD + "columns:\n  a.b: {type: long}", 4, ["no name of a column"]),
+    (HEAD + "columns:\n  'a\"b': {type: long}", 4, ["no name of a column", "no quotes"]),
+    (HEAD + "columns:\n  'a\\b': {type: long}", 4, ["no name of a column"]),
+    (HEAD + "columns:\n  a: {type: long, source: 'x\"y'}", 4, ["a.source", "no quotes"]),
     (HEAD + "columns:\n  ab: {type: long}\n  AB: {type: long}", 5, ["differ only in case"]),
     (
         HEAD + "columns:\n  s: {type: struct, fields: {x: {type: long}, X: {type: long}}}",

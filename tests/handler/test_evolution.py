@@ -325,3 +325,22 @@ def test_columns_of_silt_itself_can_be_retired(tmp_path: Path) -> None:
     ]
     assert problems_of(SMALL + "retired: [_kafka_offset]\n")
     assert problems_of(SMALL + "unknown_fields: add\nretired: [_rescued]\n")
+
+
+@pytest.mark.logs_errors
+def test_table_that_allows_no_nulls_is_refused(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    schema = pa.schema(
+        [
+            pa.field("_kafka_partition", pa.int32(), nullable=False),
+            pa.field("_kafka_offset", pa.int64(), nullable=False),
+            pa.field("_kafka_timestamp", pa.timestamp("us", "UTC"), nullable=False),
+            pa.field("id", pa.int64()),
+            pa.field("name", pa.string(), nullable=False),
+        ]
+    )
+    DeltaTable.create(str(table(tmp_path)), schema=schema)
+    with pytest.raises(TableMismatch, match="ALTER COLUMN name DROP NOT NULL") as caught:
+        function_for(tmp_path).handle(event([record(0, {"id": 0})]), None)
+    assert len(caught.value.differences) == 1

@@ -424,3 +424,26 @@ def test_partition_column_of_any_name(tmp_path: Path) -> None:
     assert function_for(tmp_path, contract).handle(batch, None) == OK
     read = DeltaTable(str(table(tmp_path))).to_pyarrow_dataset().to_table().sort_by("id")
     assert read["größe%"].to_pylist() == ["ü/ä", None]
+
+
+def test_clock_that_runs_ahead_does_not_stop_a_redelivery(tmp_path: Path) -> None:
+    ahead = NOW_MS + 3_600_000
+    batch = event([record(i, {"id": i}, timestamp=ahead + i) for i in range(3)])
+    for mode in ("look_up", "skip"):
+        folder = tmp_path / mode
+        clock = FakeClock()
+        function = function_for(folder, SMALL + f"redelivered: {mode}\n", clock=clock)
+        for _ in range(3):
+            assert function.handle(batch, None) == OK
+            clock.sleep(3_000)
+        assert offsets(folder) == [0, 1, 2]
+
+
+def test_source_by_setting_needs_no_cluster_in_the_event(tmp_path: Path) -> None:
+    bare = {
+        k: v
+        for k, v in event(rows(0, 1)).items()
+        if k not in ("eventSourceArn", "bootstrapServers")
+    }
+    assert function_for(tmp_path, source="prod").handle(bare, None) == OK
+    assert read_folder(table(tmp_path)).txns == {"prod/orders/0": 0}

@@ -18,6 +18,7 @@ from handler.settle import (
 STREAM = Stream("prod", "orders", 3)
 TIME = 1_000_000
 NOTHING = Known({})
+NOW = 100 * TIME
 
 
 def records(*offsets: int, timestamp: int = TIME) -> StreamRecords:
@@ -29,7 +30,7 @@ def known(*offsets: int, timestamp: int = TIME, newest: int | None = None) -> Kn
 
 
 def run(items: StreamRecords, marks: Marks, what: Known = NOTHING, trust: bool = False) -> set[int]:
-    return classify(STREAM, items, marks, what, trust_watermark=trust)
+    return classify(STREAM, items, marks, what, trust_watermark=trust, now_ms=NOW)
 
 
 def test_stream_names() -> None:
@@ -39,19 +40,19 @@ def test_stream_names() -> None:
 
 def test_above_the_watermark_nothing_is_looked_up_and_all_is_new() -> None:
     marks = Marks(Mark(9, TIME), Mark(4, TIME))
-    assert to_look_up([10, 11], marks, trust_watermark=False) == []
+    assert to_look_up(records(10, 11), marks, trust_watermark=False) == []
     assert run(records(10, 11), marks) == set()
 
 
 def test_at_the_watermark_is_looked_up() -> None:
     marks = Marks(Mark(9, TIME), Mark(-1))
-    assert to_look_up([8, 9, 10], marks, trust_watermark=False) == [8, 9]
+    assert to_look_up(records(8, 9, 10), marks, trust_watermark=False) == [8, 9]
     assert run(records(8, 9, 10), marks, known(8, 9)) == {0, 1}
 
 
 def test_the_dead_letters_watermark_counts_too() -> None:
     marks = Marks(Mark(5, TIME), Mark(9, TIME))
-    assert to_look_up([9, 10], marks, trust_watermark=False) == [9]
+    assert to_look_up(records(9, 10), marks, trust_watermark=False) == [9]
     assert run(records(9, 10), marks, known(9)) == {0}
 
 
@@ -67,7 +68,10 @@ def test_same_offset_with_another_timestamp_is_a_recreated_topic() -> None:
 def test_in_a_later_generation_rows_of_earlier_ones_are_no_sign() -> None:
     later = Stream("prod", "orders", 3, 1)
     held = Known({4: frozenset([1])})
-    assert classify(later, records(4), Marks(Mark(9, TIME)), held, trust_watermark=False) == set()
+    assert (
+        classify(later, records(4), Marks(Mark(9, TIME)), held, trust_watermark=False, now_ms=NOW)
+        == set()
+    )
 
 
 def test_missing_record_newer_than_its_passing_is_a_recreated_topic() -> None:
@@ -83,10 +87,25 @@ def test_producers_whose_clocks_run_ahead_do_not_look_like_a_recreated_topic() -
     assert run(records(4, timestamp=ahead), Marks(Mark(9, TIME)), known(newest=ahead)) == set()
 
 
-def test_offset_passed_by_one_table_only_is_measured_by_that_one() -> None:
-    marks = Marks(Mark(3, TIME + 10 * CLOCK_SKEW_MS), Mark(9, TIME))
+def test_offset_that_only_the_dead_letters_passed_is_a_hole() -> None:
+    """A crash between the two commits leaves rows that no watermark of the table has passed."""
+    marks = Marks(Mark(3, TIME), Mark(9, TIME))
+    assert run(records(5, timestamp=TIME + 2 * CLOCK_SKEW_MS), marks) == set()
+
+
+def test_timestamp_ahead_of_our_own_clock_proves_nothing() -> None:
+    marks = Marks(Mark(9, TIME))
+    assert run(records(4, timestamp=NOW + CLOCK_SKEW_MS + 1), marks) == set()
     with pytest.raises(TopicRecreated):
-        run(records(5, timestamp=TIME + 2 * CLOCK_SKEW_MS), marks)
+        run(records(4, timestamp=NOW + CLOCK_SKEW_MS), marks)
+
+
+def test_trusted_watermark_has_what_looks_recreated_looked_up() -> None:
+    ahead = records(4, timestamp=TIME + CLOCK_SKEW_MS + 1)
+    marks = Marks(Mark(9, TIME))
+    assert to_look_up(ahead, marks, trust_watermark=True) == [4]
+    held = known(4, timestamp=TIME + CLOCK_SKEW_MS + 1)
+    assert run(ahead, marks, held, trust=True) == {0}
 
 
 def test_watermark_without_a_time_proves_nothing() -> None:
@@ -95,7 +114,7 @@ def test_watermark_without_a_time_proves_nothing() -> None:
 
 def test_trusted_watermark_settles_what_it_passed_without_a_look() -> None:
     marks = Marks(Mark(5, TIME), Mark(7, TIME))
-    assert to_look_up([4, 5, 6, 7, 8], marks, trust_watermark=True) == [6, 7]
+    assert to_look_up(records(4, 5, 6, 7, 8), marks, trust_watermark=True) == [6, 7]
     assert run(records(4, 5, 6, 7, 8), marks, known(7), trust=True) == {0, 1, 3}
 
 

@@ -109,3 +109,17 @@ def test_request_that_does_not_answer_in_time_is_unavailable() -> None:
         pool.one(lambda: release.wait(20), 0.05)
     release.set()
     assert pool.at_once([lambda: 1, lambda: 2], 5) == [1, 2]
+
+
+def test_requests_that_hang_share_one_time() -> None:
+    import threading
+    import time
+
+    release = threading.Event()
+    pool = Pool(8)
+    begun = time.monotonic()
+    answers = pool.at_once([lambda: release.wait(20)] * 4, 0.2)
+    took = time.monotonic() - begun
+    release.set()
+    assert all(isinstance(answer, Unavailable) for answer in answers)
+    assert took < 0.7, "four times one wait would be 0.8 s"

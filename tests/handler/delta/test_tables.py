@@ -185,3 +185,16 @@ def test_engine_appends_between_ours_are_kept(tmp_path: Path) -> None:
     )
     assert function.handle(event(rows(3, 5)), None) == OK
     assert [i for (i,) in rows_of_folder(table(tmp_path), "id")] == [0, 1, 3, 4, 77]
+
+
+def test_statistics_of_null_are_no_statistics(tmp_path: Path) -> None:
+    fill(tmp_path, 2)
+    path = log(tmp_path, f"{1:020}.json")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for action in lines:
+        if "add" in action:
+            stats = json.loads(action["add"]["stats"])
+            stats["minValues"]["_kafka_partition"] = stats["maxValues"]["_kafka_partition"] = None
+            action["add"]["stats"] = json.dumps(stats)
+    path.write_text("\n".join(map(json.dumps, lines)))
+    check_goes_on(tmp_path, 4)
