@@ -24,9 +24,9 @@ from handler.decode import dump_exactly, parse_exactly, parse_payloads
 from handler.delta_types import INTEGER_BITS
 from handler.errors import Problem
 
-_LONG_NUMBER = re.compile(rb"[0-9][0-9.]{15}")
-"""A run that could be a number of 16 digits or more; strings of digits match too, which costs only
-time.
+_LONG_NUMBER = re.compile(rb"[0-9][0-9.]{15}|[0-9][eE]-?[0-9]{3}")
+"""What could be a number that a double does not hold as written: 16 digits or more, or an exponent
+that may underflow. Strings of digits match too, which costs only time.
 """
 
 _names = count()

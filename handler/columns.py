@@ -28,9 +28,10 @@ TWO_TO_63 = float(1 << 63)
 DAY_MIN = -719_162
 """0001-01-01 in days since 1970."""
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-_MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
+_YEAR = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
+_CLOCK = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
+_MOMENT = rf"^{_YEAR}-[0-9]{{2}}-[0-9]{{2}}T{_CLOCK}"
 _ZONE = r"(Z|[+-][0-9]{2}:[0-9]{2})$"
-_DECIMAL = r"^-?[0-9]{1,38}(\.[0-9]{1,38})?$"
 
 
 class Form(Enum):
@@ -224,7 +225,13 @@ def _to_decimal(array: pa.Array, target: pa.DataType, form: Form) -> pa.Array:
     # A double's shortest decimal is the number that was written if that had at most 15 digits: no
     # two decimals of 15 digits share a double. `check` has seen that no longer number is there.
     texts = pc.cast(array, pa.string()) if form is Form.NUMBERS else array
-    _match(texts, _DECIMAL)
+    # Arrow's cast wraps at 128 bits and looks at the precision afterwards: the digits are counted
+    # first: with at most p - s before the point and s behind it nothing can overflow.
+    whole = target.precision - target.scale
+    pattern = f"-?[0-9]{{1,{whole}}}" if whole else "-?0"
+    if target.scale:
+        pattern += f"(\\.[0-9]{{1,{target.scale}}})?"
+    _match(texts, f"^{pattern}$")
     return pc.cast(texts, target)
 
 

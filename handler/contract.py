@@ -271,9 +271,7 @@ def _mend(data: Any, path: Path, kind: str) -> None:
     elif isinstance(data, dict):
         data.pop(last, None)
     else:
-        data[last] = next((v for v in data if isinstance(v, str)), "x")
-        if path[0] == "kafka_columns":
-            data.clear()
+        data[last] = "topic" if path[0] == "kafka_columns" else "x"
 
 
 def _explain(document: Document, path: Path, detail: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ _TYPE_PATTERN = (
     r"|struct|array|map|decimal\( *[0-9]{1,2} *, *[0-9]{1,2} *\))$"
 )
 Bound = int | float | str
-Length = Annotated[int, Field(ge=0)]
+Length = Annotated[int, Field(ge=0, le=(1 << 31) - 1)]
 
 
 class _Model(BaseModel):

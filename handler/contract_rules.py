@@ -17,6 +17,7 @@ from handler.delta_types import (
     Map,
     Primitive,
     Struct,
+    normal_type,
     parse_decimal,
 )
 from handler.values import Refused, Scalar, read_scalar
@@ -38,6 +39,7 @@ RESCUED = "_rescued"
 PARTS = ("date", "year", "month", "day", "hour")
 
 _NESTED = ("struct", "array", "map")
+_WITH_LENGTH = ("string", "binary", "array", "map")
 _ORDERED = ("date", "timestamp", "timestamp_ntz", "double", "float", *INTEGER_BITS)
 _NAME = re.compile(r'[^ ,;{}()=."\\\x00-\x1f]+')
 _SOURCE = re.compile(r'[^"\\\x00-\x1f]*')
@@ -137,7 +139,7 @@ def _compile_level(
         if _NAME.fullmatch(name) is None:
             report(
                 here,
-                f"{name!r} is no name of a column: none of ' ,;{{}}()=.', no quotes, no line breaks",
+                f"{name!r} is no name of a column: none of ' ,;{{}}()=.', no quotes or line breaks",
             )
         if len(path) == 1 and (name.lower().startswith("_kafka_") or name.lower() == RESCUED):
             report(here, f"the names _kafka_* and {RESCUED} are Silt's own. Choose another")
@@ -156,7 +158,7 @@ def _compile_level(
 
 def compile_column(name: str, model: ColumnModel, path: Path, report: Report) -> Column:
     """Compile one column and its parts."""
-    type_name = model.type.replace(" ", "")
+    type_name = normal_type(model.type)
     known = type_name in PRIMITIVES or type_name in _NESTED
     if not known and parse_decimal(type_name) is None:
         words = [*PRIMITIVES, *_NESTED, "decimal(12,2)"]
@@ -213,8 +215,8 @@ def _check_keys(type_name: str, model: ColumnModel, path: Path, report: Report) 
         "values": type_name == "map",
         "unit": type_name in ("timestamp", "timestamp_ntz"),
         "pattern": type_name == "string",
-        "min_length": type_name in ("string", "binary", "array", "map"),
-        "max_length": type_name in ("string", "binary", "array", "map"),
+        "min_length": type_name in _WITH_LENGTH,
+        "max_length": type_name in _WITH_LENGTH,
         "minimum": ordered,
         "maximum": ordered,
         "exclusive_minimum": ordered,
@@ -272,10 +274,10 @@ def _compile_rules(type_name: str, model: ColumnModel, path: Path, report: Repor
             bounds[key] = scalar.order if scalar is not None else None
     _check_empty(bounds, model, path, report)
     pattern = None
-    if model.pattern is not None:
+    if model.pattern is not None and type_name == "string":
         try:
             pattern = re.compile(model.pattern)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             report((*path, "pattern"), f"this is no regular expression: {error}")
     allowed = None
     if model.enum is not None and type_name not in _NESTED:
@@ -286,8 +288,8 @@ def _compile_rules(type_name: str, model: ColumnModel, path: Path, report: Repor
         allowed = frozenset(scalar.order for scalar in scalars if scalar is not None)
     return Rules(
         **bounds,
-        min_length=model.min_length,
-        max_length=model.max_length,
+        min_length=model.min_length if type_name in _WITH_LENGTH else None,
+        max_length=model.max_length if type_name in _WITH_LENGTH else None,
         pattern=pattern,
         allowed=allowed,
     )

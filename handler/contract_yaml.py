@@ -7,6 +7,7 @@ would read `no` as false, `010` as 8, `1:30` as 90 and `2026-05-01` as a date ob
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import yaml
@@ -17,6 +18,10 @@ NODES_MAX = 20_000
 """At most so many values in one contract, aliases counted each time: a bound for `&a`/`*a` bombs.
 """
 
+DEPTH_MAX = 100
+"""A contract is nested at most so deep: a bound for what reads it."""
+NUMBER_LENGTH_MAX = 40
+_BOOLEANS = ("true", "false")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
 _TAG = "tag:yaml.org,2002:"
@@ -59,6 +64,9 @@ def parse(text: str) -> Document:
 def _value(document: Document, node: yaml.Node, path: Path, parents: frozenset[int]) -> Any:
     document.nodes += 1
     document.lines.setdefault(path, node.start_mark.line + 1)
+    if len(parents) > DEPTH_MAX:
+        _problem(document, path, node, f"the contract is nested deeper than {DEPTH_MAX} levels")
+        return None
     if document.nodes > NODES_MAX or id(node) in parents:
         if document.nodes <= NODES_MAX + 1:
             _problem(
@@ -79,7 +87,7 @@ def _mapping(
     result: dict[str, Any] = {}
     first_lines: dict[str, int] = {}
     for key_node, value_node in _pairs(document, node, path):
-        key = str(_scalar(document, key_node, (*path, key_node.value)))
+        key = _key(document, key_node, path)
         line = key_node.start_mark.line + 1
         if key in first_lines:
             _problem(
@@ -93,6 +101,23 @@ def _mapping(
         document.lines[(*path, key)] = line
         result[key] = _value(document, value_node, (*path, key), parents)
     return result
+
+
+def _key(document: Document, node: yaml.ScalarNode, path: Path) -> str:
+    """Return a key as it is written: `true`, `null` and `0` are names like any other."""
+    text = str(node.value)
+    trap = node.style is None and node.tag == f"{_TAG}bool" and text.lower() not in _BOOLEANS
+    if trap or not _is_text(text):
+        _scalar(document, node, (*path, text))  # names the trap
+    return text
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _pairs(
@@ -110,6 +135,9 @@ def _pairs(
 def _scalar(document: Document, node: yaml.Node, path: Path) -> Any:
     text = str(node.value)
     document.texts[path] = text
+    if not _is_text(text):
+        _problem(document, path, node, "this is no text: it has half of a surrogate pair")
+        return ""
     tag = node.tag.removeprefix(_TAG)
     if (
         not isinstance(node, yaml.ScalarNode)
@@ -120,13 +148,13 @@ def _scalar(document: Document, node: yaml.Node, path: Path) -> Any:
     if tag == "null":
         return None
     if tag == "bool":
-        if text.lower() in ("true", "false"):
+        if text.lower() in _BOOLEANS:
             return text.lower() == "true"
         meant = str(text.lower() in ("yes", "on")).lower()
         trap = f'YAML reads {text} as {meant}. Write "{text}" for the word, or {meant}'
-    elif tag == "int" and _INTEGER.fullmatch(text):
+    elif tag == "int" and _INTEGER.fullmatch(text) and len(text) <= NUMBER_LENGTH_MAX:
         return int(text)
-    elif tag == "float" and _FLOAT.fullmatch(text):
+    elif tag == "float" and _FLOAT.fullmatch(text) and _is_exact(text):
         return float(text)
     elif tag in ("int", "float"):
         trap = (
@@ -137,6 +165,11 @@ def _scalar(document: Document, node: yaml.Node, path: Path) -> Any:
         trap = f"the tag {node.tag!r} is not supported"
     _problem(document, path, node, trap)
     return text
+
+
+def _is_exact(text: str) -> bool:
+    """Return whether a double keeps every digit of a number as it is written."""
+    return len(text) <= NUMBER_LENGTH_MAX and Decimal(text) == Decimal(repr(float(text)))
 
 
 def _problem(document: Document, path: Path, node: yaml.Node, message: str) -> None:

@@ -5,6 +5,8 @@ This is the reference of what a contract accepts. It runs only for records that 
 pass at once.
 """
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +16,8 @@ from handler.errors import PROBLEMS_MAX, Problem, RejectCode
 from handler.values import Refused, kind_of, read_scalar
 
 PATH_LENGTH_MAX = 200
+
+_PATH_LIKE = re.compile(r'[.\[\]"]')
 
 _RULE_CODES = {
     "minimum": RejectCode.OUT_OF_RANGE,
@@ -56,6 +60,16 @@ def examine(
     return _object(value, columns, "", findings), findings
 
 
+def join(prefix: str, name: str) -> str:
+    """Return the path of a field; a name that looks like a path stands in brackets and quotes.
+
+    So no two fields have one path: `a.b` is b in a, and `["a.b"]` is the field of that name.
+    """
+    if name and not _PATH_LIKE.search(name):
+        return f"{prefix}.{name}" if prefix else name
+    return f"{prefix}[{json.dumps(name, ensure_ascii=False)}]"
+
+
 def _object(
     value: Mapping[str, Any], columns: Sequence[Column], prefix: str, findings: Findings
 ) -> dict[str, Any]:
@@ -64,11 +78,13 @@ def _object(
         if name not in known and findings.unknown_fields != "ignore":
             if findings.unknown_fields == "reject":
                 message = "the contract has no such field, and unknown_fields is reject"
-                findings.add(RejectCode.UNKNOWN_FIELD, prefix + name, message)
+                findings.add(RejectCode.UNKNOWN_FIELD, join(prefix, name), message)
             else:
-                findings.unknown[prefix + name] = item
+                findings.unknown[join(prefix, name)] = item
     return {
-        column.source: _value(value.get(column.source), column, prefix + column.source, findings)
+        column.source: _value(
+            value.get(column.source), column, join(prefix, column.source), findings
+        )
         for column in columns
     }
 
@@ -81,7 +97,7 @@ def _value(value: Any, column: Column, path: str, findings: Findings) -> Any:
         return None
     match column.type:
         case "struct" if isinstance(value, dict):
-            return _object(value, column.parts, path + ".", findings)
+            return _object(value, column.parts, path, findings)
         case "array" if isinstance(value, list):
             _check_length(value, column, path, findings)
             part = column.parts[0]
@@ -89,7 +105,7 @@ def _value(value: Any, column: Column, path: str, findings: Findings) -> Any:
         case "map" if isinstance(value, dict):
             _check_length(value, column, path, findings)
             part = column.parts[0]
-            return {k: _value(item, part, f"{path}.{k}", findings) for k, item in value.items()}
+            return {k: _value(item, part, join(path, k), findings) for k, item in value.items()}
         case "struct" | "array" | "map":
             expected = "an array" if column.type == "array" else "an object"
             message = f"expected {expected}, got {kind_of(value)}"

@@ -27,7 +27,7 @@ PRIMITIVES: Mapping[str, pa.DataType] = {
 
 INTEGER_BITS: Mapping[str, int] = {"byte": 8, "short": 16, "integer": 32, "long": 64}
 
-_DECIMAL = re.compile(r"decimal\(\s*(\d{1,2})\s*,\s*(\d{1,2})\s*\)")
+_DECIMAL = re.compile(r"decimal\( *([0-9]{1,2}) *, *([0-9]{1,2}) *\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,12 @@ def parse_decimal(name: str) -> tuple[int, int] | None:
     return (precision, scale) if 1 <= precision <= 38 and scale <= precision else None
 
 
+def normal_type(name: str) -> str:
+    """Return a type's name as Delta writes it: `decimal(5,2)`, without spaces and leading zeros."""
+    decimal = parse_decimal(name)
+    return f"decimal({decimal[0]},{decimal[1]})" if decimal is not None else name
+
+
 def to_arrow(data_type: DataType) -> pa.DataType:
     """Return the Arrow type whose Parquet form is the one that Delta asks for."""
     match data_type:
@@ -143,7 +149,7 @@ def from_json(value: Any) -> DataType:
     Raises UnsupportedTable with the name of a type that is new.
     """
     if isinstance(value, str):
-        name = value.replace(" ", "")
+        name = normal_type(value)
         if name in PRIMITIVES or parse_decimal(name) is not None:
             return Primitive(name)
         raise UnsupportedTable(

@@ -202,12 +202,21 @@ def decode_headers(record: Mapping[str, Any]) -> Headers:
                 data = None if value is None else bytes([byte & 0xFF for byte in value])
                 if value is not None and not all(-128 <= byte <= 255 for byte in value):
                     raise ValueError("a byte is out of range")
-                headers.append((str(name), data))
+                name.encode()  # a lone surrogate is no name
+                headers.append((name, data))
     except (AttributeError, TypeError, ValueError) as error:
         raise EventError(
             f"{_place(record)}: its headers are not as AWS sends them: {error}"
         ) from error
     return headers
+
+
+def timestamp_type(record: Mapping[str, Any]) -> str | None:
+    """Return what a record's timestamp means, as AWS sends it. Raises EventError."""
+    kind = record.get("timestampType")
+    if kind is not None and not isinstance(kind, str):
+        raise EventError(f"{_place(record)}: its timestampType is no text.")
+    return kind
 
 
 def _place(record: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from handler.contract import DEAD_LETTER_FIELDS, Contract
 from handler.contract_rules import KAFKA_COLUMNS, RESCUED
 from handler.delta_types import Field, to_arrow
 from handler.errors import Problem
-from handler.event import Batch, decode_base64, decode_headers
+from handler.event import Batch, decode_base64, decode_headers, timestamp_type
 from handler.infer import Added, place_unknown
 from handler.settle import storable_us
 
@@ -64,7 +64,7 @@ def kafka_column(name: str, flat: Flat, indices: Sequence[int]) -> pa.Array:
         case "_kafka_topic":
             values = [flat.topic] * len(indices)
         case "_kafka_timestamp_type":
-            values = [flat.records[i].get("timestampType") for i in indices]
+            values = [timestamp_type(flat.records[i]) for i in indices]
         case "_kafka_key":
             values = [decode_base64(flat.records[i], "key") for i in indices]
         case _:
@@ -98,7 +98,10 @@ def build_rows(
     contract: Contract, flat: Flat, checked: Checked, indices: Sequence[int], added: Added | None
 ) -> pa.Table:
     """Return the rows of some records: good ones, and tombstones that become rows of nulls."""
-    columns = {name: kafka_column(name, flat, indices) for name in contract.kafka_column_names}
+    own = contract.kafka_column_names
+    sources = {c.derived.path[0] for c in contract.columns if c.derived is not None}
+    extra = sorted(sources.intersection(KAFKA_COLUMNS).difference(own))
+    columns = {name: kafka_column(name, flat, indices) for name in (*own, *extra)}
     if list(indices) == list(checked.positions):
         columns |= checked.columns
     else:
@@ -108,6 +111,8 @@ def build_rows(
     for column in contract.columns:
         if column.derived is not None:
             columns[column.name] = derive(column, column.derived, columns)
+    for name in extra:  # only derived from, and no column of the table
+        del columns[name]
     if contract.keeps_unknown:
         left = added.rescued if added is not None else _by_row(checked.unknown, indices)
         texts = [rescued_text(left[row]) if row in left else None for row in range(len(indices))]

@@ -23,27 +23,29 @@ def read_events(path: Path) -> Iterator[tuple[str, Any]]:
     except (OSError, UnicodeDecodeError) as error:
         raise SavedEventError(f"{path} cannot be read: {error}") from error
     try:
-        yield str(path), _event(json.loads(text), str(path))
+        yield str(path), _event(_parse(text, str(path)), str(path))
         return
-    except json.JSONDecodeError as error:
-        lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-        if len(lines) < 2:
-            raise SavedEventError(
-                f"{path}:{error.lineno}: this is no JSON: {error.msg}. Expected a saved event"
-            ) from error
+    except SavedEventError:
+        lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+        if len(lines) < 2 or not lines[0][1].rstrip().endswith("}"):
+            raise
     for number, line in lines:
-        try:
-            yield f"{path}:{number}", _event(json.loads(line), f"{path}:{number}")
-        except json.JSONDecodeError as error:
-            raise SavedEventError(
-                f"{path}:{number}: this is no JSON: {error.msg}. Expected one event a line"
-            ) from error
+        where = f"{path}:{number}"
+        yield where, _event(_parse(line, where), where)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = "" if ":" in where else f":{error.lineno}"
+        message = f"{where}{line}: this is no JSON: {error.msg}. Expected a saved event"
+        raise SavedEventError(message) from error
+    except (RecursionError, ValueError) as error:  # too deep, or a number of thousands of digits
+        raise SavedEventError(f"{where}: this is no event: {error}") from error
 
 
 def _event(document: Any, where: str) -> Any:
     if isinstance(document, dict) and isinstance(document.get("payload"), str):
-        try:
-            return json.loads(document["payload"])
-        except json.JSONDecodeError as error:
-            raise SavedEventError(f"{where}: its payload is no JSON: {error.msg}") from error
+        return _parse(document["payload"], f"{where}: payload")
     return document

@@ -51,9 +51,10 @@ def _partitions(
         return
     rest = table.drop_columns(list(columns))
     rows = pa.array(range(table.num_rows), pa.int64())
-    keys = pa.table([*(table[c] for c in columns), rows], names=[*columns, "__row"])
-    groups = keys.group_by(list(columns), use_threads=False).aggregate([("__row", "list")])
-    lists = groups["__row_list"]
+    row = "row." + "".join(columns)  # the name of no column
+    keys = pa.table([*(table[c] for c in columns), rows], names=[*columns, row])
+    groups = keys.group_by(list(columns), use_threads=False).aggregate([(row, "list")])
+    lists = groups[f"{row}_list"]
     for i in range(groups.num_rows):
         values = {c: partition_value(groups[c][i].as_py()) for c in columns}
         indices = lists[i].values

@@ -2,7 +2,8 @@
 
 import argparse
 
-from handler.contract import load_contracts
+from handler.check import Checker
+from handler.contract import Contract, load_contracts
 from handler.errors import ContractError
 from silt import output
 
@@ -26,6 +27,10 @@ def run(options: argparse.Namespace) -> int:
             for problem in error.problems:
                 output.complain(problem)
         return 1
+    compiled = [_compile(contract) for contract in contracts.values()]
+    problems = [problem for problem in compiled if problem is not None]
+    for problem in problems:
+        output.complain(problem)
     found = [
         {
             "topic": contract.topic,
@@ -38,9 +43,18 @@ def run(options: argparse.Namespace) -> int:
         for contract in contracts.values()
     ]
     if options.json:
-        output.as_json({"contracts": found, "problems": []})
-        return 0
+        output.as_json({"contracts": found, "problems": problems})
+        return int(bool(problems))
     rows = [[c["topic"], c["table"], c["columns"], c["version"], c["file"]] for c in found]
     output.table("Contracts", ["topic", "table", "columns", "version", "file"], rows)
-    output.say(f"{len(found)} contracts, no problems.")
-    return 0
+    output.say(f"{len(found)} contracts, {len(problems) or 'no'} problems.")
+    return int(bool(problems))
+
+
+def _compile(contract: Contract) -> str | None:
+    """Compile a contract as the function does at its first event; return what stands against it."""
+    try:
+        Checker(contract)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        return f"{contract.file}: the contract cannot be compiled: {error}"
+    return None

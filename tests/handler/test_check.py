@@ -231,6 +231,17 @@ CASES = [
     ("{type: 'decimal(4,1)', minimum: 0.5}", "0.5", Decimal("0.5")),
     ("{type: 'decimal(4,1)', enum: [0.5, '1']}", '"1.0"', Decimal("1.0")),
     ("{type: 'decimal(4,1)', enum: [0.5, '1']}", "2", "not_allowed"),
+    # Arrow's own cast would wrap these at 128 bits
+    ("{type: 'decimal(38,30)'}", "1769777541", "out_of_range"),
+    ("{type: 'decimal(38,38)'}", "2147483648", "out_of_range"),
+    ("{type: 'decimal(38,38)'}", '"5.1"', "out_of_range"),
+    ("{type: 'decimal(38,18)'}", '"67955829685794361978786467"', "out_of_range"),
+    ("{type: 'decimal(38,20)'}", '"43634993492442188196903.487073119283"', "out_of_range"),
+    ("{type: 'decimal(34,10)'}", '"170141248057988668770964279264"', "out_of_range"),
+    ("{type: 'decimal(38,2)'}", '"000000000000000000000000000000000000000001.50"', Decimal("1.50")),
+    ("{type: 'decimal(5,2)'}", "1e-400", "bad_decimal"),
+    ("{type: 'decimal(5,2)'}", "0e-400", Decimal("0.00")),
+    ("{type: timestamp}", '"0000-12-31T23:59:59-00:01"', "bad_timestamp"),
     # nested
     ("{type: array, items: {type: long}}", "[1,null]", [1, None]),
     ("{type: array, items: {type: long}}", "[]", []),
@@ -442,3 +453,35 @@ def test_empty_batch_gives_empty_columns() -> None:
     result = check("a: {type: long}\nb: {type: map, values: {type: date}}")
     assert result.positions == []
     assert [len(a) for a in result.columns.values()] == [0, 0]
+
+
+def test_underflow_is_seen_beside_any_neighbour() -> None:
+    alone = check("a: {type: 'decimal(5,2)'}", b'{"a":1e-400}')
+    beside = check("a: {type: 'decimal(5,2)'}", b'{"a":1e-400}', b'{"a":"1.0"}', b'{"a":2}')
+    assert list(alone.rejects) == list(beside.rejects) == [0]
+
+
+def test_unknown_fields_whose_paths_look_alike_are_both_kept() -> None:
+    columns = """
+a: {type: struct, fields: {x: {type: long}}}
+l: {type: array, items: {type: struct, fields: {x: {type: long}}}}
+m: {type: map, values: {type: struct, fields: {x: {type: long}}}}
+"""
+    payload = (
+        b'{"a":{"b":1},"a.b":2,"l":[{"y":3}],"l[0].y":4,"m":{"k":{"z.z":5},"k.z":{"z":6}},"":7}'
+    )
+    result = check(columns, payload, unknown_fields="rescue")
+    assert sorted(result.unknown[0].values()) == [1, 2, 3, 4, 5, 6, 7]
+    assert result.unknown[0]["a.b"] == 1
+    assert result.unknown[0]['["a.b"]'] == 2
+
+
+@pytest.mark.parametrize("precision", [1, 5, 18, 19, 37, 38])
+def test_decimals_at_the_edge_of_every_scale(precision: int) -> None:
+    for scale in range(precision + 1):
+        column = f"{{type: 'decimal({precision},{scale})'}}"
+        largest = ("9" * (precision - scale) or "0") + ("." + "9" * scale if scale else "")
+        assert value_of(column, f'"{largest}"') == Decimal(largest)
+        beyond = "1" + "0" * (precision - scale)
+        assert value_of(column, f'"{beyond}"') == "out_of_range", column
+        assert value_of(column, beyond) == "out_of_range", column

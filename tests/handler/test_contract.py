@@ -178,6 +178,22 @@ WRONG = [
     (HEAD + "columns: {a: {type: long}}\ncircuit_breaker: {ratio: 2}", 4, ["ratio"]),
     (HEAD + "columns: {a: {type: long}}\ncircuit_breaker: {min_record: 2}", 4, ["'min_records'"]),
     (HEAD + "columns: {a: {type: long}}\nretired: [a]", 4, ["not retired"]),
+    (HEAD + "columns: {a: {type: long}}\nkafka_columns: [foo, bar]", 4, ["kafka_columns.1"]),
+    (HEAD + "columns:\n  a: {type: long, pattern: x, default: 1}", 4, ["`pattern` says nothing"]),
+    (HEAD + "columns:\n  a: {type: long, min_length: 1, default: 1}", 4, ["`min_length` says"]),
+    (HEAD + "columns:\n  a: {type: string, pattern: 'a{99999999999999999999}'}", 4, ["expression"]),
+    (HEAD + f"columns:\n  a: {{type: string, pattern: '{'(' * 3000}{')' * 3000}'}}", 4, ["expr"]),
+    (HEAD + f"columns:\n  a: {{type: long, default: {'9' * 5000}}}", 4, ["another number"]),
+    (HEAD + f"columns:\n  a: {{type: long, default: {'[' * 300}{']' * 300}}}", 4, ["deeper than"]),
+    (HEAD + "columns:\n  a: {type: string, max_length: 99999999999999999999}", 4, ["max_length"]),
+    (HEAD + 'columns:\n  a: {type: string, enum: ["\\ud800"]}', 4, ["surrogate"]),
+    (
+        HEAD + "columns:\n  a: {type: 'decimal(38,19)', default: 0.1234567890123456789}",
+        4,
+        ["another"],
+    ),
+    (HEAD + "columns:\n  a: {type: 'decimal(\u0661\u0662,2)'}", 4, ["is no type"]),
+    (HEAD + "columns:\n  a: {type: l ong}", 4, ["'l ong' is no type"]),
     ("topic: a b\ntable: t\ncolumns: {a: {type: long}}", 1, ["no name of a Kafka topic"]),
     ("topic: t\ntable: ../t\ncolumns: {a: {type: long}}", 2, ["is no table"]),
     ("topic: t\ntable: 's3://'\ncolumns: {a: {type: long}}", 2, ["is no table"]),
@@ -233,3 +249,15 @@ def test_file_that_is_no_text_is_an_error(tmp_path) -> None:
 def test_python_tag_is_read_as_plain_data() -> None:
     contract = contract_of(HEAD + "columns: {a: !!python/object:os.system {type: long}}")
     assert contract.columns[0].type == "long"
+
+
+def test_words_of_yaml_are_names_like_any_other_as_keys() -> None:
+    contract = contract_of(
+        HEAD + "columns: {true: {type: long}, null: {type: long}, 0: {type: long}}"
+    )
+    assert [column.name for column in contract.columns] == ["true", "null", "0"]
+
+
+def test_decimal_is_written_as_delta_writes_it() -> None:
+    contract = columns_contract("a: {type: 'decimal( 05, 02 )'}")
+    assert contract.columns[0].type == "decimal(5,2)"

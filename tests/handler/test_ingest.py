@@ -447,3 +447,22 @@ def test_source_by_setting_needs_no_cluster_in_the_event(tmp_path: Path) -> None
     }
     assert function_for(tmp_path, source="prod").handle(bare, None) == OK
     assert read_folder(table(tmp_path)).txns == {"prod/orders/0": 0}
+
+
+def test_column_derived_from_a_kafka_column_that_is_not_kept(tmp_path: Path) -> None:
+    contract = SMALL + "  of: {type: string, from: _kafka_topic}\n  __row: {type: long}\n"
+    function = function_for(tmp_path, contract + "partition_by: [__row]\n")
+    batch = event([record(0, {"id": 0, "__row": 1}), record(1, {"id": 1, "__row": 2})])
+    assert function.handle(batch, None) == OK
+    assert rows_of_folder(table(tmp_path), "of") == [("orders",), ("orders",)]
+    assert "_kafka_topic" not in [f["name"] for f in read_folder(table(tmp_path)).fields]
+
+
+@pytest.mark.logs_errors
+@pytest.mark.parametrize(
+    "changes", [{"timestampType": 5}, {"headers": [{"\ud800": [1]}]}, {"headers": [{5: [1]}]}]
+)
+def test_odd_parts_of_an_event_are_event_errors(tmp_path: Path, changes: dict[str, Any]) -> None:
+    contract = SMALL + "kafka_columns: [timestamp_type, headers]\n"
+    with pytest.raises(EventError, match="orders-0 offset 0"):
+        function_for(tmp_path, contract).handle(event([record(0, {"id": 0}) | changes]), None)

@@ -1,6 +1,7 @@
 """Any bytes give rows plus rejects that add up, and the fast path agrees with the reference."""
 
 import json
+from decimal import Context, Decimal
 from typing import Any
 
 import orjson
@@ -118,11 +119,37 @@ def test_a_field_that_comes_twice_is_always_seen(value: dict[str, Any]) -> None:
 @settings(max_examples=300)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=5))
 def test_a_decimal_number_is_taken_as_it_is_written(numbers: list[float]) -> None:
-    from decimal import Decimal
-
     contract = columns_contract("c: {type: 'decimal(38,10)'}")
     payloads = [orjson.dumps({"c": number}) for number in numbers]
     result = Checker(contract).check(payloads)
     for row, i in enumerate(result.positions):
         written = json.loads(payloads[i], parse_float=Decimal, parse_int=Decimal)["c"]
         assert result.columns["c"][row].as_py() == written
+
+
+@settings(max_examples=500)
+@given(
+    st.integers(1, 38).flatmap(lambda p: st.tuples(st.just(p), st.integers(0, p))),
+    st.from_regex(r"-?(0|[1-9][0-9]{0,38})(\.[0-9]{1,39})?([eE][-+]?[0-9]{1,3})?", fullmatch=True),
+    st.booleans(),
+)
+def test_a_decimal_is_taken_exactly_or_refused(
+    kind: tuple[int, int], text: str, quoted: bool
+) -> None:
+    precision, scale = kind
+    contract = columns_contract(f"c: {{type: 'decimal({precision},{scale})'}}")
+    payload = f'{{"c":"{text}"}}' if quoted else f'{{"c":{text}}}'
+    result = Checker(contract).check([payload.encode()])
+    exact = Decimal(text)
+    digits = exact.normalize(Context(prec=200)).as_tuple()
+    assert isinstance(digits.exponent, int)
+    behind = max(0, -digits.exponent) if exact else 0
+    before = max(0, len(digits.digits) + digits.exponent) if exact else 0
+    fits = behind <= scale and before <= precision - scale
+    if not result.rejects:
+        assert fits
+        assert result.columns["c"][0].as_py() == exact
+    elif fits:
+        # A number beyond a double's reach is refused by the parser before its column is known.
+        assert not quoted
+        assert result.rejects[0][0].code == "out_of_range"

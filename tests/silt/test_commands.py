@@ -149,3 +149,19 @@ def test_profiles_of_boto_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert os.environ["AWS_ACCESS_KEY_ID"] == "K"
     assert os.environ["AWS_SESSION_TOKEN"] == "T"
     assert os.environ["AWS_REGION"] == "eu-west-1"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "x.json: this is no event"),
+        ('{"a":' + "9" * 5000 + "}", "x.json: this is no event"),
+        ('{"payload":"{"}', "x.json: payload: this is no JSON"),
+    ],
+)
+def test_odd_files_are_named(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.json").write_text(text)
+    assert main(["replay", str(tmp_path / "x.json"), "--table-root", str(tmp_path)]) == 1
+    assert message in capsys.readouterr().err
