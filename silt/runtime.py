@@ -106,6 +106,12 @@ class Sandbox:
         assert invocation.outcome is not None
         return invocation.outcome
 
+    @property
+    def busy(self) -> bool:
+        """Return whether the function has an event and has not answered yet."""
+        current = self._current
+        return current is not None and current.taken.is_set()
+
     def kill(self) -> None:
         """End the process at once, whatever it is doing (SIGKILL)."""
         if self._process is not None:

@@ -37,7 +37,7 @@ def test_topic_becomes_a_table_exactly_once_through_a_kill(
 ) -> None:
     """The demo in small, judged by DuckDB from the producer's own list."""
     monkeypatch.chdir(ROOT)
-    count = 2000
+    count = 3000
     produced = produce(servers, count)
     mapping = ingest(servers, s3, tmp_path, count)
     assert sum(p.outcomes.get("crash", 0) for p in mapping.progress) == 1
