@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from handler import contract_yaml
-from handler.contract_model import CircuitBreakerModel, ColumnModel, ContractModel
+from handler.contract_model import BOUNDS, CircuitBreakerModel, ColumnModel, ContractModel
 from handler.contract_rules import (
     KAFKA_COLUMNS,
     RESCUED,
@@ -21,7 +21,7 @@ from handler.contract_rules import (
     nearest,
 )
 from handler.contract_yaml import Document, Path
-from handler.delta_types import Array, Field, Primitive, Struct
+from handler.delta_types import Field, Primitive
 from handler.errors import ContractError
 
 DEAD_LETTERS_SUFFIX = "__dead_letters"
@@ -39,8 +39,6 @@ _KINDS = {
     "model_attributes_type": "a mapping",
 }
 
-_BOUNDS = ("minimum", "maximum", "exclusive_minimum", "exclusive_maximum")
-
 DEAD_LETTER_FIELDS = (
     Field("topic", Primitive("string")),
     Field("partition", Primitive("integer")),
@@ -49,10 +47,7 @@ DEAD_LETTER_FIELDS = (
     Field("timestamp_type", Primitive("string")),
     Field("key", Primitive("binary")),
     Field("value", Primitive("binary")),
-    Field(
-        "headers",
-        Array(Struct((Field("name", Primitive("string")), Field("value", Primitive("binary"))))),
-    ),
+    Field("headers", KAFKA_COLUMNS["_kafka_headers"]),
     Field("error_code", Primitive("string")),
     Field("error_path", Primitive("string")),
     Field("error_message", Primitive("string")),
@@ -287,7 +282,7 @@ def _explain(document: Document, path: Path, detail: Mapping[str, Any]) -> str:
     if kind == "string_type" and path in document.texts and not isinstance(given, str):
         written = document.texts[path]
         return f'expected a string, and YAML reads {written} as {given!r}. Write "{written}"'
-    if last in _BOUNDS:
+    if last in BOUNDS:
         return "expected a number, or a string that the column's type accepts"
     if kind in _KINDS:
         return f"expected {_KINDS[kind]}, got {given!r}"[:300]

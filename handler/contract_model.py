@@ -10,6 +10,8 @@ _TYPE_PATTERN = (
     r"^(string|long|integer|short|byte|double|float|boolean|binary|date|timestamp|timestamp_ntz"
     r"|struct|array|map|decimal\( *[0-9]{1,2} *, *[0-9]{1,2} *\))$"
 )
+BOUNDS = ("minimum", "maximum", "exclusive_minimum", "exclusive_maximum")
+"""The keys of a column that bound its values."""
 Bound = int | float | str
 Length = Annotated[int, Field(ge=0, le=(1 << 31) - 1)]
 

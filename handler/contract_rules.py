@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from handler.contract_model import ColumnModel, ContractModel
+from handler.contract_model import BOUNDS, ColumnModel, ContractModel
 from handler.contract_yaml import Path
 from handler.delta_types import (
     INTEGER_BITS,
@@ -217,10 +217,7 @@ def _check_keys(type_name: str, model: ColumnModel, path: Path, report: Report) 
         "pattern": type_name == "string",
         "min_length": type_name in _WITH_LENGTH,
         "max_length": type_name in _WITH_LENGTH,
-        "minimum": ordered,
-        "maximum": ordered,
-        "exclusive_minimum": ordered,
-        "exclusive_maximum": ordered,
+        **dict.fromkeys(BOUNDS, ordered),
         "enum": scalar,
         "default": scalar,
     }
@@ -267,7 +264,7 @@ def _scalar(
 
 def _compile_rules(type_name: str, model: ColumnModel, path: Path, report: Report) -> Rules:
     bounds: dict[str, Any] = {}
-    for key in ("minimum", "maximum", "exclusive_minimum", "exclusive_maximum"):
+    for key in BOUNDS:
         value = getattr(model, key)
         if value is not None and (type_name in _ORDERED or parse_decimal(type_name)):
             scalar = _scalar(type_name, model.unit, value, (*path, key), report)

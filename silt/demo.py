@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
 import duckdb
 import pyarrow as pa
 from confluent_kafka import Producer
@@ -195,12 +194,7 @@ def ingest(servers: str, s3: LocalS3, folder: Path, count: int) -> LocalMapping:
 
 def read_table(s3: LocalS3, name: str) -> pa.Table:
     """Read a table with the Delta engine, which shares no code with the function."""
-    options = {
-        **s3.environment,
-        "AWS_ENDPOINT_URL": s3.endpoint,
-        "AWS_REGION": s3.environment["AWS_REGION"],
-    }
-    table = DeltaTable(f"s3://{BUCKET}/demo/{name}", storage_options=options)
+    table = DeltaTable(f"s3://{BUCKET}/demo/{name}", storage_options=s3.environment)
     query = QueryBuilder().register("t", table).execute("select * from t")
     return pa.table(query.read_all())
 
@@ -295,13 +289,7 @@ def accounting(log: Path) -> dict[str, int]:
 
 def keep(s3: LocalS3, folder: Path) -> None:
     """Copy the tables to local disk, so that they can be looked at when the server is gone."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3.endpoint,
-        region_name=s3.environment["AWS_REGION"],
-        aws_access_key_id=s3.environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=s3.environment["AWS_SECRET_ACCESS_KEY"],
-    )
+    client = s3.client()
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="demo/"):
         for entry in page.get("Contents", []):
             target = folder / entry["Key"].removeprefix("demo/")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import boto3
 from botocore.config import Config
@@ -95,9 +96,9 @@ class LocalS3:
             "AWS_ALLOW_HTTP": "true",
         }
 
-    def _wait(self) -> None:
-        """Wait until the server takes a bucket and an object: its port is open before that."""
-        client = boto3.client(
+    def client(self) -> Any:
+        """Return a boto3 client of this server, which gives up soon."""
+        return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
             region_name=REGION,
@@ -105,6 +106,10 @@ class LocalS3:
             aws_secret_access_key=SECRET_KEY,
             config=Config(retries={"max_attempts": 1}, connect_timeout=1, read_timeout=5),
         )
+
+    def _wait(self) -> None:
+        """Wait until the server takes a bucket and an object: its port is open before that."""
+        client = self.client()
         ends_at = time.monotonic() + START_LIMIT_S
         while True:
             try:
