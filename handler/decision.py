@@ -33,6 +33,7 @@ from handler.settle import (
     to_look_up,
 )
 from handler.table_schema import TableSchema
+from handler.terms import Terms
 
 DEAD_LETTERS, ROWS = 0, 1
 """The order of the two tables: dead letters are committed first (decision 0002)."""
@@ -46,6 +47,7 @@ class Work:
     checker: Checker
     tables: tuple[Table, Table]
     schemas: tuple[TableSchema, TableSchema]
+    terms: Terms
     generation: int
 
 
@@ -176,19 +178,25 @@ class Decision:
         stayed = [table.confirm(self._patience) for table in self._work.tables]
         return all(stayed)
 
-    def _marks(self) -> list[Marks]:
-        """Return the watermarks of each stream, after a look at who feeds the tables."""
-        snapshots = []
-        for table in self._work.tables:
+    def admit(self) -> None:
+        """Make sure that this batch may go into both tables as they are kept.
+
+        Raises SourceMismatch or TableError.
+        """
+        work = self._work
+        for table, schema in zip(work.tables, work.schemas, strict=True):
             snapshot = table.known(self._patience)
+            if snapshot.exists:
+                schema.fitted(snapshot)
             check_source(
-                list(snapshot.txns),
-                self._source,
-                self._batch.topic,
-                self._work.generation,
-                table.name,
+                list(snapshot.txns), self._source, self._batch.topic, work.generation, table.name
             )
-            snapshots.append(snapshot)
+
+    def _marks(self) -> list[Marks]:
+        """Return the watermarks of each stream, where the tables are still ours to write."""
+        snapshots = [table.known(self._patience) for table in self._work.tables]
+        self._work.terms.check(self._work.tables)
+        self.admit()
         return [
             Marks(_mark(snapshots[ROWS], stream), _mark(snapshots[DEAD_LETTERS], stream))
             for stream in self._streams

@@ -1,21 +1,26 @@
 """Everything that can go wrong, on one page.
 
-    SiltError ├── SettingsError       a SILT_ variable is unknown or bad; the function does not
-    start ├── ContractError       contracts do not parse or contradict each other; lists every
-    problem ├── EventError          the event is no Kafka event, or contradicts itself ├──
-    UnknownTopic        no contract for the topic of the event ├── TopicRecreated      a stream's
-    offsets started again ├── SourceMismatch      a second source or topic would feed one table ├──
-    TableError          the table cannot be appended to │   ├── UnsupportedTable    its protocol
-    asks for what Silt does not know │   ├── TableMismatch       its schema does not fit the
-    contract; lists the differences │   └── BrokenLog           its log cannot be read as the Delta
-    protocol says ├── StoreError          the object store answered with an error │   ├── NotFound
-    there is no such object │   ├── AlreadyExists       a put-if-absent found the object there │
-    ├── AccessDenied        credentials or permissions │   ├── BadStore            the URI or the
-    options of the store are wrong │   └── Unavailable         anything that may pass: time-outs,
-    5xx, throttling, a lost connection ├── OutOfTime           the deadline came before the work was
-    done; nothing of it is reported as settled ├── AccountingBroken    the counts of an invocation
-    do not add up └── Unsettled           records stayed unsettled where the mapping honours no
-    partial response
+    SiltError
+    ├── SettingsError       a SILT_ variable is unknown or bad; the function does not start
+    ├── ContractError       contracts do not parse or contradict each other; lists every problem
+    ├── EventError          the event is no Kafka event, or contradicts itself
+    ├── UnknownTopic        no contract for the topic of the event
+    ├── TopicRecreated      a stream's offsets started again
+    ├── SourceMismatch      a second source or topic would feed one table
+    ├── Superseded          another version of the contract took the table over meanwhile
+    ├── TableError          the table cannot be appended to
+    │   ├── UnsupportedTable    its protocol asks for what Silt does not know
+    │   ├── TableMismatch       its schema does not fit the contract; lists the differences
+    │   └── BrokenLog           its log cannot be read as the Delta protocol says
+    ├── StoreError          the object store answered with an error
+    │   ├── NotFound            there is no such object
+    │   ├── AlreadyExists       a put-if-absent found the object there
+    │   ├── AccessDenied        credentials or permissions
+    │   ├── BadStore            the URI or the options of the store are wrong
+    │   └── Unavailable         may pass: time-outs, 5xx, throttling, a lost connection
+    ├── OutOfTime           the deadline came first; nothing of it is reported as settled
+    ├── AccountingBroken    the counts of an invocation do not add up
+    └── Unsettled           records stayed unsettled and the mapping honours no partial response
 
 Reject codes are the closed list of reasons for which a single record is refused; `docs/dead-
 letters.md` has a line for each.
@@ -57,6 +62,10 @@ class TopicRecreated(SiltError):
 
 class SourceMismatch(SiltError):
     """The table is fed by another source cluster or topic."""
+
+
+class Superseded(SiltError):
+    """Another version of the contract has taken the table over since this invocation began."""
 
 
 class TableError(SiltError):

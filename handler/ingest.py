@@ -19,9 +19,11 @@ from handler.event import Batch
 from handler.plan import Outcome, Plan
 from handler.rows import Flat, flatten
 from handler.table_schema import TableSchema
+from handler.terms import TermMoved, Terms
 
 _ROW_KEYS = Keys("_kafka_partition", "_kafka_offset", "_kafka_timestamp")
 _DEAD_LETTER_KEYS = Keys("partition", "offset", "timestamp")
+_TERMS_MAX = 5
 
 
 @dataclass(slots=True)
@@ -52,19 +54,16 @@ class Ingest:
     ) -> None:
         self.contract = contract
         dead = contract.table + DEAD_LETTERS_SUFFIX
-        self._work = Work(
-            contract,
-            Checker(contract),
-            (
-                Table(dead, open_store(uri + DEAD_LETTERS_SUFFIX), pool, _DEAD_LETTER_KEYS),
-                Table(contract.table, open_store(uri), pool, _ROW_KEYS),
-            ),
-            (
-                TableSchema(contract, dead, dead_letters=True),
-                TableSchema(contract, contract.table, dead_letters=False),
-            ),
-            generation,
+        tables = (
+            Table(dead, open_store(uri + DEAD_LETTERS_SUFFIX), pool, _DEAD_LETTER_KEYS),
+            Table(contract.table, open_store(uri), pool, _ROW_KEYS),
         )
+        schemas = (
+            TableSchema(contract, dead, dead_letters=True),
+            TableSchema(contract, contract.table, dead_letters=False),
+        )
+        terms = Terms(contract, (tables[0], schemas[0]), (tables[1], schemas[1]))
+        self._work = Work(contract, Checker(contract), tables, schemas, terms, generation)
 
     def check_table(self, patience: Patience) -> Snapshot:
         """Read the table and check that the contract fits it. Raises TableError or StoreError."""
@@ -91,9 +90,7 @@ class Ingest:
             if dry_run:
                 decision.decide(frozenset())
             else:
-                swap.append(
-                    self._work.tables, decision.decide, patience, result.committed.__setitem__
-                )
+                self._append(decision, patience, result)
         except OutOfTime as error:
             result.out_of_time = error
         except BaseException:
@@ -108,6 +105,20 @@ class Ingest:
             "write": (clock.monotonic() - checked_at) * 1000,
         }
         return result
+
+    def _append(self, decision: Decision, patience: Patience, result: Result) -> None:
+        """Append under a term of this contract; agree on one anew where none is left."""
+        for attempt in range(1, _TERMS_MAX + 1):
+            self._work.terms.agree(decision.admit, patience)
+            try:
+                swap.append(
+                    self._work.tables, decision.decide, patience, result.committed.__setitem__
+                )
+                return
+            except TermMoved:
+                # What is committed already was decided in the term that is over.
+                if result.committed or attempt == _TERMS_MAX:
+                    raise
 
 
 def _settled(plan: Plan | None, total: int, committed: dict[int, swap.Committed]) -> bytes:

@@ -1,3 +1,1 @@
 """The `silt` command and the local event source mapping: what runs on a person's machine."""
-
-__version__ = "0.1.0"

@@ -7,8 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from handler import __version__
 from handler.errors import SiltError
-from silt import __version__
 from silt.errors import UsageError
 
 COMMANDS = {

@@ -48,7 +48,7 @@ def test_warm_append_with_rejects_is_three_requests_in_sequence(tmp_path: Path) 
     assert sorted(verbs[:4]) == ["head", "head", "put", "put"]
     assert verbs[4:] == ["put_if_absent", "put_if_absent"]
     assert [key for verb, key in memory.requests if verb == "put_if_absent"] == [
-        f"_delta_log/{1:020}.json"
+        f"_delta_log/{2:020}.json"
     ] * 2
 
 

@@ -33,13 +33,17 @@ CORE = {
     "answer": {"plan", "rows"},
     "settings": set(),
     "table_schema": {"contract", "delta.log", "delta_types", "fit"},
+    "terms": {
+        *("contract", "delta.log", "delta.patience", "delta.swap", "delta.tables", "table_schema"),
+    },
     "decision": {
         *("check", "contract", "delta.files", "delta.log", "delta.patience", "delta.tables"),
-        *("delta_types", "event", "plan", "rows", "settle", "table_schema"),
+        *("delta_types", "event", "plan", "rows", "settle", "table_schema", "terms"),
     },
     "ingest": {
         *("check", "contract", "decision", "delta.log", "delta.patience", "delta.store"),
         *("delta.swap", "delta.tables", "event", "plan", "rows", "table_schema"),
+        "terms",
     },
     "app": {
         *("answer", "contract", "delta.patience", "delta.store", "event", "ingest", "plan"),

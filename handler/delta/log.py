@@ -83,6 +83,12 @@ class Metadata:
         schema = orjson.dumps(to_json(Struct(tuple(fields)))).decode()
         return replace(self, fields=tuple(fields), raw={**self.raw, "schemaString": schema})
 
+    def with_configuration(self, properties: Mapping[str, str]) -> "Metadata":
+        """Return the same table with these properties besides its own."""
+        configuration = {**self.configuration, **properties}
+        raw = {**self.raw, "configuration": configuration}
+        return replace(self, configuration=configuration, raw=raw)
+
     def action(self) -> dict[str, Any]:
         """Return the metadata as an action of a commit."""
         return {"metaData": dict(self.raw)}

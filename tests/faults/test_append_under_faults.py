@@ -36,6 +36,10 @@ class Lab:
             arguments["contract"] = self.contract
         return function_for(self.folder, **arguments, **self.settings, **settings)
 
+    def make(self) -> None:
+        """Make both tables, with nothing in them."""
+        self.sandbox().handle(event([record(99, None)]), None)
+
     def view(self) -> Memory:
         """Return the same tables with hooks and counts of their own: one sandbox's network."""
         return Memory(stores=self.memory.stores)
@@ -81,6 +85,7 @@ def test_lost_answer_after_a_durable_commit_leaves_each_record_once(
     memory = lab.view()
     inner = memory.open(str(Path(lab.uri).parent / table))
     done = []
+    lab.make()
 
     def after(verb: str, key: str) -> None:
         if verb == "put_if_absent" and not done:
@@ -96,7 +101,7 @@ def test_lost_answer_after_a_durable_commit_leaves_each_record_once(
     assert done
     # The commit is known for ours: what it holds was appended, it is no duplicate.
     assert '"appended":5,"dead_lettered":1' in capsys.readouterr().out
-    assert state_of_memory(lab.memory, lab.uri).version == 0
+    assert state_of_memory(lab.memory, lab.uri).version == 1
     assert (lab.offsets(), lab.dead()) == ([0, 1, 2, 4, 5], [3])
 
 
@@ -105,7 +110,7 @@ def test_lost_answer_and_a_commit_on_top_is_still_ours(lab: Lab) -> None:
     other.handle(event(rows(0, 1, partition=1)), None)
 
     def after(verb: str, key: str) -> None:
-        if verb == "put_if_absent" and "0001.json" in key:
+        if verb == "put_if_absent" and "0002.json" in key:
             first.after = lambda verb, key: None
             other.handle(event(rows(1, 2, partition=1)), None)
             raise Unavailable("lost")
@@ -113,7 +118,7 @@ def test_lost_answer_and_a_commit_on_top_is_still_ours(lab: Lab) -> None:
     first.after = after
     assert lab.sandbox(first).handle(event(rows(0, 3)), None) == OK
     assert (lab.offsets(), lab.offsets(1)) == ([0, 1, 2], [0, 1])
-    assert state_of_memory(lab.memory, lab.uri).version == 2
+    assert state_of_memory(lab.memory, lab.uri).version == 3
 
 
 def test_put_that_lands_after_it_was_given_up_is_found_by_the_redelivery(lab: Lab) -> None:
@@ -218,19 +223,24 @@ def test_writers_of_many_streams_into_one_table(lab: Lab, writers: int) -> None:
     assert len(lab.dead()) == 4 * writers
 
 
-def test_race_of_creators_ends_with_one_table(lab: Lab) -> None:
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+def test_race_of_creators_ends_with_one_table(lab: Lab, nth: int) -> None:
+    """The other makes and fills both tables before our first commit, or second, third, fourth."""
     memory = lab.view()
     other = lab.sandbox()
+    commits = []
 
     def before(verb: str, key: str) -> None:
         if verb == "put_if_absent":
+            commits.append(key)
+        if len(commits) == nth:
             memory.before = lambda verb, key: None
             other.handle(event([*rows(0, 2, partition=1), record(2, b"x", partition=1)]), None)
 
     memory.before = before
     assert lab.sandbox(memory).handle(event(BATCH), None) == OK
     state = state_of_memory(lab.memory, lab.uri)
-    assert state.version == 1
+    assert state.version == 2
     assert (lab.offsets(), lab.offsets(1)) == ([0, 1, 2, 4, 5], [0, 1])
     assert sorted(lab.dead()) == [2, 3]
 
@@ -371,6 +381,7 @@ def test_dead_letters_committed_and_rows_not_then_redelivered(lab: Lab) -> None:
             if len(count) == 2:
                 raise KeyboardInterrupt  # nothing catches it, as nothing survives a kill
 
+    lab.make()
     memory.before = before
     with pytest.raises(KeyboardInterrupt):
         lab.sandbox(memory).handle(event(BATCH), None)

@@ -26,7 +26,7 @@ def test_health_check_reads_each_table_at_cold_start(
     capsys.readouterr()
     function_for(tmp_path, health_check=True)
     (line,) = lines(capsys.readouterr().out)
-    assert (line["message"], line["topic"], line["version"]) == ("health", "orders", 0)
+    assert (line["message"], line["topic"], line["version"]) == ("health", "orders", 1)
 
 
 @pytest.mark.logs_errors

@@ -8,7 +8,7 @@ import pytest
 from deltalake import DeltaTable
 
 from handler.delta_types import Primitive
-from handler.errors import TableMismatch, UnsupportedTable
+from handler.errors import Superseded, TableMismatch, UnsupportedTable
 from handler.fit import widens
 from tests.builders import SMALL, event, function_for, problems_of, record, rows
 from tests.fakes import Memory
@@ -28,6 +28,10 @@ def table(folder: Path) -> Path:
     return folder / "tables" / "sales" / "orders"
 
 
+def dead(folder: Path) -> Path:
+    return folder / "tables" / "sales" / "orders__dead_letters"
+
+
 def names(folder: Path) -> list[str]:
     return [f["name"] for f in read_folder(table(folder)).fields]
 
@@ -39,7 +43,9 @@ def test_new_columns_of_the_contract_are_added_and_old_rows_stay(tmp_path: Path)
     new = function_for(tmp_path, MORE)
     assert new.handle(event([record(2, {"id": 2, "price": "2.5", "more": {"a": 1}})]), None) == OK
     assert names(tmp_path)[-2:] == ["price", "more"]
-    # The sandbox of the old contract goes on beside the new one, until it sees the change.
+    # The sandbox of the old contract sees the change, and does not fit any more.
+    with pytest.raises(Superseded, match="was taken over"):
+        old.handle(event(rows(3, 4)), None)
     with pytest.raises(TableMismatch, match="retired"):
         old.handle(event(rows(3, 4)), None)
     engine = DeltaTable(str(table(tmp_path))).to_pyarrow_dataset().to_table()
@@ -70,9 +76,11 @@ def test_change_that_would_lose_something_is_refused(
     tmp_path: Path, contract: str, message: str
 ) -> None:
     function_for(tmp_path).handle(event(rows(0, 1)), None)
+    before = [read_folder(folder).metadata for folder in (table(tmp_path), dead(tmp_path))]
     with pytest.raises(TableMismatch, match=message):
         function_for(tmp_path, contract).handle(event([record(1, {"id": 1})]), None)
-    assert read_folder(table(tmp_path)).version == 0
+    assert read_folder(table(tmp_path)).version == 1
+    assert [read_folder(f).metadata for f in (table(tmp_path), dead(tmp_path))] == before
 
 
 @pytest.mark.logs_errors
@@ -147,7 +155,7 @@ def test_fields_of_the_data_become_columns(tmp_path: Path) -> None:
         None,
         '{"ratio":9007199254740993,"note":5,"deep":null}',
     )
-    assert DeltaTable(str(table(tmp_path))).version() == 1
+    assert DeltaTable(str(table(tmp_path))).version() == 2
 
 
 def test_columns_of_the_contract_always_win(tmp_path: Path) -> None:

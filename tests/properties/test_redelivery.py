@@ -142,6 +142,9 @@ def test_any_schedule_ends_with_each_record_once(
             continue
         state = state_of_memory(world.shared, uri)
         for info in state.infos:
+            if "silt" not in info:
+                assert info["operation"] in ("CREATE TABLE", "SET TBLPROPERTIES")
+                continue
             counts = info["silt"]
             parts = ("appended", "dead_lettered", "skipped_by_rule", "duplicates", "unsettled")
             assert counts["delivered"] == sum(counts[name] for name in parts), json.dumps(info)

@@ -96,14 +96,14 @@ def test_checkpoint_in_several_parts(tmp_path: Path) -> None:
 
     fill(tmp_path, 6)
     DeltaTable(str(table(tmp_path))).create_checkpoint()
-    whole = log(tmp_path, f"{5:020}.checkpoint.parquet")
+    whole = log(tmp_path, f"{6:020}.checkpoint.parquet")
     content = pq.read_table(whole)
     for i in range(3):
         part = content.slice(i * 3, 3 if i < 2 else None)
-        name = f"{5:020}.checkpoint.{i + 1:010}.{3:010}.parquet"
+        name = f"{6:020}.checkpoint.{i + 1:010}.{3:010}.parquet"
         pq.write_table(part, log(tmp_path, name), row_group_size=2)
     whole.unlink()
-    for version in range(5):
+    for version in range(6):
         log(tmp_path, f"{version:020}.json").unlink()
     check_goes_on(tmp_path, 12)
 
@@ -111,8 +111,8 @@ def test_checkpoint_in_several_parts(tmp_path: Path) -> None:
 def test_checkpoint_that_lacks_a_part_is_passed_over(tmp_path: Path) -> None:
     fill(tmp_path, 3)
     DeltaTable(str(table(tmp_path))).create_checkpoint()
-    whole = log(tmp_path, f"{2:020}.checkpoint.parquet")
-    shutil.copy(whole, log(tmp_path, f"{2:020}.checkpoint.{1:010}.{2:010}.parquet"))
+    whole = log(tmp_path, f"{3:020}.checkpoint.parquet")
+    shutil.copy(whole, log(tmp_path, f"{3:020}.checkpoint.{1:010}.{2:010}.parquet"))
     whole.unlink()
     check_goes_on(tmp_path, 6)
 
@@ -139,7 +139,7 @@ def test_look_up_through_compacted_and_checkpointed_files(tmp_path: Path) -> Non
     engine.optimize.compact()
     engine.create_checkpoint()
     check_goes_on(tmp_path, 40)
-    assert read_folder(table(tmp_path)).version == 21
+    assert read_folder(table(tmp_path)).version == 22
 
 
 def test_look_up_reads_only_files_that_may_hold_the_records(tmp_path: Path) -> None:
