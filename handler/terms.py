@@ -46,6 +46,14 @@ def term_of(snapshot: Snapshot) -> Term | None:
     return Term(name, governor) if name is not None and governor is not None else None
 
 
+def governor_of(contract: Contract) -> str:
+    """Return the name of what governs: a version of a contract, by a release of Silt.
+
+    A release may judge a record otherwise than the one before.
+    """
+    return f"{contract.version} silt {__version__}"
+
+
 class Terms:
     """The term that one sandbox writes in."""
 
@@ -55,8 +63,7 @@ class Terms:
         dead_letters: tuple[Table, TableSchema],
         rows: tuple[Table, TableSchema],
     ) -> None:
-        # A release may judge a record otherwise than the one before: it governs anew.
-        self._governor = f"{contract.version} silt {__version__}"
+        self._governor = governor_of(contract)
         self._dead_letters = dead_letters
         self._rows = rows
         self._agreed: Term | None = None

@@ -1,11 +1,14 @@
 """Records, events, contracts and functions for tests."""
 
 import base64
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from handler.app import Function
 from handler.contract import Contract, parse_contract
@@ -102,6 +105,58 @@ def columns_contract(columns: str, **keys: str) -> Contract:
     more = "".join(f"{key}: {value}\n" for key, value in keys.items())
     indented = "\n".join(f"  {line}" for line in columns.strip().splitlines())
     return contract_of(f"topic: t\ntable: t\n{more}columns:\n{indented}\n")
+
+
+def checkpoint_bytes(log: bytes) -> bytes:
+    """Return a checkpoint of a whole log, as Parquet; files that were removed are left out."""
+    rest: dict[str, Any] = {}
+    txns: dict[str, Any] = {}
+    adds: dict[str, Any] = {}
+    for action in map(json.loads, log.splitlines()):
+        if "txn" in action:
+            txns[action["txn"]["appId"]] = action
+        elif "remove" in action:
+            adds.pop(action["remove"]["path"], None)
+        elif "add" in action:
+            adds[action["add"]["path"]] = {"add": {**action["add"], "partitionValues": []}}
+        elif "metaData" in action:
+            configuration = list(action["metaData"]["configuration"].items())
+            form = {"provider": "parquet", "options": []}
+            metadata = {**action["metaData"], "configuration": configuration, "format": form}
+            rest["metaData"] = {"metaData": metadata}
+        elif "protocol" in action:
+            rest["protocol"] = action
+    options = pa.map_(pa.string(), pa.string())
+    schema = pa.schema(
+        {
+            "txn": pa.struct(
+                {"appId": pa.string(), "version": pa.int64(), "lastUpdated": pa.int64()}
+            ),
+            "add": pa.struct(
+                {
+                    "path": pa.string(),
+                    "partitionValues": options,
+                    "size": pa.int64(),
+                    "stats": pa.string(),
+                }
+            ),
+            "metaData": pa.struct(
+                {
+                    "id": pa.string(),
+                    "format": pa.struct({"provider": pa.string(), "options": options}),
+                    "schemaString": pa.string(),
+                    "partitionColumns": pa.list_(pa.string()),
+                    "configuration": options,
+                }
+            ),
+            "protocol": pa.struct({"minReaderVersion": pa.int32(), "minWriterVersion": pa.int32()}),
+        }
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        pa.Table.from_pylist([*rest.values(), *txns.values(), *adds.values()], schema), sink
+    )
+    return bytes(sink.getvalue())
 
 
 class FakeClock:

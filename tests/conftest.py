@@ -49,3 +49,4 @@ def no_unexpected_errors(
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "logs_errors: the test makes the function log an error")
+    config.addinivalue_line("markers", "torture: takes minutes; `make torture` runs it")

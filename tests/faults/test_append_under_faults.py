@@ -4,6 +4,7 @@ logs.
 Each test injects one fault at one request of an append and then counts rows, over stores in memory.
 """
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,17 @@ import pytest
 from handler.delta.log import commit_key
 from handler.delta.store import ObjectStore
 from handler.errors import AccessDenied, AlreadyExists, BadStore, Unavailable
-from tests.builders import NOW_MS, SMALL, Context, FakeClock, event, function_for, record, rows
+from tests.builders import (
+    NOW_MS,
+    SMALL,
+    Context,
+    FakeClock,
+    checkpoint_bytes,
+    event,
+    function_for,
+    record,
+    rows,
+)
 from tests.fakes import Memory, fail_once
 from tests.reader import rows_of_memory, state_of_memory
 
@@ -267,54 +278,7 @@ def test_log_that_was_cleaned_behind_an_idle_sandbox_takes_no_commit_into_the_vo
 
 
 def _put_checkpoint(store: ObjectStore, log: bytes, version: int) -> None:
-    import json
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    actions = [json.loads(line) for line in log.splitlines()]
-    kept = [a for a in actions if not {"commitInfo"} & set(a)]
-    for action in kept:
-        if "metaData" in action:
-            action["metaData"]["configuration"] = []
-            action["metaData"]["format"] = {"provider": "parquet", "options": []}
-        if "add" in action:
-            action["add"]["partitionValues"] = []
-    txns: dict[str, Any] = {}
-    for action in kept:
-        if "txn" in action:
-            txns[action["txn"]["appId"]] = action
-    rest = [a for a in kept if "txn" not in a]
-    options = pa.map_(pa.string(), pa.string())
-    schema = pa.schema(
-        {
-            "txn": pa.struct(
-                {"appId": pa.string(), "version": pa.int64(), "lastUpdated": pa.int64()}
-            ),
-            "add": pa.struct(
-                {
-                    "path": pa.string(),
-                    "partitionValues": options,
-                    "size": pa.int64(),
-                    "stats": pa.string(),
-                }
-            ),
-            "metaData": pa.struct(
-                {
-                    "id": pa.string(),
-                    "format": pa.struct({"provider": pa.string(), "options": options}),
-                    "schemaString": pa.string(),
-                    "partitionColumns": pa.list_(pa.string()),
-                    "configuration": options,
-                }
-            ),
-            "protocol": pa.struct({"minReaderVersion": pa.int32(), "minWriterVersion": pa.int32()}),
-        }
-    )
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([*rest, *txns.values()], schema), sink)
-    data = sink.getvalue().to_pybytes()
-    store.put(f"_delta_log/{version:020}.checkpoint.parquet", data)
+    store.put(f"_delta_log/{version:020}.checkpoint.parquet", checkpoint_bytes(log))
     store.put("_delta_log/_last_checkpoint", json.dumps({"version": version, "size": 9}).encode())
 
 

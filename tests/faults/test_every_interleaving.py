@@ -1,0 +1,374 @@
+"""The compare-and-swap loop under every schedule of small cases: swap.append and Table are the real
+ones.
+
+A writer here decides as the function does: above the watermark all is new, below it the table is
+searched. Its commits may be answered, lost, or land at any later moment. The search is exhaustive:
+what passes here holds for every order of requests, not for those that a test thought of.
+"""
+
+import contextlib
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from greenlet import getcurrent
+
+from handler.delta import swap
+from handler.delta.log import (
+    Change,
+    DataFile,
+    Protocol,
+    Snapshot,
+    Txn,
+    commit_bytes,
+    commit_key,
+    new_metadata,
+    parse_commit,
+)
+from handler.delta.patience import ATTEMPT_MIN_S, Patience
+from handler.delta.tables import Found, Keys, Table
+from handler.delta_types import Field, Primitive
+from handler.errors import AlreadyExists, OutOfTime, SiltError
+from tests.builders import NOW_MS, FakeClock, checkpoint_bytes
+from tests.explore import Actor, Asking, Case, InlinePool, Objects, Violation, e_tag, explore
+
+KEYS = Keys("p", "o", "t")
+FIELDS = (
+    Field("p", Primitive("integer")),
+    Field("o", Primitive("long")),
+    Field("t", Primitive("timestamp")),
+)
+TIME = pa.scalar(NOW_MS * 1000, pa.timestamp("us", "UTC"))
+
+
+@cache
+def payload(partition: int, offsets: tuple[int, ...]) -> bytes:
+    sink = io.BytesIO()
+    columns = {
+        "p": pa.array([partition] * len(offsets), pa.int32()),
+        "o": pa.array(offsets, pa.int64()),
+        "t": pa.array([TIME] * len(offsets), pa.timestamp("us", "UTC")),
+    }
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+def data_file(key: str, partition: int, offsets: tuple[int, ...]) -> DataFile:
+    data = payload(partition, offsets)
+    bounds = [{"p": partition, "o": pick(offsets)} for pick in (min, max)]
+    stats = {"numRecords": len(offsets), "minValues": bounds[0], "maxValues": bounds[1]}
+    return DataFile(key, data, len(data), len(offsets), {}, json.dumps(stats), NOW_MS)
+
+
+class World:
+    """One table, its writers, and what stands in it by the commits that landed."""
+
+    def __init__(self) -> None:
+        self.objects = Objects()
+        self.actors: list[Actor] = []
+        self.held: dict[str, list[tuple[int, int]]] = {}
+        """The records of each data file, by its key."""
+        self.delivered: dict[str, set[tuple[int, int]]] = {}
+        """What each writer has reported as settled."""
+        self.base = 0
+        """How many commits had landed when the table was made anew."""
+        self.patience: list[Patience] = []
+
+    def table(self) -> Table:
+        return Table("t", Asking(self.objects), InlinePool(), KEYS)
+
+    def rows(self) -> list[tuple[int, int]]:
+        live: dict[str, None] = {}
+        for number, (key, data) in enumerate(self.objects.landed[self.base :]):
+            assert key == commit_key(number), f"{key} went into the void: {number} was next"
+            for action in parse_commit(data, key):
+                if "remove" in action:
+                    assert action["remove"]["path"] in live, f"{key} removes what is not there"
+                    del live[action["remove"]["path"]]
+                elif "add" in action:
+                    live[action["add"]["path"]] = None
+        return [place for path in live for place in self.held[path]]
+
+    def check(self, at_end: bool) -> None:
+        rows = self.rows()
+        assert len(rows) == len(set(rows)), f"a row stands twice: {sorted(rows)}"
+        if at_end and not self.base:
+            lost = set().union(*self.delivered.values()) - set(rows)
+            assert not lost, f"reported as settled and not there: {sorted(lost)}"
+
+    def writer(
+        self, name: str, partition: int, *batches: Sequence[int], gives_up: bool = False
+    ) -> None:
+        table = self.table()
+        operations = [self._append(name, table, partition, tuple(b), gives_up) for b in batches]
+        self.actors.append(Actor(name, operations))
+        self.delivered[name] = set()
+
+    def _append(
+        self, name: str, table: Table, partition: int, batch: tuple[int, ...], gives_up: bool
+    ) -> Callable[[], Any]:
+        def operation() -> str:
+            table.confirmed = False
+            clock = FakeClock()
+            # One that gives up has time for one attempt: what it sent may still land.
+            patience = Patience(
+                clock, clock.now_s + (ATTEMPT_MIN_S + 0.001 if gives_up else 1e6), lambda: 1.0
+            )
+            file_key = f"part-{getcurrent().new_id()}"  # type: ignore[attr-defined]
+
+            def decide(_done: frozenset[int]) -> list[Change | None]:
+                return [self._decide(table, partition, batch, file_key, patience)]
+
+            try:
+                swap.append([table], decide, patience, lambda _i, _c: None)
+            except OutOfTime:
+                table.snapshot = None
+                return "unsettled"
+            self.delivered[name] |= {(partition, o) for o in batch}
+            return "settled"
+
+        return operation
+
+    def _decide(
+        self,
+        table: Table,
+        partition: int,
+        batch: tuple[int, ...],
+        file_key: str,
+        patience: Patience,
+    ) -> Change | None:
+        stream, found, looked_up = f"s/t/{partition}", Found(), False
+        while True:
+            snapshot = table.known(patience)
+            mark = snapshot.txns.get(stream, Txn(-1)).version
+            if looked_up or batch[0] > mark:
+                break
+            found, looked_up = table.look_up({partition: batch}, patience), True
+        new = tuple(o for o in batch if (partition, o) not in found.rows)
+        if not new:
+            return None
+        key = f"{file_key}-{'.'.join(map(str, new))}.parquet"
+        self.held[key] = [(partition, o) for o in new]
+        created = not snapshot.exists
+        return Change(
+            files=(data_file(key, partition, new),),
+            txns={stream: Txn(max(mark, *new), NOW_MS)},
+            metadata=METADATA if created else None,
+            protocol=Protocol() if created else None,
+        )
+
+    def actor(self, name: str, *operations: Callable[[Asking], Any], waits: bool = False) -> None:
+        store = Asking(self.objects)
+        made = [lambda operation=operation: operation(store) for operation in operations]
+        self.actors.append(Actor(name, made, waits=waits))
+
+    def compact(self, store: Asking) -> None:
+        """Rewrite all live files as one, as the engine does; a conflict is left for another run."""
+        entries = [e.key for e in store.list("_delta_log", "_delta_log/") if "json" in e.key]
+        live: dict[str, None] = {}
+        for key in entries:
+            for action in parse_commit(store.get(key).data, key):
+                if "add" in action:
+                    live[action["add"]["path"]] = None
+                elif "remove" in action:
+                    live.pop(action["remove"]["path"])
+        places = sorted(place for path in live for place in self.held[path])
+        if len(live) < 2 or len({p for p, _ in places}) > 1:
+            return
+        key = f"part-{getcurrent().new_id()}.parquet"  # type: ignore[attr-defined]
+        self.held[key] = places
+        file = data_file(key, places[0][0], tuple(o for _, o in places))
+        store.put(key, file.payload)
+        removes = [{"remove": {"path": path, "dataChange": False}} for path in live]
+        body = b"\n".join(json.dumps(a).encode() for a in [*removes, file.action()])
+        with contextlib.suppress(AlreadyExists):
+            store.put_if_absent(commit_key(len(entries)), body)
+
+    def checkpoint(self, store: Asking) -> None:
+        log = b"".join(data for _, data in self.objects.landed)
+        last = len(self.objects.landed) - 1
+        if last >= 0:
+            store.put(f"_delta_log/{last:020}.checkpoint.parquet", checkpoint_bytes(log))
+            store.put("_delta_log/_last_checkpoint", json.dumps({"version": last}).encode())
+
+    def clean(self, _store: Asking) -> None:
+        """Remove the commits behind the checkpoint, between invocations: they are a day old."""
+        hint = self.objects.data.get("_delta_log/_last_checkpoint")
+        if hint is not None:
+            for version in range(json.loads(hint)["version"]):
+                self.objects.data.pop(commit_key(version), None)
+
+    def make_anew(self, _store: Asking) -> None:
+        """Drop the table and make another in its place, between invocations."""
+        self.objects.data.clear()
+        self.base = len(self.objects.landed)
+        change = Change(files=(), txns={}, metadata=METADATA, protocol=Protocol())
+        self.objects.put_if_absent(commit_key(0), commit_bytes(change, "anew", NOW_MS))
+
+    def before(self, partition: int, *batches: Sequence[int]) -> None:
+        """Fill the table before the case begins."""
+        for number, batch in enumerate(batches):
+            key = f"before-{number}.parquet"
+            self.held[key] = [(partition, o) for o in batch]
+            file = data_file(key, partition, tuple(batch))
+            self.objects.data[key] = file.payload
+            change = Change(
+                files=(file,),
+                txns={f"s/t/{partition}": Txn(max(batch), NOW_MS)},
+                metadata=METADATA if number == 0 else None,
+                protocol=Protocol() if number == 0 else None,
+            )
+            body = commit_bytes(change, f"before-{number}", NOW_MS)
+            self.objects.put_if_absent(commit_key(number), body)
+
+    def case(self, faults_max: int = 0) -> Case:
+        return Case(self.objects, self.actors, self.check, faults_max)
+
+
+METADATA = replace(new_metadata("id", FIELDS, (), None, NOW_MS))
+
+
+def zombie_and_successor() -> Case:
+    world = World()
+    world.before(0, [0])
+    world.writer("zombie", 0, [1, 2])
+    world.writer("successor", 0, [1, 2, 3])
+    return world.case(2)
+
+
+def late_put_of_one_that_gave_up() -> Case:
+    world = World()
+    world.before(0, [0])
+    world.writer("first", 0, [1], gives_up=True)
+    world.writer("second", 0, [1, 2])
+    return world.case(2)
+
+
+def makers_of_one_table() -> Case:
+    world = World()
+    world.writer("a", 0, [0, 1])
+    world.writer("b", 0, [0])
+    world.writer("c", 1, [0])
+    return world.case()
+
+
+def two_of_one_stream_and_a_third() -> Case:
+    world = World()
+    world.before(0, [0])
+    world.writer("a", 0, [1, 2])
+    world.writer("b", 0, [2, 3])
+    world.writer("other", 1, [0])
+    return world.case()
+
+
+def holes_filled_by_two_beside_a_third_above() -> Case:
+    world = World()
+    world.before(0, [5])
+    world.writer("low", 0, [0, 1])
+    world.writer("middle", 0, [1, 2])
+    world.writer("above", 0, [6])
+    return world.case()
+
+
+def compaction_beside_writers() -> Case:
+    world = World()
+    world.before(0, [0], [1])
+    world.writer("a", 0, [1, 2])
+    world.writer("b", 0, [2])
+    world.actor("engine", world.compact)
+    return world.case()
+
+
+def log_cleaned_behind_an_idle_writer() -> Case:
+    world = World()
+    world.before(0, [0])
+    world.objects.immutable = False
+    world.writer("idle", 0, [1], [2])
+    world.writer("busy", 0, [2])
+    world.actor("checkpoint", world.checkpoint)
+    world.actor("cleaner", world.clean, waits=True)
+    return world.case()
+
+
+def table_made_anew_behind_an_idle_writer() -> Case:
+    world = World()
+    world.before(0, [0])
+    world.objects.immutable = False
+    world.writer("idle", 0, [1], [2])
+    world.writer("other", 1, [0])
+    world.actor("somebody", world.make_anew, waits=True)
+    return world.case()
+
+
+CASES = (
+    zombie_and_successor,
+    table_made_anew_behind_an_idle_writer,
+    late_put_of_one_that_gave_up,
+    makers_of_one_table,
+    two_of_one_stream_and_a_third,
+    holes_filled_by_two_beside_a_third_above,
+    compaction_beside_writers,
+    log_cleaned_behind_an_idle_writer,
+)
+
+
+@pytest.fixture(autouse=True)
+def ids_that_are_the_same_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(swap, "uuid4", lambda: getcurrent().new_id())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_record_stands_once_under_every_schedule(case: Callable[[], Case]) -> None:
+    explored = explore(case)
+    print(f"{case.__name__}: {explored}")
+    assert explored.states > 100
+
+
+def any_violation(cases: Sequence[Callable[[], Case]] = CASES) -> str:
+    """Return what the first case that fails says."""
+    for case in cases:
+        try:
+            explore(case, states_max=5000)
+        except Violation as violation:
+            return str(violation)
+        except SiltError as error:
+            return repr(error)
+    return ""
+
+
+def without_rereading(
+    _table: Table, snapshot: Snapshot, _change: Change, _commit_id: str, _patience: Patience
+) -> tuple[Snapshot, None]:
+    return replace(snapshot, version=snapshot.version + 1), None
+
+
+def plain_put(asking: Asking, key: str, data: bytes) -> str:
+    def overwrite() -> None:
+        asking._objects.data[key] = data
+        asking._objects.landed.append((key, data))
+
+    asking._ask("commit", key, overwrite, data)
+    return e_tag(data)
+
+
+BROKEN = {
+    "a stream that moved is not seen": (swap, "concerns", lambda *_: False),
+    "a retry does not read what came": (swap, "_catch_up", without_rereading),
+    "no look at commit N": (Table, "is_current", lambda _self: True),
+    "a plain put for a put-if-absent": (Asking, "put_if_absent", plain_put),
+    "nothing is looked up": (Table, "look_up", lambda *_: Found()),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_broken_copy_of_the_code_is_caught(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(*BROKEN[what])
+    violation = any_violation()
+    print(violation)
+    assert violation

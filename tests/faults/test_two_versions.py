@@ -1,0 +1,280 @@
+"""Fault 8: two versions of one contract at work at once, of which one refuses what the other takes.
+
+The record must stand in the table or among the dead letters, never in both. `handler.terms`, the
+tables and the compare-and-swap are the real ones, under every schedule; then the whole function
+under random ones.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+from greenlet import getcurrent
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handler import table_schema, terms
+from handler.contract import Contract
+from handler.delta import swap
+from handler.delta.log import (
+    Change,
+    DataFile,
+    Snapshot,
+    Txn,
+    commit_bytes,
+    commit_key,
+    parse_commit,
+)
+from handler.delta.patience import Patience
+from handler.delta.tables import Keys, Table
+from handler.errors import Superseded
+from handler.table_schema import TableSchema
+from handler.terms import Term, TermMoved, Terms, governor_of, term_of
+from tests.builders import NOW_MS, SMALL, FakeClock, contract_of, event, function_for, record
+from tests.explore import Actor, Asking, Case, InlinePool, Objects, Violation, explore
+from tests.fakes import Memory, nothing
+from tests.reader import rows_of_memory
+
+DEAD, ROWS = "dead/", "rows/"
+KEYS = Keys("p", "o", "t")
+STREAM = "s/t/0"
+OLD = contract_of(SMALL)
+NEW = contract_of(SMALL.replace("string}", "string, max_length: 9}"))
+
+
+class World:
+    """A table and its dead letters, and sandboxes of two versions that get one record."""
+
+    def __init__(self, *, governed: bool = True) -> None:
+        self.objects = Objects()
+        self.actors: list[Actor] = []
+        self.settled: list[str] = []
+        if governed:
+            for folder in (DEAD, ROWS):
+                schema = TableSchema(OLD, folder, dead_letters=folder == DEAD)
+                needed = schema.needed(Snapshot(), (), NOW_MS)
+                properties = {"silt.term": "t0", "silt.contract": governor_of(OLD)}
+                metadata = needed.metadata.with_configuration(properties)
+                made = Change(files=(), txns={}, metadata=metadata, protocol=needed.protocol)
+                body = commit_bytes(made, "made", NOW_MS)
+                self.objects.put_if_absent(folder + commit_key(0), body)
+
+    def sandbox(self, name: str, contract: Contract, takes: bool, warm: bool = False) -> None:
+        """Add a sandbox; `takes`: its version makes a row of the record, not a dead letter."""
+        tables = [
+            Table(folder, Asking(self.objects, folder), InlinePool(), KEYS)
+            for folder in (DEAD, ROWS)
+        ]
+        schemas = [TableSchema(contract, f, dead_letters=f == DEAD) for f in (DEAD, ROWS)]
+        pairs = list(zip(tables, schemas, strict=True))
+        agreed = Terms(contract, pairs[0], pairs[1])
+        operations = [self._settle(name, agreed, tables, takes)]
+        if warm:
+            operations.insert(0, self._settle(name, agreed, tables, None))
+        self.actors.append(Actor(name, operations))
+
+    def _settle(
+        self, name: str, agreed: Terms, tables: list[Table], takes: bool | None
+    ) -> Callable[[], str]:
+        clock = FakeClock()
+        patience = Patience(clock, clock.now_s + 1e6, lambda: 0.0)
+
+        def decide(_done: frozenset[int]) -> list[Change | None]:
+            snapshots = [table.known(patience) for table in tables]
+            agreed.check(tables)
+            # One record: a watermark in either table says that it is there.
+            if any(STREAM in snapshot.txns for snapshot in snapshots):
+                return [None, None]
+            file = DataFile(f"part-{name}", b"", 0, 1, {}, "{}", NOW_MS)
+            change = Change(files=(file,), txns={STREAM: Txn(0, NOW_MS)})
+            return [None, change] if takes else [change, None]
+
+        def nothing(_done: frozenset[int]) -> list[Change | None]:
+            return [None, None]
+
+        def operation() -> str:
+            for table in tables:
+                table.confirmed = False
+            for _ in range(2):
+                try:
+                    agreed.agree(lambda: None, patience)
+                    decided = decide if takes is not None else nothing
+                    swap.append(tables, decided, patience, lambda _i, _c: None)
+                    self.settled += [name] if takes is not None else []
+                    return "settled"
+                except TermMoved:
+                    continue
+                except Superseded:
+                    break
+            for table in tables:
+                table.snapshot = None
+            return "superseded"
+
+        return operation
+
+    def check(self, at_end: bool) -> None:
+        adds = [
+            key.split("/")[0]
+            for key, data in self.objects.landed
+            for action in parse_commit(data, key)
+            if "add" in action
+        ]
+        assert len(adds) <= 1, f"the record stands in {' and in '.join(adds)}"
+        if at_end and self.settled:
+            assert adds, "the record was reported as settled and stands nowhere"
+
+    def case(self, faults_max: int = 0) -> Case:
+        return Case(self.objects, self.actors, self.check, faults_max)
+
+
+def deployed_while_the_old_one_works(old_takes: bool) -> Case:
+    world = World()
+    world.sandbox("old", OLD, takes=old_takes, warm=True)
+    world.sandbox("new", NEW, takes=not old_takes)
+    return world.case()
+
+
+def deployed_while_a_commit_is_lost(old_takes: bool) -> Case:
+    return replace(deployed_while_the_old_one_works(old_takes), faults_max=1)
+
+
+def first_of_all(old_takes: bool) -> Case:
+    world = World(governed=False)
+    world.sandbox("old", OLD, takes=old_takes)
+    world.sandbox("new", NEW, takes=not old_takes)
+    return world.case()
+
+
+def rolled_back(old_takes: bool) -> Case:
+    world = World()
+    world.sandbox("old", OLD, takes=old_takes, warm=True)
+    world.sandbox("new", NEW, takes=not old_takes)
+    world.sandbox("again", OLD, takes=old_takes)
+    return world.case()
+
+
+CASES = (deployed_while_the_old_one_works, first_of_all)
+LARGE = (deployed_while_a_commit_is_lost, rolled_back)
+"""A minute and more each: `make torture` goes through them."""
+
+
+def new_id() -> str:
+    actor = getcurrent()
+    return actor.new_id() if isinstance(actor, Actor) else "before"
+
+
+@pytest.fixture
+def ids_that_are_the_same_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (swap, terms, table_schema):
+        monkeypatch.setattr(module, "uuid4", new_id)
+    monkeypatch.setattr(terms, "_ROUNDS_MAX", 2)
+
+
+@pytest.mark.usefixtures("ids_that_are_the_same_in_every_run")
+@pytest.mark.parametrize("old_takes", [False, True])
+@pytest.mark.parametrize(
+    "case", [*CASES, *(pytest.param(case, marks=pytest.mark.torture) for case in LARGE)]
+)
+def test_record_stands_in_one_table_under_every_schedule(
+    case: Callable[[bool], Case], old_takes: bool
+) -> None:
+    explored = explore(lambda: case(old_takes))
+    print(f"{case.__name__}: {explored}")
+    assert explored.states > 100
+
+
+def take_rows_first(self: Terms, admit: Callable[[], None], patience: Patience) -> None:
+    """Take over without looking at the dead letters again."""
+    dead_letters = self._dead_letters[0]
+    if term_of(dead_letters.read(patience)) is None or not self._governs(
+        term_of(dead_letters.known(patience))
+    ):
+        self._take(self._dead_letters, Term(str(terms.uuid4()), self._governor), patience)
+    taken = term_of(dead_letters.known(patience))
+    assert taken is not None
+    self._take(self._rows, taken, patience)
+    self._agreed = taken
+
+
+BROKEN = {
+    "no term is agreed on": ("agree", lambda *_: None),
+    "the dead letters are not read again": ("agree", take_rows_first),
+    "a term that moved is not seen": ("check", lambda *_: None),
+}
+
+
+def explore_all() -> None:
+    for old_takes in (False, True):
+        for case in CASES:
+            explore(lambda case=case, old_takes=old_takes: case(old_takes), states_max=20_000)
+
+
+@pytest.mark.usefixtures("ids_that_are_the_same_in_every_run")
+@pytest.mark.parametrize("what", BROKEN)
+def test_broken_copy_puts_the_record_into_both_tables(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Terms, *BROKEN[what])
+    with pytest.raises(Violation, match="stands in"):
+        explore_all()
+
+
+UNSEEN = "x" * 12  # too long for NEW, which makes a dead letter of it
+steps = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(1, 4), st.integers(0, 12)),
+    min_size=2,
+    max_size=7,
+)
+
+
+def at_request(number: int, do: Callable[[], None]) -> Callable[[str, str], None]:
+    """Return a hook that does something before one request."""
+    left = [number]
+
+    def before(_verb: str, _key: str) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            do()
+
+    return before
+
+
+@pytest.mark.logs_errors
+@settings(max_examples=150)
+@given(schedule=steps)
+def test_whole_function_in_two_versions_puts_no_record_into_both_tables(
+    tmp_path_factory: pytest.TempPathFactory, schedule: list[tuple[int, int, int, int]]
+) -> None:
+    """Two sandboxes of each version; in the middle of one's requests another settles the batch."""
+    folder = tmp_path_factory.mktemp("versions")
+    shared = Memory()
+    views = [Memory(stores=shared.stores) for _ in range(4)]
+    sandboxes = [
+        function_for(
+            folder / str(i % 2),
+            (SMALL, SMALL.replace("string}", "string, max_length: 9}"))[i % 2],
+            open_store=view.open,
+            table_root=str(folder / "tables"),
+        )
+        for i, view in enumerate(views)
+    ]
+
+    def settle(which: int, batch: list[Any]) -> None:
+        with contextlib.suppress(Superseded):
+            sandboxes[which].handle(event(batch), None)
+
+    for which, start, length, moment in schedule:
+        batch = [
+            record(i, {"id": i, "name": UNSEEN if i % 2 else "x"})
+            for i in range(start, start + length)
+        ]
+        views[which].before = at_request(moment, partial(settle, (which + 1) % 4, batch))
+        settle(which, batch)
+        views[which].before = nothing
+        uri = str(folder / "tables" / "sales" / "orders")
+        rows = [o for (o,) in rows_of_memory(shared, uri, ["_kafka_offset"])]
+        dead = [o for (o,) in rows_of_memory(shared, f"{uri}__dead_letters", ["offset"])]
+        assert len({*rows, *dead}) == len(rows) + len(dead), (rows, dead)
