@@ -1,0 +1,1 @@
+"""The protocol as models of a page each, that enumerate all their states."""
