@@ -40,13 +40,13 @@ class LocalS3:
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
         config.write_text(json.dumps({"identities": [identity]}))
-        ports = _free_ports(4)
+        ports = free_ports(4)
         self.endpoint = f"http://127.0.0.1:{ports[3]}"
         data = self._folder / "data"
         data.mkdir(exist_ok=True)
         names = ("master", "volume", "filer", "s3")
         arguments = [f"-{name}.port={port}" for name, port in zip(names, ports, strict=True)]
-        grpc = _free_ports(4)
+        grpc = free_ports(4)
         arguments += [f"-{n}.port.grpc={p}" for n, p in zip(names, grpc, strict=True)]
         log = (self._folder / "s3.log").open("wb")
         self._process = subprocess.Popen(
@@ -140,7 +140,8 @@ def _weed() -> str:
     return found
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that nobody listens on."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

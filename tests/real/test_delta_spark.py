@@ -11,6 +11,7 @@ from deltalake import DeltaTable
 
 from silt.commands.replay import read_events
 from tests.builders import ROOT, event, function_for, record
+from tests.real import jars
 
 HERE = Path(__file__).parent / "spark"
 OPENED = (
@@ -21,7 +22,7 @@ OPENED = (
 
 pytestmark = [
     pytest.mark.skipif(
-        shutil.which("java") is None or shutil.which("mvn") is None,
+        not jars.available(),
         reason="delta-spark is Java: it reads the tables where Java and Maven are",
     ),
     pytest.mark.timeout(420),
@@ -30,10 +31,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def classpath(tmp_path_factory: pytest.TempPathFactory) -> str:
-    file = tmp_path_factory.mktemp("spark") / "classpath"
-    command = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:build-classpath"]
-    subprocess.run([*command, f"-Dmdep.outputFile={file}"], check=True, timeout=400)
-    return file.read_text().strip()
+    return jars.classpath(tmp_path_factory.mktemp("spark"), HERE / "pom.xml")
 
 
 def read(classpath: str, *folders: Path) -> dict[Path, list[Any]]:

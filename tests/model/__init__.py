@@ -1,1 +1,0 @@
-"""The protocol as models of a page each, that enumerate all their states."""

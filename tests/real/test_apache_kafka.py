@@ -1,0 +1,242 @@
+"""Fault 6 and what Kafka does to offsets: transactions, compaction, recreation, new partitions.
+
+A topic is read by the local mapping's poller and settled by the function; the table is then
+compared with what an independent consumer of the broker reads.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import (
+    TIMESTAMP_CREATE_TIME,
+    Consumer,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from handler.delta.patience import SystemClock
+from handler.errors import SiltError, TopicRecreated
+from silt.broker import TopicRecords, partitions_of
+from silt.mapping import MappingConfig, Poller
+from silt.runtime import Outcome
+from tests.builders import SMALL, function_for
+from tests.reader import rows_of_folder
+from tests.real.conftest import fresh_topic
+
+pytestmark = pytest.mark.timeout(180)
+
+CONTRACT = SMALL + "kafka_columns: [key, headers]\n"
+COLUMNS = "_kafka_partition, _kafka_offset, epoch_ms(_kafka_timestamp), id"
+
+
+def producer(servers: str, **config: Any) -> Producer:
+    return Producer({"bootstrap.servers": servers, "log_level": 0, "linger.ms": 0, **config})
+
+
+def send(to: Producer, ids: Any, partition: int = 0, **more: Any) -> None:
+    for i in ids:
+        value = json.dumps({"id": i, "name": f"n{i}"})
+        to.produce("orders", value=value, partition=partition, **more)
+
+
+def settle(servers: str, folder: Path, *, group: str = "silt", **settings: Any) -> None:
+    """Read the topic to its end, and settle it with a function in this process."""
+    function = function_for(folder, CONTRACT, source="kafka", clock=SystemClock(), **settings)
+
+    def invoke(event: Mapping[str, Any]) -> Outcome:
+        return Outcome("response", function.handle(event, None))
+
+    records = TopicRecords(servers, "orders", partitions_of(servers, "orders"), group)
+    source = {"eventSource": "SelfManagedKafka", "bootstrapServers": servers}
+    config = MappingConfig(batch_size=7, maximum_batching_window_s=0.5)
+    poller = Poller(config, records, invoke, source)
+    try:
+        idle = 0
+        while idle < 4:  # the first batch takes a while: the consumer looks for its broker
+            idle = 0 if poller.run_once() else idle + 1
+    finally:
+        records.close()
+
+
+def on_the_broker(servers: str, partitions: int = 4) -> list[tuple[int, int, int, int]]:
+    """Return what a consumer of its own reads: partition, offset, timestamp, id."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": f"check-{time.monotonic_ns()}",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    consumer.assign([TopicPartition("orders", p, 0) for p in range(partitions)])
+    found, ended = [], 0
+    while ended < partitions:
+        message = consumer.poll(10)
+        assert message is not None
+        if message.error() is not None:
+            ended += 1
+            continue
+        kind, timestamp = message.timestamp()
+        assert kind == TIMESTAMP_CREATE_TIME
+        value = json.loads(message.value() or b"{}")
+        found.append((message.partition(), message.offset(), timestamp, value.get("id")))
+    consumer.close()
+    return sorted(found)
+
+
+def in_the_table(folder: Path) -> list[Any]:
+    return rows_of_folder(folder / "tables" / "sales" / "orders", COLUMNS)
+
+
+def test_idempotent_producer_and_headers(whole_kafka: str, tmp_path: Path) -> None:
+    fresh_topic(whole_kafka)
+    to = producer(whole_kafka, **{"enable.idempotence": True})
+    headers = [("a", b"\xff\x00"), ("a", b"2"), ("none", None), ("é", "ü".encode())]
+    for partition in range(4):
+        send(to, range(20), partition, key=b"k\xfe", headers=headers)
+    to.flush(10)
+    settle(whole_kafka, tmp_path)
+    assert in_the_table(tmp_path) == on_the_broker(whole_kafka)
+    ((key, kept, count),) = rows_of_folder(
+        tmp_path / "tables" / "sales" / "orders",
+        "distinct _kafka_key, _kafka_headers, count(*) over ()",
+    )
+    assert (key, count) == (b"k\xfe", 80)
+    assert [(h["name"], h["value"]) for h in kept] == headers
+
+
+def test_aborted_transactions_leave_gaps_and_no_rows(whole_kafka: str, tmp_path: Path) -> None:
+    """Each transaction ends with a marker, which takes an offset that no consumer sees."""
+    fresh_topic(whole_kafka)
+    to = producer(whole_kafka, **{"transactional.id": "t1"})
+    to.init_transactions(20)
+    for number in range(6):
+        to.begin_transaction()
+        send(to, range(10 * number, 10 * number + 10), number % 4)
+        if number % 2:
+            to.flush(10)
+            to.abort_transaction(20)
+        else:
+            to.commit_transaction(20)
+    settle(whole_kafka, tmp_path)
+    rows = in_the_table(tmp_path)
+    assert rows == on_the_broker(whole_kafka)
+    assert sorted(i for *_, i in rows) == [*range(10), *range(20, 30), *range(40, 50)]
+    # Redelivery of everything, across the gaps, is settled without a row.
+    settle(whole_kafka, tmp_path, group="again")
+    assert in_the_table(tmp_path) == rows
+
+
+def test_open_transaction_is_waited_for(whole_kafka: str, tmp_path: Path) -> None:
+    """Behind an open transaction nothing is delivered: the last stable offset stands still."""
+    fresh_topic(whole_kafka, partitions=1)
+    plain, to = producer(whole_kafka), producer(whole_kafka, **{"transactional.id": "t2"})
+    send(plain, [0])
+    plain.flush(10)
+    to.init_transactions(20)
+    to.begin_transaction()
+    send(to, [1])
+    to.flush(10)
+    send(plain, [2])
+    plain.flush(10)
+    settle(whole_kafka, tmp_path)
+    assert [i for *_, i in in_the_table(tmp_path)] == [0]
+    to.commit_transaction(20)
+    settle(whole_kafka, tmp_path)
+    assert [i for *_, i in in_the_table(tmp_path)] == [0, 1, 2]
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    ends_at = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < ends_at, f"still not: {what}"
+        time.sleep(0.2)
+
+
+def test_compacted_topic_keeps_what_was_seen(whole_kafka: str, tmp_path: Path) -> None:
+    """Rows of records that compaction removed stay; records after the gaps are appended."""
+    fresh_topic(
+        whole_kafka,
+        partitions=1,
+        **{
+            "cleanup.policy": "compact",
+            "segment.ms": "100",
+            "min.cleanable.dirty.ratio": "0.01",
+            "max.compaction.lag.ms": "100",
+        },
+    )
+    to = producer(whole_kafka)
+    send(to, range(30), key=b"one")
+    to.flush(10)
+    settle(whole_kafka, tmp_path)
+    assert len(in_the_table(tmp_path)) == 30
+    time.sleep(0.3)
+
+    def compacted() -> bool:
+        # A segment is cleaned only when another has begun.
+        send(to, [1000], key=b"other")
+        to.flush(10)
+        return len(on_the_broker(whole_kafka, 1)) < 30
+
+    until(compacted, "the topic is compacted")
+    left = on_the_broker(whole_kafka, 1)
+    settle(whole_kafka, tmp_path)
+    settle(whole_kafka, tmp_path, group="again")
+    rows = in_the_table(tmp_path)
+    assert rows[:30] == [(0, i, rows[i][2], i) for i in range(30)]
+    assert len({offset for _, offset, _, _ in rows}) == len(rows)
+    assert {row[:2] for row in left} <= {row[:2] for row in rows}
+
+
+@pytest.mark.logs_errors
+def test_recreated_topic_is_refused_until_the_generation_is_raised(
+    whole_kafka: str, tmp_path: Path
+) -> None:
+    fresh_topic(whole_kafka)
+    to = producer(whole_kafka)
+    send(to, range(10))
+    to.flush(10)
+    settle(whole_kafka, tmp_path)
+    before = in_the_table(tmp_path)
+    fresh_topic(whole_kafka)
+    to = producer(whole_kafka)
+    send(to, range(100, 105))
+    to.flush(10)
+    with pytest.raises(TopicRecreated, match="SILT_GENERATION=1"):
+        settle(whole_kafka, tmp_path, group="second")
+    assert in_the_table(tmp_path) == before
+    for _ in range(2):
+        settle(whole_kafka, tmp_path, group="third", generation=1)
+        rows = rows_of_folder(tmp_path / "tables" / "sales" / "orders", "id")
+        assert [i for (i,) in rows] == [*range(10), *range(100, 105)]
+    # The function of before has nothing more to say.
+    with pytest.raises(SiltError, match="generation 1"):
+        settle(whole_kafka, tmp_path, group="fourth")
+
+
+def test_partitions_that_are_added_are_read(whole_kafka: str, tmp_path: Path) -> None:
+    fresh_topic(whole_kafka, partitions=2)
+    to = producer(whole_kafka)
+    send(to, range(5), 1)
+    to.flush(10)
+    settle(whole_kafka, tmp_path)
+    admin = AdminClient({"bootstrap.servers": whole_kafka})
+    for done in admin.create_partitions([NewPartitions("orders", 5)]).values():
+        done.result(30)
+    until(lambda: len(partitions_of(whole_kafka, "orders")) == 5, "five partitions")
+    to = producer(whole_kafka)
+    with contextlib.suppress(KafkaException):
+        to.list_topics("orders", timeout=10)
+    send(to, range(5), 4)
+    to.flush(10)
+    settle(whole_kafka, tmp_path)
+    assert in_the_table(tmp_path) == on_the_broker(whole_kafka, 5)
+    assert {p for p, *_ in in_the_table(tmp_path)} == {1, 4}
