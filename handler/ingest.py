@@ -21,8 +21,8 @@ from handler.rows import Flat, flatten
 from handler.table_schema import TableSchema
 from handler.terms import TermMoved, Terms
 
-_ROW_KEYS = Keys("_kafka_partition", "_kafka_offset", "_kafka_timestamp")
-_DEAD_LETTER_KEYS = Keys("partition", "offset", "timestamp")
+ROW_KEYS = Keys("_kafka_partition", "_kafka_offset", "_kafka_timestamp")
+DEAD_LETTER_KEYS = Keys("partition", "offset", "timestamp")
 _TERMS_MAX = 5
 
 
@@ -55,8 +55,8 @@ class Ingest:
         self.contract = contract
         dead = contract.table + DEAD_LETTERS_SUFFIX
         tables = (
-            Table(dead, open_store(uri + DEAD_LETTERS_SUFFIX), pool, _DEAD_LETTER_KEYS),
-            Table(contract.table, open_store(uri), pool, _ROW_KEYS),
+            Table(dead, open_store(uri + DEAD_LETTERS_SUFFIX), pool, DEAD_LETTER_KEYS),
+            Table(contract.table, open_store(uri), pool, ROW_KEYS),
         )
         schemas = (
             TableSchema(contract, dead, dead_letters=True),

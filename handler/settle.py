@@ -30,6 +30,14 @@ class Stream:
         base = f"{self.source}/{self.topic}/{self.partition}"
         return f"{base}/{self.generation}" if self.generation else base
 
+    @classmethod
+    def of(cls, app_id: str) -> "Stream | None":
+        """Return the stream of an appId, None for another writer's."""
+        parts = app_id.split("/")
+        if len(parts) not in (3, 4) or not all(part.isdecimal() for part in parts[2:]):
+            return None
+        return cls(parts[0], parts[1], int(parts[2]), int(parts[3]) if len(parts) == 4 else 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -80,10 +88,9 @@ def check_source(
     Raises SourceMismatch.
     """
     for app_id in app_ids:
-        parts = app_id.split("/")
-        if len(parts) not in (3, 4) or not all(part.isdecimal() for part in parts[2:]):
-            continue  # another writer's own txn
-        other = Stream(parts[0], parts[1], int(parts[2]), int(parts[3]) if len(parts) == 4 else 0)
+        other = Stream.of(app_id)
+        if other is None:
+            continue
         if other.generation > generation:
             raise SourceMismatch(
                 f"Table {table} holds streams of generation {other.generation}, and "

@@ -19,8 +19,8 @@ from silt.mapping import KafkaRecord
 
 StartingPosition = Literal["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"]
 
-_QUIET = {"log_level": 0}
-_METADATA_LIMIT_S = 15.0
+QUIET = {"log_level": 0}
+METADATA_LIMIT_S = 15.0
 
 
 class EmbeddedBroker:
@@ -33,18 +33,18 @@ class EmbeddedBroker:
 
     def __init__(self) -> None:
         settings: dict[str, Any] = {"bootstrap.servers": "embedded:1", "test.mock.num.brokers": 1}
-        self._cluster = Producer({**settings, **_QUIET})
-        brokers = self._cluster.list_topics(timeout=_METADATA_LIMIT_S).brokers.values()
+        self._cluster = Producer({**settings, **QUIET})
+        brokers = self._cluster.list_topics(timeout=METADATA_LIMIT_S).brokers.values()
         self.servers = ",".join(f"{b.host}:{b.port}" for b in brokers)
 
 
 def partitions_of(servers: str, topic: str, client: Mapping[str, Any] | None = None) -> list[int]:
     """Return a topic's partitions. Raises KafkaException when the broker does not answer."""
     consumer = Consumer(
-        {"bootstrap.servers": servers, "group.id": "silt-metadata", **_QUIET, **(client or {})}
+        {"bootstrap.servers": servers, "group.id": "silt-metadata", **QUIET, **(client or {})}
     )
     try:
-        metadata = consumer.list_topics(topic, timeout=_METADATA_LIMIT_S).topics[topic]
+        metadata = consumer.list_topics(topic, timeout=METADATA_LIMIT_S).topics[topic]
         if metadata.error is not None:
             raise KafkaException(metadata.error)
         return sorted(metadata.partitions)
@@ -79,13 +79,13 @@ class TopicRecords:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
-                **_QUIET,
+                **QUIET,
                 **(client or {}),
             }
         )
         wanted = [TopicPartition(topic, partition) for partition in partitions]
         start = OFFSET_END if starting_position == "LATEST" else OFFSET_BEGINNING
-        committed = self._consumer.committed(wanted, timeout=_METADATA_LIMIT_S)
+        committed = self._consumer.committed(wanted, timeout=METADATA_LIMIT_S)
         self._skip_before_ms: dict[int, int] = {}
         for place in committed:
             if place.offset < 0:

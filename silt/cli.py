@@ -14,6 +14,7 @@ from silt.errors import UsageError
 COMMANDS = {
     "check": "validate the contracts",
     "replay": "give saved events to the function again",
+    "audit": "prove from a table that each record stands once",
     "dev": "run the local event source mapping on a Kafka topic",
 }
 """Each command with what it does, in a few words."""

@@ -1,12 +1,14 @@
 """What the command prints: the only module that does."""
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 console = Console(highlight=False, soft_wrap=True)
@@ -26,6 +28,17 @@ def complain(text: str) -> None:
 def as_json(value: Any) -> None:
     """Print a value for a script."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+@contextlib.contextmanager
+def progress(what: str, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show how far long work has come, on a terminal; the block calls what it is given."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,}"))
+    quiet = not errors.is_terminal
+    bar = Progress(*columns, TextColumn(unit), console=errors, transient=True, disable=quiet)
+    with bar:
+        task = bar.add_task(escape(what), total=None)
+        yield lambda count: bar.advance(task, count)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -20,10 +20,12 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, NewPartitions
+from deltalake import DeltaTable
 
 from handler.delta.patience import SystemClock
 from handler.errors import SiltError, TopicRecreated
 from silt.broker import TopicRecords, partitions_of
+from silt.cli import main
 from silt.mapping import MappingConfig, Poller
 from silt.runtime import Outcome
 from tests.builders import SMALL, function_for
@@ -240,3 +242,35 @@ def test_partitions_that_are_added_are_read(whole_kafka: str, tmp_path: Path) ->
     settle(whole_kafka, tmp_path)
     assert in_the_table(tmp_path) == on_the_broker(whole_kafka, 5)
     assert {p for p, *_ in in_the_table(tmp_path)} == {1, 4}
+
+
+def test_audit_tells_gaps_of_kafka_from_losses(
+    whole_kafka: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fresh_topic(whole_kafka)
+    to = producer(whole_kafka, **{"transactional.id": "t3"})
+    to.init_transactions(20)
+    for number in range(4):
+        to.begin_transaction()
+        send(to, range(10), number % 2)
+        to.produce("orders", value=None, key=b"gone", partition=0)
+        to.flush(10)
+        to.abort_transaction(20) if number == 1 else to.commit_transaction(20)
+    settle(whole_kafka, tmp_path)
+    uri = str(tmp_path / "tables" / "sales" / "orders")
+    command = ["audit", uri, "--broker", whole_kafka, "--topic", "orders", "--group", "silt"]
+    capsys.readouterr()
+    assert main([*command, "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["findings"] == []
+    first = told["partitions"][0]["explained"]
+    assert first["tombstones"] == 3
+    assert first["compacted, or of a transaction"] > 2
+    DeltaTable(uri).delete("_kafka_partition = 1 and _kafka_offset in (11, 12, 16)")
+    capsys.readouterr()
+    assert main(command) == 1
+    assert "lost: partition 1: 3 records are on the broker" in capsys.readouterr().err
+    # Without the group only what lies between the first and the last offset is asked for.
+    assert main([*command[:-2], "--json"]) == 1
+    (told,) = json.loads(capsys.readouterr().out)
+    assert [(f["code"], f["ranges"]) for f in told["findings"]] == [("lost", [[16, 16]])]

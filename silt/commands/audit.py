@@ -1,0 +1,181 @@
+"""silt audit: prove from a table that each record stands once."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from handler.app import table_uri
+from handler.contract import Contract, load_contracts
+from silt import output
+from silt.credentials import use_credentials_for
+from silt.errors import UsageError
+
+EXAMPLE = """example:
+  silt audit sales/orders --table-root .silt/tables
+  silt audit s3://lake/tables/sales/orders --broker b-1:9092 --topic orders --group silt-orders
+  silt audit sales/orders --table-root s3://lake/tables --expect sent.jsonl --json
+
+It reads the table and its dead letters, changes nothing, and ends with 1 on any finding."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument(
+        "tables", nargs="*", help="tables of the contracts, or URIs; default: all of the contracts"
+    )
+    parser.add_argument("--table-root", help="where the tables of the contracts are")
+    parser.add_argument("--contracts", default="schemas", help="folder of contracts")
+    parser.add_argument("--broker", metavar="SERVERS", help="explain gaps by what Kafka still has")
+    parser.add_argument("--topic", help="the topic, where no contract names it")
+    parser.add_argument("--group", help="the mapping's consumer group: up to there all must stand")
+    parser.add_argument(
+        "--kafka", action="append", default=[], metavar="NAME=VALUE", help="option of librdkafka"
+    )
+    parser.add_argument("--expect", type=Path, help="a producer's list: JSON lines or CSV")
+    parser.add_argument("--allow-gaps", action="store_true", help="unexplained gaps are no finding")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Audit each table and print what was found. Returns 1 if there is any finding."""
+    from silt.audit import Audit, audit
+    from silt.audit_sources import compare_with_broker, compare_with_list
+
+    client = _client(options.kafka)
+    places = _places(options)
+    if options.expect and len(places) > 1:
+        raise UsageError("--expect is of one table: name it.")
+    results: list[Audit] = []
+    for uri, topic in places:
+        use_credentials_for(uri)
+        with output.progress(f"reading {uri}", "rows") as advance:
+            result = audit(uri, gaps_allowed=options.allow_gaps, progress=advance)
+        if options.broker:
+            with output.progress(f"reading {topic} in the gaps", "records") as advance:
+                compare_with_broker(
+                    result,
+                    options.broker,
+                    topic,
+                    group=options.group,
+                    client=client,
+                    progress=advance,
+                )
+        if options.expect:
+            compare_with_list(result, options.expect)
+        results.append(result)
+        if not options.json:
+            _print(result)
+    if options.json:
+        output.as_json([_json(result) for result in results])
+    return int(any(result.findings for result in results))
+
+
+def _client(given: list[str]) -> dict[str, str]:
+    pairs = [option.partition("=") for option in given]
+    if any(not name or not equals for name, equals, _ in pairs):
+        raise UsageError("--kafka takes NAME=VALUE, such as security.protocol=SASL_SSL.")
+    return {name: value for name, _, value in pairs}
+
+
+def _places(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return the URI and the topic of each table."""
+    named = [_is_uri(table) for table in options.tables]
+    contracts: dict[str, Contract] = {}
+    if not all(named) or not options.tables or (options.broker and not options.topic):
+        contracts = {c.table: c for c in load_contracts(options.contracts).values()}
+    places = []
+    for table in options.tables or sorted(contracts):
+        contract = contracts.get(table) or _by_uri(table, contracts)
+        if contract is None and not _is_uri(table):
+            raise UsageError(
+                f"No contract of {options.contracts} has the table {table!r}, only "
+                f"{', '.join(sorted(contracts))}. Expected one of these, or a URI or path."
+            )
+        if not _is_uri(table) and not options.table_root:
+            raise UsageError(f"Where is {table}? Give --table-root, or the table's URI.")
+        topic = options.topic or (contract.topic if contract else None)
+        if options.broker and topic is None:
+            raise UsageError(f"--broker needs the topic of {table}: give --topic.")
+        root = options.table_root or ""
+        uri = table.rstrip("/") if contract is None or _is_uri(table) else table_uri(root, contract)
+        places.append((uri, topic or ""))
+    return places
+
+
+def _is_uri(table: str) -> bool:
+    return "://" in table or table.startswith("/") or (Path(table) / "_delta_log").is_dir()
+
+
+def _by_uri(table: str, contracts: dict[str, Contract]) -> Contract | None:
+    found = [c for name, c in contracts.items() if table.rstrip("/").endswith(f"/{name}")]
+    return found[0] if len(found) == 1 else None
+
+
+def _json(result: Any) -> dict[str, Any]:
+    return {
+        "table": result.uri,
+        "version": result.version,
+        "commits_checked": result.commits,
+        "streams": [stream.app_id for stream in result.streams],
+        "partitions": [
+            {
+                "partition": part.partition,
+                "rows": part.rows.rows,
+                "dead_letters": part.dead_letters.rows,
+                "first_offset": part.seen.min() if part.seen else None,
+                "last_offset": part.seen.max() if part.seen else None,
+                "offsets_in_gaps": len(part.gaps),
+                "explained": part.explained,
+                "appended_late": part.late,
+            }
+            for _, part in sorted(result.partitions.items())
+        ],
+        "findings": [
+            {
+                "code": finding.code,
+                "message": finding.message,
+                "partition": finding.partition,
+                "version": finding.version,
+                "ranges": [list(each) for each in finding.ranges],
+            }
+            for finding in result.findings
+        ],
+        "notes": result.notes,
+    }
+
+
+def _print(result: Any) -> None:
+    value = _json(result)
+    rows = [
+        [
+            part["partition"],
+            part["rows"],
+            part["dead_letters"],
+            part["first_offset"],
+            part["last_offset"],
+            part["offsets_in_gaps"],
+            part["appended_late"],
+            "; ".join(f"{count:,} {why}" for why, count in part["explained"].items() if count),
+        ]
+        for part in value["partitions"]
+    ]
+    columns = ["partition", "rows", "dead letters", "first", "last", "in gaps", "late", "gaps are"]
+    output.table(f"{result.uri}, version {result.version}", columns, rows)
+    for note in result.notes:
+        output.say(f"Note: {note}.")
+    for finding in result.findings:
+        output.complain(_line(finding))
+    commits = f"the accounting of {result.commits} commits"
+    if result.findings:
+        output.complain(f"{len(result.findings)} findings in {result.uri}.")
+    else:
+        total = sum(part["rows"] + part["dead_letters"] for part in value["partitions"])
+        output.say(f"{total:,} records, each once; watermarks and {commits} agree.", "green")
+
+
+def _line(finding: Any) -> str:
+    where = [f"partition {finding.partition}"] if finding.partition is not None else []
+    where += [f"version {finding.version}"] if finding.version is not None else []
+    ranges = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in finding.ranges)
+    told = f"{finding.code}: {', '.join(where)}{': ' if where else ''}{finding.message}"
+    return f"{told}: {ranges}" if ranges else told

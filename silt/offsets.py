@@ -1,0 +1,55 @@
+"""Sets of offsets as compressed bitmaps: a hundred million of them take some megabytes."""
+
+import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyroaring import BitMap64
+
+Range = tuple[int, int]
+"""First and last offset, both in it."""
+
+
+@dataclass(slots=True)
+class Offsets:
+    """The offsets of one partition in one table."""
+
+    seen: BitMap64 = field(default_factory=BitMap64)
+    twice: BitMap64 = field(default_factory=BitMap64)
+    rows: int = 0
+
+    def add(self, offsets: pa.Array) -> None:
+        """Take in a batch of offsets, in any order."""
+        values = array.array("Q")
+        values.frombytes(offsets.cast(pa.uint64()).buffers()[1])
+        values = values[offsets.offset : offsets.offset + len(offsets)]
+        batch = BitMap64(values)
+        self.rows += len(values)
+        self.twice |= batch & self.seen
+        if len(batch) != len(values):
+            counted = pc.value_counts(offsets)
+            more = counted.filter(pc.greater(counted.field(1), 1)).field(0)
+            self.twice |= BitMap64(more.to_pylist())
+        self.seen |= batch
+
+
+def between(first: int, last: int) -> BitMap64:
+    """Return all offsets from the first to the last."""
+    whole = BitMap64()
+    whole.add_range(first, last + 1)
+    return whole
+
+
+def ranges_of(offsets: BitMap64, limit: int | None = None) -> Iterator[Range]:
+    """Yield the ranges of offsets, rising, at most `limit` of them."""
+    if not offsets:
+        return
+    outside = between(offsets.min(), offsets.max() + 1) - offsets
+    start: int | None = offsets.min()
+    while start is not None and (limit is None or limit > 0):
+        end = outside.next_set_bit(start)
+        yield start, end - 1
+        start = next(offsets.iter_equal_or_larger(end), None)
+        limit = None if limit is None else limit - 1
