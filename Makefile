@@ -39,7 +39,7 @@ bench: $(READY) ## Measure the handler against a bare floor and against the obvi
 	@$(BIN)/python -m bench
 
 lock: $(READY) ## Choose new versions of all packages
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-strip-extras \
 		--python-version 3.11 --upgrade --extra cli --extra dev pyproject.toml -o requirements/dev.txt
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-strip-extras \
 		--python-version 3.11 -c requirements/dev.txt pyproject.toml -o requirements/ship.txt
