@@ -15,7 +15,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from silt.mapping import KafkaRecord
+from silt.events import KafkaRecord
 
 StartingPosition = Literal["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"]
 

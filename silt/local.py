@@ -20,6 +20,8 @@ class LocalSettings:
     group_id: str
     environment: Mapping[str, str]
     pollers: int = 1
+    reserved_concurrency: int | None = None
+    """At most so many invocations at once; one more is throttled."""
     timeout_s: float = 60.0
     starting_position: StartingPosition = "TRIM_HORIZON"
     starting_timestamp_ms: int = 0
@@ -44,6 +46,8 @@ class LocalMapping:
         self._on_invoke = on_invoke
         self._lock = threading.Lock()
         self._count = 0
+        limit = settings.reserved_concurrency
+        self._free = threading.Semaphore(limit) if limit is not None else None
         self._parts: list[tuple[Poller, TopicRecords, Sandbox]] = []
         source = {"eventSource": "SelfManagedKafka", "bootstrapServers": settings.servers}
         pollers = min(settings.pollers, len(partitions))
@@ -67,8 +71,14 @@ class LocalMapping:
             with self._lock:
                 self._count += 1
                 number = self._count
-            self._on_invoke(sandbox, number)
-            return sandbox.invoke(event)
+            if self._free is not None and not self._free.acquire(blocking=False):
+                return Outcome("throttle", "the reserved concurrency is used up")
+            try:
+                self._on_invoke(sandbox, number)
+                return sandbox.invoke(event)
+            finally:
+                if self._free is not None:
+                    self._free.release()
 
         return invoke
 

@@ -1,26 +1,33 @@
 """The local twin of AWS's event source mapping for Kafka: batches, windows, retries, partial
-failures.
+failures, giving up.
 
-Pure but for its two partners: `Records` brings records and keeps offsets, `invoke` runs the
-function. What AWS documents is followed; where AWS is silent the choice is written in docs/local-
-mapping.md.
+Pure but for its partners: `Records` brings records and keeps offsets, `invoke` runs the function,
+a destination keeps what is given up. What AWS documents is followed; where AWS is silent the choice
+is written in docs/local-mapping.md.
 """
 
-import base64
-import json
+import datetime as dt
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
+from silt.destinations import Condition, Destination
+from silt.events import (
+    PAYLOAD_LIMIT_BYTES,
+    EventSize,
+    KafkaRecord,
+    encode,
+    event_of,
+    failed_identifiers,
+)
+from silt.filters import Filters
 from silt.runtime import Outcome
 
-PAYLOAD_LIMIT_BYTES = 6 * 1024 * 1024
-"""The largest event of a synchronous invocation."""
-_ENVELOPE_BYTES = 1024
+RETRIES_WITH_DESTINATION = 10
+"""What endless retries become beside an on-failure destination."""
 _BACKOFF_MAX_S = 5.0
 
 
@@ -31,9 +38,11 @@ class MappingConfig:
     batch_size: int = 100
     maximum_batching_window_s: float = 0.5
     maximum_retry_attempts: int = -1
+    maximum_record_age_s: int = -1
     bisect_batch_on_function_error: bool = False
     report_batch_item_failures: bool = True
-    on_failure: Path | None = None
+    filters: Filters = field(default_factory=lambda: Filters(()))
+    on_failure: Destination | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.batch_size <= 10_000:
@@ -42,40 +51,16 @@ class MappingConfig:
             raise ValueError("MaximumBatchingWindowInSeconds is from 0 to 300")
         if not -1 <= self.maximum_retry_attempts <= 10_000:
             raise ValueError("MaximumRetryAttempts is from -1 (for ever) to 10,000")
+        age_s = self.maximum_record_age_s
+        if age_s != -1 and not 60 <= age_s <= 604_800:
+            raise ValueError("MaximumRecordAgeInSeconds is from 60 to 604,800, or -1 (for ever)")
 
-
-@dataclass(frozen=True, slots=True)
-class KafkaRecord:
-    """A record as the broker has it."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    timestamp_type: str
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]] = ()
-
-    def to_event(self) -> dict[str, Any]:
-        """Return the record as it stands in an event: base64, header bytes signed as Java's are."""
-        return {
-            "topic": self.topic,
-            "partition": self.partition,
-            "offset": self.offset,
-            "timestamp": self.timestamp_ms,
-            "timestampType": self.timestamp_type,
-            "key": _base64(self.key),
-            "value": _base64(self.value),
-            "headers": [
-                {name: None if value is None else [b - 256 if b > 127 else b for b in value]}
-                for name, value in self.headers
-            ],
-        }
-
-
-def _base64(data: bytes | None) -> str | None:
-    return None if data is None else base64.b64encode(data).decode()
+    @property
+    def retries_max(self) -> int | None:
+        """Return after how many retries a batch is given up, None for never."""
+        if self.maximum_retry_attempts >= 0:
+            return self.maximum_retry_attempts
+        return RETRIES_WITH_DESTINATION if self.on_failure is not None else None
 
 
 class Records(Protocol):
@@ -92,12 +77,13 @@ class Records(Protocol):
 
 @dataclass(slots=True)
 class Progress:
-    """What a mapping has done so far."""
+    """What a mapping has done so far. `given_up` counts records, `retries` invocations."""
 
     invocations: int = 0
     records: int = 0
     retries: int = 0
     given_up: int = 0
+    filtered: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
 
 
@@ -118,6 +104,7 @@ class Poller:
         tell: Callable[[str], None] = lambda _line: None,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.monotonic,
+        epoch: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
         self._config = config
         self._records = records
@@ -126,62 +113,71 @@ class Poller:
         self._tell = tell
         self._sleep = sleep
         self._now = now
+        self._epoch = epoch
         self._waiting: deque[tuple[KafkaRecord, int]] = deque()
         self.progress = Progress()
 
     def run_once(self) -> bool:
         """Gather one batch, settle it, and commit. Returns False when there was nothing to read."""
-        batch = self._gather()
-        if not batch:
+        batch, passed = self._gather()
+        if not batch and not passed:
             return False
-        self.settle(batch)
-        done: dict[int, int] = {}
-        for record in batch:
-            done[record.partition] = max(record.offset, done.get(record.partition, -1))
-        for partition, offset in done.items():
+        if batch:
+            self.settle(batch)
+        for partition, offset in passed.items():
             self._records.commit(partition, offset + 1)
         self.progress.records += len(batch)
         return True
 
-    def _gather(self) -> list[KafkaRecord]:
+    def _gather(self) -> tuple[list[KafkaRecord], dict[int, int]]:
         """Return records until the batch is full, the window is over, or the event would be too
-        large.
+        large; and the last offset of each partition that was read, filtered records included.
         """
         batch: list[KafkaRecord] = []
-        size = _ENVELOPE_BYTES
+        passed: dict[int, int] = {}
+        size = EventSize(self._source)
         ends_at = self._now() + self._config.maximum_batching_window_s
         while len(batch) < self._config.batch_size:
             if not self._waiting:
                 record = self._records.poll(max(0.0, ends_at - self._now()))
                 if record is None:
                     break
-                self._waiting.append((record, len(json.dumps(record.to_event())) + 2))
+                if not self._config.filters.take(record.value):
+                    self.progress.filtered += 1
+                    passed[record.partition] = record.offset
+                    continue
+                self._waiting.append((record, len(encode(record.to_event()))))
             record, record_bytes = self._waiting[0]
-            if batch and size + record_bytes > PAYLOAD_LIMIT_BYTES:
+            if batch and size.with_record(record, record_bytes) > PAYLOAD_LIMIT_BYTES:
                 break
             self._waiting.popleft()
             batch.append(record)
-            size += record_bytes
-        return batch
+            passed[record.partition] = record.offset
+            size.add(record, record_bytes)
+        return batch, passed
 
     def settle(self, batch: Sequence[KafkaRecord]) -> None:
         """Invoke until every record of the batch is settled, or AWS would give up."""
-        attempt = 0
+        attempts = throttled = 0
         pending = list(batch)
-        while pending:
+        retries_max = self._config.retries_max
+        while pending := self._still_sent(pending, attempts):
             outcome = self._attempt(pending)
+            if outcome.kind == "throttle":  # the function never ran: this uses up no retry
+                throttled += 1
+                self._back_off(throttled)
+                continue
+            attempts += 1
             failed = self._failed(pending, outcome)
             if not failed:
                 return
-            attempt += 1
-            limit = self._config.maximum_retry_attempts
-            if 0 <= limit < attempt:
-                self._give_up(failed, outcome)
+            if retries_max is not None and attempts > retries_max:
+                self._give_up(failed, "RetryAttemptsExhausted", attempts)
                 return
             self.progress.retries += 1
             what = outcome.reason if outcome.kind != "response" else "a partial failure"
             self._tell(f"{len(failed)} of {len(pending)} records come again: {what}")
-            self._sleep(min(_BACKOFF_MAX_S, 0.1 * 2 ** min(attempt, 6)) * random.random())
+            self._back_off(attempts)
             whole = outcome.kind != "response"
             if whole and self._config.bisect_batch_on_function_error and len(failed) > 1:
                 middle = len(failed) // 2
@@ -189,6 +185,22 @@ class Poller:
                 self.settle(failed[middle:])
                 return
             pending = failed
+
+    def _back_off(self, attempt: int) -> None:
+        self._sleep(min(_BACKOFF_MAX_S, 0.1 * 2 ** min(attempt, 6)) * random.random())
+
+    def _still_sent(self, records: Sequence[KafkaRecord], attempts: int) -> list[KafkaRecord]:
+        """Return the records that are sent; gives up those that are too old or too large."""
+        sent = list(records)
+        if (age_s := self._config.maximum_record_age_s) != -1:
+            oldest_ms = (self._epoch().timestamp() - age_s) * 1000
+            sent = [record for record in records if record.timestamp_ms >= oldest_ms]
+            if old := [record for record in records if record.timestamp_ms < oldest_ms]:
+                self._give_up(old, "RecordAgeExceeded", attempts)
+        if len(sent) == 1 and len(encode(event_of(sent, self._source))) > PAYLOAD_LIMIT_BYTES:
+            self._give_up(sent, "MaximumPayloadSizeExceeded", attempts)
+            return []
+        return sent
 
     def _attempt(self, records: Sequence[KafkaRecord]) -> Outcome:
         outcome = self._invoke(event_of(records, self._source))
@@ -206,66 +218,17 @@ class Poller:
         listed = failed_identifiers(outcome.payload)
         if listed is None:
             return list(records)
-        by_place = {(f"{r.topic}-{r.partition}", r.offset): r for r in records}
+        by_place = {(record.group, record.offset): record for record in records}
         if not listed <= by_place.keys():
             return list(records)  # an unknown identifier fails the whole batch
         return [record for place, record in by_place.items() if place in listed]
 
-    def _give_up(self, records: Sequence[KafkaRecord], outcome: Outcome) -> None:
-        """Drop records after the last attempt, and write them where they can be replayed from."""
+    def _give_up(self, records: Sequence[KafkaRecord], condition: Condition, attempts: int) -> None:
+        """Drop records, and keep them where they can be replayed from."""
         self.progress.given_up += len(records)
-        self._tell(f"{len(records)} records are given up after the last attempt: {outcome.reason}")
-        if self._config.on_failure is None:
-            return
-        first, last = records[0], records[-1]
-        document = {
-            "requestContext": {
-                "condition": "RetryAttemptsExhausted",
-                "approximateInvokeCount": self._config.maximum_retry_attempts + 1,
-            },
-            "responseContext": {"statusCode": 200, "functionError": outcome.kind},
-            "version": "1.0",
-            "KafkaBatchInfo": {
-                "batchSize": len(records),
-                "topic": first.topic,
-                "partition": first.partition,
-                "firstOffset": first.offset,
-                "lastOffset": last.offset,
-            },
-            "payload": json.dumps(event_of(records, self._source)),
-        }
-        folder = self._config.on_failure
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"{first.topic}-{first.partition}-{first.offset}-{last.offset}.json"
-        (folder / name).write_text(json.dumps(document, indent=1))
-
-
-def event_of(records: Sequence[KafkaRecord], source: Mapping[str, str]) -> dict[str, Any]:
-    """Return the event that AWS would send for these records."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        key = f"{record.topic}-{record.partition}"
-        groups.setdefault(key, []).append(record.to_event())
-    return {**source, "records": groups}
-
-
-def failed_identifiers(payload: Any) -> set[tuple[str, int]] | None:
-    """Return the places that a partial batch response lists; None if it is malformed.
-
-    An empty or missing list is a success, as for every mapping; anything else of another shape
-    fails the batch.
-    """
-    if payload is None:
-        return set()
-    if not isinstance(payload, dict):
-        return None
-    items = payload.get("batchItemFailures")
-    if not items:
-        return set()
-    try:
-        return {
-            (str(i["itemIdentifier"]["partition"]), int(i["itemIdentifier"]["offset"]))
-            for i in items
-        }
-    except (KeyError, TypeError, ValueError):
-        return None
+        kept = "nowhere, for there is no on-failure destination"
+        if self._config.on_failure is not None:
+            kept = self._config.on_failure.keep(
+                records, self._source, condition, attempts, self._epoch()
+            )
+        self._tell(f"{len(records)} records are given up ({condition}) and kept {kept}")

@@ -18,7 +18,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 
-Kind = Literal["response", "error", "timeout", "crash"]
+from silt.events import encode
+
+Kind = Literal["response", "error", "timeout", "crash", "throttle"]
 
 API = "/2018-06-01/runtime"
 START_LIMIT_S = 60.0
@@ -84,9 +86,7 @@ class Sandbox:
     def invoke(self, event: Mapping[str, Any]) -> Outcome:
         """Give an event to the function and wait for what comes of it."""
         self._start_if_needed()
-        invocation = _Invocation(
-            json.dumps(event).encode(), round((time.time() + self._timeout_s) * 1000)
-        )
+        invocation = _Invocation(encode(event), round((time.time() + self._timeout_s) * 1000))
         with self._lock:
             self._init_error = None
             self._current = invocation

@@ -10,7 +10,9 @@ from handler.contract import load_contracts
 from handler.errors import SiltError
 from silt import output
 from silt.credentials import use_credentials_for
+from silt.destinations import Destination
 from silt.errors import UsageError
+from silt.filters import Filters
 from silt.local import LocalMapping, LocalSettings
 from silt.mapping import MappingConfig
 
@@ -37,8 +39,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retries", type=int, default=-1, help="MaximumRetryAttempts, -1: for ever"
     )
+    parser.add_argument(
+        "--max-age", type=int, default=-1, help="MaximumRecordAgeInSeconds, -1: for ever"
+    )
     parser.add_argument("--bisect", action="store_true", help="BisectBatchOnFunctionError")
-    parser.add_argument("--on-failure", type=Path, help="folder for batches that are given up")
+    parser.add_argument(
+        "--no-partial-responses",
+        action="store_true",
+        help="a mapping without ReportBatchItemFailures: the function raises instead",
+    )
+    parser.add_argument(
+        "--filter", action="append", default=[], metavar="PATTERN", help="a filter; may repeat"
+    )
+    parser.add_argument(
+        "--on-failure", metavar="PLACE", help="folder or s3:// for batches that are given up"
+    )
+    parser.add_argument(
+        "--on-failure-shape",
+        choices=["s3", "sqs"],
+        default="s3",
+        help="what is kept of them: s3, with the records; sqs, which records they were",
+    )
+    parser.add_argument(
+        "--concurrency", type=int, help="reserved concurrency: more at once are throttled"
+    )
     parser.add_argument(
         "--starting-position",
         choices=["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"],
@@ -63,6 +87,8 @@ def run(options: argparse.Namespace) -> int:
             f"{', '.join(sorted(contracts))}."
         )
     use_credentials_for(options.table_root)
+    if options.on_failure:
+        use_credentials_for(options.on_failure)
     settings, config = _settings(options)
     try:
         mapping = LocalMapping(settings, config, tell=output.complain)
@@ -85,14 +111,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig]:
+    place, shape = options.on_failure, options.on_failure_shape
     try:
         config = MappingConfig(
             batch_size=options.batch_size,
             maximum_batching_window_s=options.window,
             maximum_retry_attempts=options.retries,
+            maximum_record_age_s=options.max_age,
             bisect_batch_on_function_error=options.bisect,
-            on_failure=options.on_failure,
+            report_batch_item_failures=not options.no_partial_responses,
+            filters=Filters(options.filter),
+            on_failure=Destination(place, shape) if place is not None else None,
         )
+        if options.concurrency is not None and options.concurrency < 1:
+            raise ValueError("the reserved concurrency is at least 1: with 0 nothing would run")
     except ValueError as error:
         raise UsageError(str(error)) from error
     root = options.table_root
@@ -105,8 +137,10 @@ def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig
             "SILT_CONTRACTS": str(Path(options.contracts).absolute()),
             # Bootstrap servers change from one local run to the next; the cluster does not.
             "SILT_SOURCE": options.source,
+            "SILT_PARTIAL_BATCH_RESPONSE": str(not options.no_partial_responses).lower(),
         },
         pollers=options.pollers,
+        reserved_concurrency=options.concurrency,
         timeout_s=options.timeout,
         starting_position=options.starting_position,
         starting_timestamp_ms=options.starting_timestamp,
