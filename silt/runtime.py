@@ -70,12 +70,12 @@ class Sandbox:
     ) -> None:
         self._environment = dict(environment)
         self._handler = handler
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._log = log
         self._lock = threading.Condition()
         self._current: _Invocation | None = None
         self._init_error: Outcome | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_class(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -86,7 +86,7 @@ class Sandbox:
     def invoke(self, event: Mapping[str, Any]) -> Outcome:
         """Give an event to the function and wait for what comes of it."""
         self._start_if_needed()
-        invocation = _Invocation(encode(event), round((time.time() + self._timeout_s) * 1000))
+        invocation = _Invocation(encode(event), round((time.time() + self.timeout_s) * 1000))
         with self._lock:
             self._init_error = None
             self._current = invocation
@@ -96,11 +96,11 @@ class Sandbox:
             if self._init_error is not None:
                 self.kill()
                 return self._init_error
-            if self._process is None or self._process.poll() is not None:
+            if self.process is None or self.process.poll() is not None:
                 return self._abandon(invocation, Outcome("crash", "the process ended"))
-            limit_s = self._timeout_s if self._serving else START_LIMIT_S
+            limit_s = self.timeout_s if self._serving else START_LIMIT_S
             if time.monotonic() - begun > limit_s:
-                self.kill()
+                self.end_late()
                 timed_out = f"the function did not answer within {limit_s:g} s"
                 return self._abandon(invocation, Outcome("timeout", timed_out))
         assert invocation.outcome is not None
@@ -114,9 +114,13 @@ class Sandbox:
 
     def kill(self) -> None:
         """End the process at once, whatever it is doing (SIGKILL)."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def end_late(self) -> None:
+        """End a process that did not answer in time, as Lambda does: by a kill."""
+        self.kill()
 
     def close(self) -> None:
         """End the process and the API."""
@@ -132,7 +136,7 @@ class Sandbox:
         return outcome
 
     def _start_if_needed(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self.process is not None and self.process.poll() is None:
             return
         root = Path(__file__).resolve().parent.parent
         host, port = self._server.server_address[:2]
@@ -154,7 +158,7 @@ class Sandbox:
             output = self._log.open("ab")
         try:
             # A group of its own, so that Ctrl-C reaches only us and we end it in order.
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, "-m", "awslambdaric", self._handler],
                 env=environment,
                 stdout=output,

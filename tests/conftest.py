@@ -9,6 +9,8 @@ import pytest
 from aws_lambda_powertools import Logger
 from hypothesis import HealthCheck, settings
 
+from silt.local_s3 import LocalS3
+
 settings.register_profile("silt", deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("silt")
 
@@ -45,6 +47,13 @@ def no_unexpected_errors(
     for line in capsys.readouterr().out.splitlines():
         if line.startswith('{"level":"ERROR"'):
             pytest.fail(f"an unexpected error was logged: {json.loads(line)}")
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
+    """Yield a real S3 server with the bucket `lake`, for all tests of this process."""
+    with LocalS3(tmp_path_factory.mktemp("s3"), "lake") as server:
+        yield server
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -41,8 +41,8 @@ CONNECT_TIMEOUT_S = 3.0
 PARALLEL_MAX = 32
 """At most so many requests are under way at once."""
 _STATUS = re.compile(r"status code: (\d{3})")
-_MAY_PASS = (408, 409, 425, 429)
-"""Client errors that are no verdict: AWS may answer 409 to two conditional puts at once."""
+_MAY_PASS = (408, 409, 412, 425, 429)
+"""Client errors that are no verdict on a plain request: AWS says 409 when operations meet."""
 _XML = '<?xml version="1.0" encoding="UTF-8"?>'
 _TAG = r"<%s>([^<]{1,300})<"
 _REFUSED_OPTIONS = {
@@ -145,7 +145,7 @@ class ObjectStore:
 
     def put_if_absent(self, key: str, data: bytes) -> str | None:
         """Write an object where there is none and return its ETag. Raises AlreadyExists."""
-        with _translated(f"put {key} if absent"):
+        with _translated(f"put {key} if absent", conditional=True):
             path = self._prefix + key
             result = obstore.put(self._store, path, data, mode="create", use_multipart=False)
             return result["e_tag"]
@@ -183,22 +183,27 @@ def open_store(uri: str) -> ObjectStore:
 class _translated:  # noqa: N801 - reads as a clause: with _translated(...)
     """Turn the library's errors into ours, with what was being done."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, conditional: bool = False) -> None:
         self._what = what
+        self._conditional = conditional
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (BaseError, OSError)):
-            raise translate(error, self._what) from error
+            raise translate(error, self._what, conditional=self._conditional) from error
 
 
-def translate(error: BaseException, what: str) -> StoreError:
-    """Return our error for one of obstore's. What is not known to be final may pass."""
+def translate(error: BaseException, what: str, *, conditional: bool = False) -> StoreError:
+    """Return our error for one of obstore's. What is not known to be final may pass.
+
+    `conditional`: the request set a condition. A 409 or 412 to one that set none is no answer to
+    it: AWS says so when operations on one key meet.
+    """
     message = f"Cannot {what}: {_first_line(error)}"
     if isinstance(error, AlreadyExistsError | FileExistsError | PreconditionError):
-        return AlreadyExists(message)
+        return AlreadyExists(message) if conditional else Unavailable(message)
     if isinstance(error, NotFoundError | FileNotFoundError):
         return NotFound(message)
     if isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError):

@@ -186,7 +186,11 @@ class Table:
         return list(fetch_all([call], self.pool, patience, "list the log")[0])
 
     def _load(self, patience: Patience, files: "_Files | None") -> Snapshot:
-        """Read the newest snapshot: hint, listing, then checkpoint and commits at once."""
+        """Read the newest snapshot: hint, listing, then checkpoint and commits at once.
+
+        The commit after the last one of the listing is asked for with the others: a listing that
+        lags behind, as those of some stores do, is made up for.
+        """
         hint = self._hint(patience)
         after = f"{LOG}/{hint:020}." if hint is not None else f"{LOG}/"
         entries = self._list(after, patience)
@@ -204,7 +208,12 @@ class Table:
         if checkpoint is None and not versions:
             if any(entry.key.endswith((".parquet", ".json")) for entry in entries):
                 raise BrokenLog(f"The log of {self.name} has no checkpoint that Silt can read.")
-            return Snapshot()
+            if hint is not None:
+                raise BrokenLog(
+                    f"{self.name}/{_HINT} names a checkpoint of version {hint}, and the listing of "
+                    "the log is empty. If the table was deleted, delete this object too. Nothing "
+                    "was written."
+                )
         if versions != list(range(first, first + len(versions))):
             raise BrokenLog(
                 f"The log of {self.name} has a gap: after version {first - 1} come "
@@ -215,20 +224,27 @@ class Table:
         if checkpoint is not None:
             last = {entry.key: entry.e_tag for entry in entries}.get(commit_key(first - 1))
             snapshot = replace(self._read_checkpoint(checkpoint, files, patience), e_tag=last)
-        commits = self._commits(versions, patience)
-        for commit in commits:
+        for commit in self._commits(versions, first, patience):
             snapshot = apply(snapshot, commit.version, commit.actions, commit.e_tag)
             if files is not None:
                 files.apply(commit.actions)
         return snapshot
 
-    def _commits(self, versions: Sequence[int], patience: Patience) -> list[Commit]:
+    def _commits(self, versions: Sequence[int], first: int, patience: Patience) -> list[Commit]:
+        """Return these commits and those that have come since: `first` is next if there is none."""
+        following = versions[-1] + 1 if versions else first
+        *found, beyond = self._get_commits([*versions, following], patience)
         commits = []
-        for version, commit in zip(versions, self._get_commits(versions, patience), strict=True):
+        for version, commit in zip(versions, found, strict=True):
             if commit is None:
                 raise BrokenLog(f"{self.name}/{commit_key(version)} vanished while it was read.")
             commits.append(commit)
-        return commits
+        if beyond is None:
+            return commits
+        rest = self.commits_after(following, patience)
+        if rest is None:
+            raise BrokenLog(f"The log of {self.name} has a gap after version {following}.")
+        return [*commits, beyond, *rest]
 
     def _hint(self, patience: Patience) -> int | None:
         def get() -> Object | None:

@@ -30,7 +30,7 @@ from silt.mapping import MappingConfig, Poller
 from silt.runtime import Outcome
 from tests.builders import SMALL, function_for
 from tests.reader import rows_of_folder
-from tests.real.conftest import fresh_topic
+from tests.real.brokers import fresh_topic
 
 pytestmark = pytest.mark.timeout(180)
 

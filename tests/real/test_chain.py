@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,6 @@ from tests.builders import ROOT, SMALL, event, function_for, rows
 from tests.reader import rows_of_folder
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
-    with LocalS3(tmp_path_factory.mktemp("s3"), "lake") as server:
-        yield server
 
 
 def test_topic_becomes_a_table_exactly_once_through_a_kill(
@@ -146,12 +139,12 @@ def test_kill_is_a_crash_and_the_next_invocation_goes_on(tmp_path: Path) -> None
 def test_time_out_kills_the_process(tmp_path: Path) -> None:
     sandbox = sandbox_for(tmp_path)
     sandbox.invoke(event(rows(0, 1)))
-    assert sandbox._process is not None
-    os.kill(sandbox._process.pid, signal.SIGSTOP)
-    sandbox._timeout_s = 0.3
+    assert sandbox.process is not None
+    os.kill(sandbox.process.pid, signal.SIGSTOP)
+    sandbox.timeout_s = 0.3
     try:
         assert sandbox.invoke(event(rows(1, 2))).kind == "timeout"
-        sandbox._timeout_s = 30
+        sandbox.timeout_s = 30
         assert sandbox.invoke(event(rows(1, 2))).kind == "response"
     finally:
         sandbox.close()

@@ -34,7 +34,15 @@ def test_every_error_of_the_library_has_one_of_ours() -> None:
     assert names == set(EXPECTED), "the library has other errors now: decide what they mean"
     for name, ours in EXPECTED.items():
         theirs = getattr(obstore.exceptions, name)
-        assert type(translate(theirs("what it said\nmore"), "get x")) is ours, name
+        error = translate(theirs("what it said\nmore"), "put x", conditional=True)
+        assert type(error) is ours, name
+
+
+@pytest.mark.parametrize("name", ["AlreadyExistsError", "PreconditionError"])
+def test_conflict_where_no_condition_was_set_may_pass(name: str) -> None:
+    """AWS answers 409 when operations on one key meet; to a plain put it says nothing."""
+    theirs = getattr(obstore.exceptions, name)
+    assert type(translate(theirs("409"), "put x")) is Unavailable
 
 
 @pytest.mark.parametrize(

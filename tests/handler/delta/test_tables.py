@@ -3,10 +3,12 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from deltalake import DeltaTable
 
+from handler.delta.store import open_store
 from handler.errors import BrokenLog
 from tests.builders import SMALL, event, function_for, record, rows
 from tests.reader import read_folder, rows_of_folder
@@ -79,6 +81,40 @@ def test_missing_or_broken_hint_costs_a_listing_and_no_error(
     else:
         log(tmp_path, "_last_checkpoint").write_bytes(hint)
     check_goes_on(tmp_path, 10)
+
+
+def test_hint_beside_an_empty_log_is_refused(tmp_path: Path) -> None:
+    """A listing that shows nothing of a log that was cleaned must not begin a new one at 0."""
+    fill(tmp_path, 2)
+    DeltaTable(str(table(tmp_path))).create_checkpoint()
+    for path in (table(tmp_path) / "_delta_log").iterdir():
+        if path.name != "_last_checkpoint":
+            path.unlink()
+    function = function_for(tmp_path)
+    with pytest.raises(BrokenLog, match="names a checkpoint of version 2, and the listing"):
+        function.run(event(rows(0, 2)), None)
+
+
+class Lagging:
+    """A store whose listings lack the newest commits, as those of some stores do for a while."""
+
+    def __init__(self, inner: Any, hides: int) -> None:
+        self._inner, self._hides = inner, hides
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def list(self, prefix: str, after: str) -> list[Any]:
+        whole = self._inner.list(prefix, after)
+        return whole[: max(0, len(whole) - self._hides)]
+
+
+@pytest.mark.parametrize("hides", [1, 2, 4, 99])
+def test_listing_that_lags_behind_is_made_up_for(tmp_path: Path, hides: int) -> None:
+    fill(tmp_path, 8)
+    function = function_for(tmp_path, open_store=lambda uri: Lagging(open_store(uri), hides))
+    assert function.handle(event(rows(0, 18)), None) == OK
+    assert offsets(tmp_path) == list(range(18))
 
 
 def test_hint_that_is_older_than_the_newest_checkpoint(tmp_path: Path) -> None:
