@@ -54,6 +54,83 @@ class _Invocation:
     outcome: Outcome | None = None
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a connection that broke: processes are killed."""
+
+
+class RuntimeApi:
+    """The API for one process: what it asks for and answers goes to its sandbox.
+
+    A process has an API of its own, so that one that was left behind, or the connection of one that
+    was killed, can never take an invocation that is meant for its successor.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Condition()
+        self._current: _Invocation | None = None
+        self.init_error: Outcome | None = None
+        self.serving = False
+        """Whether the process has asked for an invocation: from then on it is timed."""
+        self._server = _Server(("127.0.0.1", 0), _handler_class(self))
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        """Return host and port, as `AWS_LAMBDA_RUNTIME_API` names them."""
+        host, port = self._server.server_address[:2]
+        return f"{host!s}:{port}"
+
+    @property
+    def busy(self) -> bool:
+        """Return whether the process has an event and has not answered yet."""
+        current = self._current
+        return current is not None and current.taken.is_set()
+
+    def offer(self, invocation: _Invocation) -> None:
+        """Hand an invocation to the process as soon as it asks."""
+        with self._lock:
+            self._current = invocation
+            self._lock.notify_all()
+
+    def withdraw(self, invocation: _Invocation, outcome: Outcome) -> Outcome:
+        """Take an invocation back that has come to this, unless it was answered all the same."""
+        with self._lock:
+            if invocation.outcome is not None:  # the answer came with the last breath
+                return invocation.outcome
+            self._current = None
+        return outcome
+
+    def close(self) -> None:
+        """End the API; what a process says after that is not heard."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    # What the process asks for, from the server's threads.
+
+    def take(self) -> _Invocation:
+        """Wait for the next invocation and hand it over, once."""
+        with self._lock:
+            self.serving = True
+            while self._current is None or self._current.taken.is_set():
+                self._lock.wait()
+            self._current.taken.set()
+            return self._current
+
+    def answer(self, request_id: str, outcome: Outcome) -> bool:
+        """Take the function's answer. Returns False for an invocation that is not waited for."""
+        with self._lock:
+            invocation = self._current
+            if invocation is None or invocation.request_id != request_id:
+                return False
+            invocation.outcome = outcome
+            self._current = None
+        invocation.done.set()
+        return True
+
+
 class Sandbox:
     """One execution environment.
 
@@ -72,78 +149,69 @@ class Sandbox:
         self._handler = handler
         self.timeout_s = timeout_s
         self._log = log
-        self._lock = threading.Condition()
-        self._current: _Invocation | None = None
-        self._init_error: Outcome | None = None
+        self._api: RuntimeApi | None = None
         self.process: subprocess.Popen[bytes] | None = None
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_class(self))
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self._serving = False
-        """Whether the process has asked for an invocation: from then on it is timed."""
         self.starts = 0
 
     def invoke(self, event: Mapping[str, Any]) -> Outcome:
         """Give an event to the function and wait for what comes of it."""
-        self._start_if_needed()
-        invocation = _Invocation(encode(event), round((time.time() + self.timeout_s) * 1000))
-        with self._lock:
-            self._init_error = None
-            self._current = invocation
-            self._lock.notify_all()
+        api = self._started()
+        body = encode(event)
+        invocation = _Invocation(body, round((time.time() + self.timeout_s) * 1000))
+        api.offer(invocation)
         begun = time.monotonic()
         while not invocation.done.wait(0.02):
-            if self._init_error is not None:
+            if api.init_error is not None:
                 self.kill()
-                return self._init_error
+                return api.init_error
             if self.process is None or self.process.poll() is not None:
-                return self._abandon(invocation, Outcome("crash", "the process ended"))
-            limit_s = self.timeout_s if self._serving else START_LIMIT_S
+                return api.withdraw(invocation, Outcome("crash", "the process ended"))
+            limit_s = self.timeout_s if api.serving else START_LIMIT_S
             if time.monotonic() - begun > limit_s:
                 self.end_late()
                 timed_out = f"the function did not answer within {limit_s:g} s"
-                return self._abandon(invocation, Outcome("timeout", timed_out))
+                return api.withdraw(invocation, Outcome("timeout", timed_out))
         assert invocation.outcome is not None
         return invocation.outcome
 
     @property
     def busy(self) -> bool:
         """Return whether the function has an event and has not answered yet."""
-        current = self._current
-        return current is not None and current.taken.is_set()
+        return self._api is not None and self._api.busy
 
     def kill(self) -> None:
         """End the process at once, whatever it is doing (SIGKILL)."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+        process = self.process
+        if process is not None:
+            process.kill()
+            process.wait()
 
     def end_late(self) -> None:
         """End a process that did not answer in time, as Lambda does: by a kill."""
         self.kill()
 
     def close(self) -> None:
-        """End the process and the API."""
+        """End the process and its API."""
         self.kill()
-        self._server.shutdown()
-        self._server.server_close()
+        if self._api is not None:
+            self._api.close()
 
-    def _abandon(self, invocation: _Invocation, outcome: Outcome) -> Outcome:
-        with self._lock:
-            if invocation.outcome is not None:  # the answer came with the last breath
-                return invocation.outcome
-            self._current = None
-        return outcome
+    def _started(self) -> RuntimeApi:
+        """Return the API of the process, which is started if there is none."""
+        if self._api is not None and self.process is not None and self.process.poll() is None:
+            return self._api
+        if self._api is not None:
+            self._api.close()
+        self._api = RuntimeApi()
+        self._start(self._api.address)
+        return self._api
 
-    def _start_if_needed(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            return
+    def _start(self, address: str) -> None:
         root = Path(__file__).resolve().parent.parent
-        host, port = self._server.server_address[:2]
         environment = {
             **os.environ,
             **self._environment,
-            "AWS_LAMBDA_RUNTIME_API": f"{host!s}:{port}",
+            "AWS_LAMBDA_RUNTIME_API": address,
             "AWS_LAMBDA_FUNCTION_NAME": "silt-local",
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(MEMORY_MB),
@@ -169,36 +237,9 @@ class Sandbox:
             if self._log is not None:
                 output.close()
         self.starts += 1
-        self._serving = False
-
-    # What the API asks for, from its own threads.
-
-    def take(self) -> _Invocation:
-        """Wait for the next invocation and hand it over, once."""
-        with self._lock:
-            while self._current is None or self._current.taken.is_set():
-                self._lock.wait()
-            self._current.taken.set()
-            self._serving = True
-            return self._current
-
-    def answer(self, request_id: str, outcome: Outcome) -> bool:
-        """Take the function's answer. Returns False for an invocation that is not waited for."""
-        with self._lock:
-            invocation = self._current
-            if invocation is None or invocation.request_id != request_id:
-                return False
-            invocation.outcome = outcome
-            self._current = None
-        invocation.done.set()
-        return True
-
-    def fail_init(self, outcome: Outcome) -> None:
-        """Take the news that the function could not be loaded."""
-        self._init_error = outcome
 
 
-def _handler_class(sandbox: Sandbox) -> type[BaseHTTPRequestHandler]:
+def _handler_class(api: RuntimeApi) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -206,7 +247,7 @@ def _handler_class(sandbox: Sandbox) -> type[BaseHTTPRequestHandler]:
             if self.path != f"{API}/invocation/next":
                 self._reply(404, b"{}")
                 return
-            invocation = sandbox.take()
+            invocation = api.take()
             arn = "arn:aws:lambda:us-east-1:123456789012:function:silt-local"
             headers = {
                 "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
@@ -226,11 +267,11 @@ def _handler_class(sandbox: Sandbox) -> type[BaseHTTPRequestHandler]:
             known = True
             match steps:
                 case ["init", "error"]:
-                    sandbox.fail_init(Outcome("error", payload))
+                    api.init_error = Outcome("error", payload)
                 case ["invocation", request_id, "response"]:
-                    known = sandbox.answer(request_id, Outcome("response", payload))
+                    known = api.answer(request_id, Outcome("response", payload))
                 case ["invocation", request_id, "error"]:
-                    known = sandbox.answer(request_id, Outcome("error", payload))
+                    known = api.answer(request_id, Outcome("error", payload))
                 case _:
                     known = False
             self._reply(202 if known else 404, b"{}")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,21 @@ def test_kill_is_a_crash_and_the_next_invocation_goes_on(tmp_path: Path) -> None
     finally:
         sandbox.close()
     assert len(rows_of_folder(tmp_path / "tables" / "sales" / "orders")) == 3
+
+
+def test_killed_process_takes_no_invocation_of_its_successor(tmp_path: Path) -> None:
+    """Killed while it waited for its next event: the connection it waited on is not asked again."""
+    sandbox = sandbox_for(tmp_path)
+    sandbox.timeout_s = 5.0
+    try:
+        for i in range(4):
+            assert sandbox.invoke(event(rows(i, i + 1))).kind == "response"
+            time.sleep(0.05)  # by now it waits for the next
+            assert not sandbox.busy
+            sandbox.kill()
+    finally:
+        sandbox.close()
+    assert sandbox.starts == 4
 
 
 def test_time_out_kills_the_process(tmp_path: Path) -> None:
