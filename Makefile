@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test bench lint format lock
+.PHONY: help setup demo test torture bench lint format lock
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -23,6 +23,10 @@ demo: $(READY) ## A Kafka topic becomes a Delta table, on embedded parts, with a
 
 test: $(READY) lint ## Lint, check types, run every test
 	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+torture: $(READY) ## Break everything at once, for MINUTES=5; SEED= and ROUNDS= repeat what broke
+	@$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) \
+		$(if $(ROUNDS),--rounds $(ROUNDS))
 
 lint: $(READY) ## Lint and check types
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What all tests share: an unexpected error in the log fails the test that caused it."""
+"""What all tests share: the real parts, and that an unexpected error in the log fails its test."""
 
 import json
 import os
@@ -9,7 +9,9 @@ import pytest
 from aws_lambda_powertools import Logger
 from hypothesis import HealthCheck, settings
 
+from silt.broker import EmbeddedBroker
 from silt.local_s3 import LocalS3
+from tests.real.brokers import Broker, best_broker, fresh_topic
 
 settings.register_profile("silt", deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("silt")
@@ -54,6 +56,35 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
     """Yield a real S3 server with the bucket `lake`, for all tests of this process."""
     with LocalS3(tmp_path_factory.mktemp("s3"), "lake") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """Yield a broker for all tests of this process."""
+    with best_broker(tmp_path_factory.mktemp("kafka")) as found:
+        yield found
+
+
+@pytest.fixture
+def servers(broker: Broker) -> Iterator[str]:
+    """Yield the address of a broker with a fresh topic `orders` of four partitions."""
+    print(f"broker: {broker.kind}, {broker.servers}")
+    if broker.whole:
+        fresh_topic(broker.servers)
+        yield broker.servers
+    else:
+        # It cannot delete a topic, so each test has a cluster of its own.
+        own = EmbeddedBroker()
+        yield own.servers
+
+
+@pytest.fixture
+def whole_kafka(broker: Broker) -> str:
+    """Return the address of Apache Kafka, where there is one."""
+    print(f"broker: {broker.kind}, {broker.servers}")
+    if not broker.whole:
+        pytest.skip("the embedded broker knows no transactions, compaction or deletion")
+    return broker.servers
 
 
 def pytest_configure(config: pytest.Config) -> None:

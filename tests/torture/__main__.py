@@ -1,0 +1,92 @@
+"""make torture: rounds of everything at once on real parts, and long random ways of the model.
+
+    make torture MINUTES=30 SEED=7
+
+The seed is printed, and each round has one of its own: `SEED=n ROUNDS=1` does that round again.
+"""
+
+import argparse
+import contextlib
+import io
+import logging
+import random
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from silt import output
+from silt.local_s3 import LocalS3
+from tests.properties.test_world import Walk
+from tests.real.brokers import best_broker
+from tests.torture.proxy import FaultProxy
+from tests.torture.round import Round, Told
+
+FOLDER = Path(".silt/torture").absolute()
+WALKS_SHARE = 0.25
+"""So much of the time is spent on the model, which goes through some four ways a second."""
+
+
+def main() -> int:
+    """Torture until the time is over. Returns 1 if anything broke."""
+    parser = argparse.ArgumentParser(prog="make torture", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--rounds", type=int, default=10**6, help="at most so many rounds")
+    options = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    ends_at = time.monotonic() + 60 * options.minutes
+    output.say(f"Torture for {options.minutes:g} minutes. SEED={options.seed}")
+    broken = _rounds(options, time.monotonic() + 60 * options.minutes * (1 - WALKS_SHARE))
+    if not broken and options.rounds > 1:
+        broken = _walks(options.seed, ends_at)
+    output.say("Something broke: see above." if broken else "Nothing broke.")
+    return int(broken)
+
+
+def _rounds(options: argparse.Namespace, ends_at: float) -> bool:
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    tolds: list[Told] = []
+    with (
+        LocalS3(FOLDER / "s3", "lake") as s3,
+        FaultProxy(s3.endpoint, slow_s=2.0) as proxy,
+        best_broker(FOLDER / "kafka") as broker,
+    ):
+        output.say(f"Broker: {broker.kind}. S3: SeaweedFS, behind a proxy. Readers: two.")
+        while (not tolds or time.monotonic() < ends_at) and len(tolds) < options.rounds:
+            seed = options.seed + len(tolds)
+            folder = FOLDER / str(seed)
+            told = Round(seed, broker, s3, proxy, folder).run()
+            tolds.append(told)
+            output.say(str(told), "red" if told.problems else None)
+            if told.problems:
+                output.complain(f"Again: make torture SEED={seed} ROUNDS=1. Logs: {folder}")
+                return True
+        kinds, faults = len(proxy.counts), proxy.counts.total()
+    records = sum(told.records for told in tolds)
+    invocations = sum(told.invocations for told in tolds)
+    checks = sum(told.checks for told in tolds)
+    output.say(
+        f"{len(tolds)} rounds: {records:,} records by {invocations:,} invocations, {faults:,} "
+        f"faults of {kinds} kinds, {checks:,} checks meanwhile. Each record once."
+    )
+    return False
+
+
+def _walks(seed: int, ends_at: float) -> bool:
+    walks = commits = 0
+    while time.monotonic() < ends_at or not walks:
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                world = Walk(seed + walks).go()
+        except AssertionError as error:
+            output.complain(str(error))
+            return True
+        walks += 1
+        commits += len(world.objects.landed)
+    output.say(f"{walks:,} ways of the model, {commits:,} commits. Each record once.")
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

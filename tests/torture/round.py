@@ -1,0 +1,413 @@
+"""One round of the torture: a topic through the mapping into tables, with everything going wrong.
+
+What happens is drawn from the round's seed. Processes and networks keep their own time, so a seed
+brings the same faults and not the same schedule; `tests/properties/test_world.py` has schedules
+that are the same to the step.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from silt.audit import audit
+from silt.broker import TopicRecords
+from silt.destinations import Destination
+from silt.local_s3 import LocalS3
+from silt.mapping import MappingConfig, Poller
+from silt.runtime import Outcome
+from tests.builders import ROOT, SMALL
+from tests.real.brokers import PARTITIONS, Broker, fresh_topic
+from tests.torture.engine import DEEDS
+from tests.torture.fleet import FrailSandbox
+from tests.torture.judge import Tables, judge, on_the_broker
+from tests.torture.proxy import FAULTS, Fault, FaultProxy, Request
+from tests.torture.steps import STEPS, Moment
+
+CONTRACTS = (
+    SMALL + "circuit_breaker: {ratio: 1.0}\n",
+    SMALL.replace("string}", "string, max_length: 8}") + "circuit_breaker: {ratio: 1.0}\n",
+)
+TIMEOUT_S = 8.0
+GROUP = "torture"
+
+
+@dataclass
+class Told:
+    """What one round was: for the line that is printed, and for who replays it."""
+
+    seed: int
+    records: int = 0
+    seconds: float = 0.0
+    invocations: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    faults: int = 0
+    deeds: Counter[str] = field(default_factory=Counter)
+    checks: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        deeds = ", ".join(f"{count} {what}" for what, count in sorted(self.deeds.items()))
+        outcomes = ", ".join(f"{n} {kind}" for kind, n in sorted(self.outcomes.items()))
+        verdict = "each record once" if not self.problems else f"BROKEN: {self.problems[:3]}"
+        return (
+            f"seed {self.seed}: {self.records} records, {self.invocations} invocations "
+            f"({outcomes}), {self.faults} faults of the network; {deeds}; "
+            f"{self.checks} checks meanwhile; "
+            f"{self.seconds:.0f} s: {verdict}"
+        )
+
+
+class Round:
+    """One topic, one mapping with its sandboxes, one pair of tables."""
+
+    def __init__(
+        self, seed: int, broker: Broker, s3: LocalS3, proxy: FaultProxy, folder: Path
+    ) -> None:
+        self.told = Told(seed)
+        self._dice = random.Random(seed)
+        self._broker, self._s3, self._proxy = broker, s3, proxy
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._topic = "orders"
+        drawn = self._dice.randint(1, PARTITIONS)
+        self._partitions = drawn if broker.whole else PARTITIONS
+        self._group = f"{GROUP}-{seed}"
+        self.tables = Tables(s3, f"s3://{s3.bucket}/torture/{seed}")
+        self._calm = threading.Event()
+        self._stop = threading.Event()
+        self._sandboxes: list[FrailSandbox] = []
+        self._deployed = 0
+        self._lock = threading.Lock()
+        self._errors: list[BaseException] = []
+
+    def run(self) -> Told:
+        """Go through the round. What is wrong stands in the answer's `problems`."""
+        began = time.monotonic()
+        faults = self._proxy.counts.total()
+        if self._broker.whole:
+            fresh_topic(self._broker.servers, self._topic, self._partitions)
+        pollers = self._pollers()
+        threads = [threading.Thread(target=self._guarded, args=(p,), daemon=True) for p in pollers]
+        threads += [
+            threading.Thread(target=self._guarded, args=(work,), daemon=True)
+            for work in (self._trouble, self._produce)
+        ]
+        try:
+            self._proxy.plan = self._plan(self._dice.choice([0.0, 0.03, 0.1, 0.2]))
+            for thread in threads:
+                thread.start()
+            self._watch(self._dice.uniform(8, 16))
+            self._calm.set()
+            self._proxy.plan = lambda _request: None
+            threads.pop().join(60)  # the producer
+            for sandbox in self._sandboxes:  # from here on one version is deployed
+                sandbox.kill()
+            self._wait_until_settled()
+            self._stop.set()
+            for thread in threads:
+                thread.join(60)
+            self._thaw()
+            self._check_at_the_end()
+        finally:
+            self._calm.set()
+            self._stop.set()
+            for sandbox in self._sandboxes:
+                sandbox.close()
+        self.told.faults = self._proxy.counts.total() - faults
+        self.told.seconds = time.monotonic() - began
+        return self.told
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except SystemExit:
+            return  # the round is over
+        except BaseException as error:
+            self._errors.append(error)
+
+    # The producer.
+
+    def _produce(self) -> None:
+        settings: dict[str, Any] = {"bootstrap.servers": self._broker.servers, "log_level": 0}
+        transactional = self._broker.whole and self._dice.random() < 0.5
+        if transactional:
+            settings["transactional.id"] = f"torture-{self.told.seed}"
+        else:
+            settings["enable.idempotence"] = True
+        producer = Producer(settings)
+        if transactional:
+            producer.init_transactions(30)
+        dice = random.Random(self.told.seed)
+        number = 0
+        while not self._calm.wait(dice.uniform(0.05, 0.4)):
+            burst = dice.randint(1, 15)
+            if transactional:
+                producer.begin_transaction()
+            for i in range(number, number + burst):
+                value = self._value(i, dice)
+                producer.produce(
+                    self._topic,
+                    value=value,
+                    key=b"k%d" % (i % 17),
+                    partition=dice.randrange(self._partitions),
+                    headers=[("n", b"%d" % i)],
+                )
+            if transactional and dice.random() < 0.25:
+                producer.flush(30)
+                producer.abort_transaction(30)
+                self._did("aborted transactions")
+            elif transactional:
+                producer.commit_transaction(30)
+            number += burst
+        producer.flush(30)
+
+    @staticmethod
+    def _value(number: int, dice: random.Random) -> bytes | None:
+        kind = dice.choices(["good", "long", "bad", "tombstone"], [20, 2, 2, 1])[0]
+        name = {"good": "n", "long": "n" * 9}.get(kind)
+        if name is not None:
+            return json.dumps({"id": number, "name": name}).encode()
+        return b"bad %d" % number if kind == "bad" else None
+
+    # The mapping.
+
+    def _pollers(self) -> list[Callable[[], None]]:
+        count = self._dice.randint(1, min(2, self._partitions))
+        runs = []
+        for i in range(count):
+            settings = {
+                "batch_size": self._dice.choice([5, 20, 50]),
+                "maximum_batching_window_s": self._dice.choice([0.0, 0.2]),
+                "bisect_batch_on_function_error": self._dice.random() < 0.3,
+            }
+            partitions = list(range(self._partitions))[i::count]
+            sandbox = self._sandbox()
+            runs.append(self._runner(partitions, self._group, sandbox, MappingConfig(**settings)))
+        if self._dice.random() < 0.6:
+            # The same records by another mapping too, which gives up now and then: redelivery with
+            # other boundaries, holes, and two invocations of one stream at once.
+            given_up = Destination(str(self._folder / "given-up"))
+            config = MappingConfig(
+                batch_size=self._dice.choice([7, 33]),
+                maximum_retry_attempts=self._dice.choice([0, 1]),
+                on_failure=given_up,
+            )
+            everything = list(range(self._partitions))
+            runs.append(self._runner(everything, f"{self._group}-again", self._sandbox(), config))
+        return runs
+
+    def _runner(
+        self, partitions: list[int], group: str, sandbox: FrailSandbox, config: MappingConfig
+    ) -> Callable[[], None]:
+        servers = self._broker.servers
+        source = {"eventSource": "SelfManagedKafka", "bootstrapServers": servers}
+
+        def run() -> None:
+            records = TopicRecords(servers, self._topic, partitions, group)
+            poller = Poller(config, records, self._invoker(sandbox), source)
+            try:
+                while not self._stop.is_set():
+                    poller.run_once()
+            finally:
+                records.close()
+
+        return run
+
+    def _sandbox(self) -> FrailSandbox:
+        contracts = self._folder / f"contracts-{len(self._sandboxes)}"
+        contracts.mkdir(exist_ok=True)
+        (contracts / "c.yaml").write_text(CONTRACTS[self._deployed])
+        made = FrailSandbox(
+            {
+                **self._s3.environment,
+                "AWS_ENDPOINT_URL": self._proxy.endpoint,
+                "SILT_TABLE_ROOT": self.tables.root,
+                "SILT_CONTRACTS": str(contracts),
+                "SILT_SOURCE": "torture",
+                "SILT_DEADLINE_MARGIN_MS": "1000",
+            },
+            timeout_s=TIMEOUT_S,
+            log=self._folder / "function.log",
+        )
+        self._sandboxes.append(made)
+        return made
+
+    def _invoker(self, sandbox: FrailSandbox) -> Callable[[Mapping[str, Any]], Outcome]:
+        dice = random.Random(self._dice.random())
+
+        def invoke(event: Mapping[str, Any]) -> Outcome:
+            if self._stop.is_set():
+                raise SystemExit  # what is under way now is not needed any more
+            if self._calm.is_set():
+                sandbox.doom()
+            elif sandbox.process is None or sandbox.process.poll() is not None:
+                sandbox.doom(*self._fate(dice))
+            outcome = sandbox.invoke(event)
+            with self._lock:
+                self.told.invocations += 1
+                self.told.outcomes[outcome.kind] += 1
+            return outcome
+
+        return invoke
+
+    def _fate(self, dice: random.Random) -> list[Moment]:
+        """Return when a process that is about to start shall die or freeze, if at all."""
+        if dice.random() < 0.4:
+            return []
+        step, when = dice.choice(list(STEPS)), dice.choice(["before", "after"])
+        signal = dice.choice(["KILL", "KILL", "STOP"])
+        with self._lock:
+            self.told.deeds[f"{signal} at a step"] += 1
+        return [Moment(step, when, dice.randint(1, 6), signal)]  # type: ignore[arg-type]
+
+    # Trouble from outside.
+
+    def _plan(self, rate: float) -> Callable[[Request], Fault | None]:
+        dice = random.Random(self._dice.random())
+        return lambda _request: dice.choice(FAULTS) if dice.random() < rate else None
+
+    def _trouble(self) -> None:
+        dice = random.Random(self._dice.random())
+        deeds = {
+            self._kill: 3,
+            self._freeze: 1,
+            self._thaw: 2,
+            self._deploy: 1,
+            self._engine: 4,
+        }
+        while not self._calm.wait(dice.uniform(0.05, 0.6)):
+            deed = dice.choices(list(deeds), list(deeds.values()))[0]
+            deed(dice)
+
+    def _did(self, what: str, count: int = 1) -> None:
+        with self._lock:
+            self.told.deeds[what] += count
+
+    def _kill(self, dice: random.Random) -> None:
+        sandbox = dice.choice(self._sandboxes)
+        process = sandbox.process
+        if process is not None and process.poll() is None:
+            process.kill()
+            self._did("kill -9")
+
+    def _freeze(self, dice: random.Random) -> None:
+        dice.choice(self._sandboxes).freeze()
+        self._did("freezes")
+
+    def _thaw(self, _dice: random.Random | None = None) -> None:
+        for sandbox in self._sandboxes:
+            self._did("thawed zombies", sandbox.thaw(5.0))
+
+    def _deploy(self, _dice: random.Random) -> None:
+        """Change the contract: processes that start from now on have the other version."""
+        self._deployed = 1 - self._deployed
+        for i in range(len(self._sandboxes)):
+            path = self._folder / f"contracts-{i}" / "c.yaml"
+            path.write_text(CONTRACTS[self._deployed])
+        self._did("deployments")
+
+    def _engine(self, dice: random.Random) -> None:
+        """Let the engine work on a table, through the proxy; now and then it is killed at it."""
+        deed = dice.choice(list(DEEDS))
+        uri = f"{self.tables.root}/{self.tables.name}{dice.choice(['', '__dead_letters'])}"
+        environment = {**os.environ, **self._s3.environment}
+        environment["AWS_ENDPOINT_URL"] = self._proxy.endpoint
+        work = subprocess.Popen(
+            [sys.executable, "-m", "tests.torture.engine", deed, uri],
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            # What it cannot do is no matter; what it does half is.
+            code = work.wait(dice.choice([0.7, 1.0, 1.5, 10.0, 10.0]))
+            self._did(f"{deed} by the engine", int(code == 0))
+        except subprocess.TimeoutExpired:
+            work.kill()
+            work.wait()
+            self._did("kill -9 of the engine")
+
+    # What must hold.
+
+    def _done(self) -> dict[int, int]:
+        """Return the committed offset of each partition, as the broker keeps it."""
+        consumer = Consumer(
+            {"bootstrap.servers": self._broker.servers, "group.id": self._group, "log_level": 0}
+        )
+        places = [TopicPartition(self._topic, p) for p in range(self._partitions)]
+        try:
+            return {p.partition: p.offset for p in consumer.committed(places, timeout=15)}
+        finally:
+            consumer.close()
+
+    def _watch(self, seconds: float) -> None:
+        """Compare the tables with the broker again and again, while everything goes on."""
+        ends_at = time.monotonic() + seconds
+        while time.monotonic() < ends_at and not self._errors:
+            time.sleep(0.5)
+            try:
+                # What is committed before the tables are read must stand in them. Dead letters are
+                # read after the rows: a record that moved between the two could hide otherwise.
+                done = self._done()
+                rows, dead = self.tables.rows(), self.tables.dead_letters()
+                sent = on_the_broker(self._broker.servers, self._topic, self._partitions)
+            except KafkaException:
+                continue
+            self.told.problems += judge(sent, rows, dead, done)
+            self.told.checks += 1
+
+    def _wait_until_settled(self) -> None:
+        ends = {p: self._end(p) for p in range(self._partitions)}
+        ends_at = time.monotonic() + 120
+        while any(self._done().get(p, -1) < end for p, end in ends.items() if end):
+            if self._errors:
+                raise self._errors[0]
+            if time.monotonic() > ends_at:
+                self.told.problems.append(f"not settled: {self._done()} of {ends}")
+                return
+            time.sleep(0.2)
+
+    def _end(self, partition: int) -> int:
+        """Return the offset behind the last record that a consumer is given, 0 for none."""
+        sent = on_the_broker(self._broker.servers, self._topic, self._partitions)
+        return max((s.place[1] + 1 for s in sent if s.place[0] == partition), default=0)
+
+    def _check_at_the_end(self) -> None:
+        sent = on_the_broker(self._broker.servers, self._topic, self._partitions)
+        self.told.records = len(sent)
+        rows, dead = self.tables.rows(), self.tables.dead_letters()
+        self.told.problems += judge(sent, rows, dead, self._done())
+        self.told.problems += self.tables.disagreement(rows, dead)
+        if self._errors:
+            self.told.problems.append(f"a thread ended: {self._errors[0]!r}")
+        if not rows or not dead:
+            self.told.problems.append(
+                f"{len(rows)} rows and {len(dead)} dead letters of {len(sent)}"
+            )
+            return
+        findings = audit_of(self.tables)
+        self.told.problems += [f"audit: {finding}" for finding in findings]
+
+
+def audit_of(tables: Tables) -> list[str]:
+    """Return what `silt audit` finds wrong; gaps are for the judge, who has the broker's list."""
+    before = dict(os.environ)
+    os.environ.update(tables.s3.environment)
+    try:
+        result = audit(f"{tables.root}/{tables.name}", gaps_allowed=True)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return [finding.message for finding in result.findings]
