@@ -48,7 +48,7 @@ class LocalMapping:
         self._count = 0
         limit = settings.reserved_concurrency
         self._free = threading.Semaphore(limit) if limit is not None else None
-        self._parts: list[tuple[Poller, TopicRecords, Sandbox]] = []
+        self.parts: list[tuple[Poller, TopicRecords, Sandbox]] = []
         source = {"eventSource": "SelfManagedKafka", "bootstrapServers": settings.servers}
         pollers = min(settings.pollers, len(partitions))
         for i in range(pollers):
@@ -63,7 +63,7 @@ class LocalMapping:
             )
             sandbox = Sandbox(settings.environment, timeout_s=settings.timeout_s, log=settings.log)
             poller = Poller(config, records, self._invoker(sandbox), source, tell=tell)
-            self._parts.append((poller, records, sandbox))
+            self.parts.append((poller, records, sandbox))
         self._threads: list[threading.Thread] = []
 
     def _invoker(self, sandbox: Sandbox) -> Callable[[Mapping[str, Any]], Outcome]:
@@ -85,12 +85,12 @@ class LocalMapping:
     @property
     def progress(self) -> list[Progress]:
         """Return what each poller has done."""
-        return [poller.progress for poller, _, _ in self._parts]
+        return [poller.progress for poller, _, _ in self.parts]
 
     @property
     def starts(self) -> int:
         """Return how many processes were started."""
-        return sum(sandbox.starts for _, _, sandbox in self._parts)
+        return sum(sandbox.starts for _, _, sandbox in self.parts)
 
     @property
     def records(self) -> int:
@@ -99,7 +99,7 @@ class LocalMapping:
 
     def start(self) -> None:
         """Start the pollers."""
-        for poller, _, _ in self._parts:
+        for poller, _, _ in self.parts:
             thread = threading.Thread(target=self._run, args=(poller,), daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -121,10 +121,10 @@ class LocalMapping:
     def close(self) -> None:
         """Stop the pollers and end their processes; what was under way comes again next time."""
         self._stop.set()
-        for _, _, sandbox in self._parts:
+        for _, _, sandbox in self.parts:
             sandbox.kill()
         for thread in self._threads:
             thread.join(timeout=10)
-        for _, records, sandbox in self._parts:
+        for _, records, sandbox in self.parts:
             records.close()
             sandbox.close()
