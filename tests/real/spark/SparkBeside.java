@@ -1,0 +1,66 @@
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import org.apache.spark.sql.Dataset;
+import org.apache.spark.sql.Row;
+import org.apache.spark.sql.SparkSession;
+
+/**
+ * Writes beside Silt, as it is told on standard input: one JVM whose knowledge of a table grows old
+ * between two lines. `append FOLDER FIRST END` appends rows with these offsets, and makes the table
+ * if there is none; `sql STATEMENT` runs one; `offsets FOLDER [VERSION]` prints what it reads.
+ */
+public class SparkBeside {
+  public static void main(String[] arguments) throws Exception {
+    SparkSession spark =
+        SparkSession.builder()
+            .master("local[1]")
+            .config("spark.ui.enabled", "false")
+            .config("spark.sql.session.timeZone", "UTC")
+            .config("spark.sql.shuffle.partitions", "1")
+            .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
+            .config(
+                "spark.sql.catalog.spark_catalog",
+                "org.apache.spark.sql.delta.catalog.DeltaCatalog")
+            .getOrCreate();
+    BufferedReader lines = new BufferedReader(new InputStreamReader(System.in));
+    for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+      try {
+        System.out.println("DONE " + answer(spark, line));
+      } catch (Exception error) {
+        System.out.println("ERROR " + error.toString().replace('\n', ' '));
+      }
+      System.out.flush();
+    }
+    spark.stop();
+  }
+
+  private static String answer(SparkSession spark, String line) {
+    String[] words = line.split(" ", 2);
+    String[] rest = words[1].split(" ");
+    switch (words[0]) {
+      case "append":
+        Dataset<Row> rows =
+            spark
+                .range(Long.parseLong(rest[1]), Long.parseLong(rest[2]))
+                .selectExpr(
+                    "cast(9 as int) as _kafka_partition",
+                    "id as _kafka_offset",
+                    "timestamp'2026-11-18T10:00:00Z' as _kafka_timestamp",
+                    "id",
+                    "'spark' as name");
+        rows.coalesce(1).write().format("delta").mode("append").save(rest[0]);
+        return "";
+      case "sql":
+        spark.sql(words[1]).collectAsList();
+        return "";
+      default:
+        var reader = spark.read().format("delta");
+        if (rest.length > 1) {
+          reader = reader.option("versionAsOf", rest[1]);
+        }
+        return reader.load(rest[0]).select("_kafka_offset").sort("_kafka_offset")
+            .collectAsList().stream().map(row -> row.get(0).toString())
+            .toList().toString();
+    }
+  }
+}
