@@ -93,14 +93,15 @@ class Patience:
     def wait(self, attempt: int, what: str, *, contended: bool = False) -> None:
         """Wait before attempt number `attempt` (from 1): exponential with full jitter.
 
-        `contended`: other writers took the version. Whoever has waited longest then waits shortest,
-        so that no writer starves behind lucky ones; a store that is down is left alone longer and
-        longer. Raises OutOfTime when the attempt after the wait could not end in the time left.
+        `contended`: other writers took the version. Then the wait stays short: whoever has just won
+        puts its next data file while the others read its commit, so they meet again as equals; a
+        wait that grew would let the winner win again and again (decision 0009). A store that is
+        down is left alone longer and longer. Raises OutOfTime when the attempt after the wait could
+        not end in the time left.
         """
         ceiling_s = min(_CEILING_S, _FIRST_S * 2 ** min(attempt, _DOUBLINGS_MAX))
         if contended:
-            waited_s = self.clock.monotonic() - self.began_at
-            ceiling_s = max(_FIRST_S, ceiling_s / (1 + waited_s))
+            ceiling_s = _FIRST_S
         delay_s = self.random() * ceiling_s
         if self.left_s - delay_s < ATTEMPT_MIN_S:
             raise self._out_of_time(what)

@@ -133,16 +133,15 @@ def _commit(table: Table, change: Change, patience: Patience) -> Committed:
             return Committed(version, change)
         except AlreadyExists:
             patience.conflicts += 1
-            contended = True
         except Unavailable as error:
             # It may have taken effect, or may still: the log will tell.
             patience.failed(error)
-            contended = False
         snapshot, ours = _catch_up(table, snapshot, change, commit_id, patience)
         if ours is not None:
             return Committed(ours, change)
         attempt += 1
-        patience.wait(attempt, "commit", contended=contended)
+        # Where nobody has come in between, it was the store that refused.
+        patience.wait(attempt, "commit", contended=snapshot.version >= version)
 
 
 def _catch_up(
