@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test torture bench lint format lock
+.PHONY: help setup demo test torture bench contention soak lint format lock
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -42,8 +42,22 @@ format: $(READY) ## Format the code
 bench: $(READY) ## Measure the handler against a bare floor and against the obvious way, in one run
 	@$(BIN)/python -m bench
 
+contention: $(READY) ## Simulate how many sandboxes one table takes
+	@$(BIN)/python -m bench.contention
+
+soak: $(READY) .venv-plot/.ready ## Steady load beside maintenance, for MINUTES=30: memory, latency, nothing lost
+	@$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),30)
+	@.venv-plot/bin/python bench/plot.py .silt/soak/report.json .silt/soak/soak.png
+
+.venv-plot/.ready: requirements/plot.txt
+	@$(PYTHON) -m venv .venv-plot
+	@.venv-plot/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/plot.txt
+	@touch .venv-plot/.ready
+
 lock: $(READY) ## Choose new versions of all packages
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-strip-extras \
 		--python-version 3.11 --upgrade --extra cli --extra dev pyproject.toml -o requirements/dev.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-strip-extras \
 		--python-version 3.11 -c requirements/dev.txt pyproject.toml -o requirements/ship.txt
+	@echo matplotlib | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \
+		--python-version 3.11 --upgrade - -o requirements/plot.txt

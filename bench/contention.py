@@ -13,7 +13,7 @@ import statistics
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -215,11 +215,16 @@ class Writer:
     clock: Clock
     dice: random.Random
     measured: Measured
+    every_s: float = 0.0
+    """A batch is ready so often; 0: as soon as the one before is settled."""
 
     def run(self, ends_at: float) -> None:
         """Append until a time, each time decided as the function does."""
-        offset = 0
-        while (began := self.clock.monotonic()) < ends_at:
+        offset, due = 0, self.clock.monotonic() + self.dice.random() * self.every_s
+        while self.clock.monotonic() < ends_at:
+            self.clock.sleep(max(0.0, due - self.clock.monotonic()))
+            began = self.clock.monotonic()
+            due = max(due + self.every_s, began)
             patience = Patience(self.clock, began + DEADLINE_S, self.dice.random)
             self.table.confirmed = False
             try:
@@ -256,12 +261,12 @@ def writers_on(
     return found
 
 
-def simulate(count: int, latency: Latency, seconds: float) -> Measured:
+def simulate(count: int, latency: Latency, seconds: float, every_s: float = 0.0) -> Measured:
     """Run writers in simulated time."""
     clock, bucket, measured = Simulated(), Bucket(), Measured(count, seconds)
     pool = SimulatedPool(clock)
     for each in writers_on(bucket, count, latency, clock, lambda: pool, measured):
-        clock.spawn(partial(each.run, seconds))
+        clock.spawn(partial(replace(each, every_s=every_s).run, seconds))
     clock.run()
     measured.requests = bucket.requests
     return measured
@@ -283,6 +288,12 @@ def measure(count: int, latency: Latency, seconds: float) -> Measured:
     return measured
 
 
+LOADS = (
+    *((1.0, 0.1, 1), (1.0, 1.0, 1), (1.0, 4.3, 1), (5.0, 4.3, 1)),
+    *((10.0, 1.0, 4), (10.0, 4.3, 2), (10.0, 4.3, 4), (10.0, 4.3, 16)),
+    *((15.0, 4.3, 4), (20.0, 4.3, 8), (25.0, 4.3, 16)),
+)
+"""MB/s of values, MB of them in a batch, and by how many pollers."""
 COLUMNS = (
     *("writers", "commits/s", "MB/s at most", "append ms, median", "p99"),
     *("requests a commit", "given up"),
@@ -300,10 +311,18 @@ def main() -> int:
     for title, latency in (
         ("S3: four fifths of the requests take 100 to 200 ms", between(0.1, 0.2)),
         ("20 to 60 ms", between(0.02, 0.06)),
-        ("S3 Express One Zone: 4 to 9 ms", between(0.004, 0.009)),
+        ("a store nearby: 4 to 9 ms", between(0.004, 0.009)),
     ):
         found = [simulate(count, latency, 120.0).row() for count in WRITERS]
         output.table(title, COLUMNS, found)
+    loads = []
+    for mb_per_second, batch_mb, count in LOADS:
+        every_s = batch_mb * count / mb_per_second
+        run = simulate(count, between(0.1, 0.2), 600.0, every_s)
+        keeps_up = run.rate * batch_mb > 0.98 * mb_per_second
+        loads.append([mb_per_second, batch_mb, "yes" if keeps_up else "no", *run.row()])
+    columns = ["MB/s that come", "MB a batch", "keeps up", *COLUMNS]
+    output.table("A load on one table, at 100 to 200 ms a request", columns, loads)
     return 0
 
 

@@ -43,13 +43,27 @@ def between(first: int, last: int) -> BitMap64:
 
 
 def ranges_of(offsets: BitMap64, limit: int | None = None) -> Iterator[Range]:
-    """Yield the ranges of offsets, rising, at most `limit` of them."""
-    if not offsets:
-        return
-    outside = between(offsets.min(), offsets.max() + 1) - offsets
-    start: int | None = offsets.min()
+    """Yield the ranges of offsets, rising, at most `limit` of them.
+
+    The end of each is looked for by doubling steps: its cost is that of the ranges, not of the
+    offsets in them or between them.
+    """
+    start = next(offsets.iter_equal_or_larger(0), None)
     while start is not None and (limit is None or limit > 0):
-        end = outside.next_set_bit(start)
+        end = _end_of_run(offsets, start)
         yield start, end - 1
         start = next(offsets.iter_equal_or_larger(end), None)
         limit = None if limit is None else limit - 1
+
+
+def _end_of_run(offsets: BitMap64, start: int) -> int:
+    """Return the first offset from `start` on that is missing; `start` is there."""
+    step = 1
+    while offsets.contains_range(start, start + 2 * step):
+        step *= 2
+    whole = step
+    while step > 0:
+        if offsets.contains_range(start, start + whole + step):
+            whole += step
+        step //= 2
+    return start + whole

@@ -53,6 +53,13 @@ def test_every_reject_code_has_its_line() -> None:
     assert listed - columns - {"failed_at"} == {str(code) for code in RejectCode}
 
 
+def test_every_file_that_a_page_names_exists() -> None:
+    for page in PAGES:
+        for name in re.findall(r"`((?:tests|handler|silt|bench|docs|schemas|events)/[\w./-]+)`",
+                               page.read_text()):  # fmt: skip
+            assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
 def test_every_decision_that_is_named_exists() -> None:
     numbers = {path.name[:4] for path in (ROOT / "docs/decisions").glob("*.md")}
     sources = [*(ROOT / "handler").rglob("*.py"), *(ROOT / "silt").rglob("*.py"), *PAGES]
@@ -87,7 +94,7 @@ def test_make_targets_of_the_readme_exist() -> None:
 
 
 def test_no_place_of_one_machine_and_no_registry_is_named() -> None:
-    for name in ("requirements/dev.txt", "requirements/ship.txt"):
+    for name in ("requirements/dev.txt", "requirements/ship.txt", "requirements/plot.txt"):
         text = (ROOT / name).read_text()
         assert "://" not in text
         assert "--hash=sha256:" in text

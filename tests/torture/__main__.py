@@ -11,6 +11,7 @@ import io
 import logging
 import random
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,6 +26,8 @@ from tests.torture.round import Round, Told
 FOLDER = Path(".silt/torture").absolute()
 WALKS_SHARE = 0.25
 """So much of the time is spent on the model, which goes through some four ways a second."""
+LARGE_FROM_MINUTES = 10
+"""Who has so much time has some minutes more for the exhaustive cases that take them."""
 
 
 def main() -> int:
@@ -40,6 +43,8 @@ def main() -> int:
     broken = _rounds(options, time.monotonic() + 60 * options.minutes * (1 - WALKS_SHARE))
     if not broken and options.rounds > 1:
         broken = _walks(options.seed, ends_at)
+    if not broken and options.minutes >= LARGE_FROM_MINUTES:
+        broken = _large_cases()
     output.say("Something broke: see above." if broken else "Nothing broke.")
     return int(broken)
 
@@ -71,6 +76,14 @@ def _rounds(options: argparse.Namespace, ends_at: float) -> bool:
         f"faults of {kinds} kinds, {checks:,} checks meanwhile. Each record once."
     )
     return False
+
+
+def _large_cases() -> bool:
+    output.say(
+        "Every schedule of the larger cases of two versions of a contract: some minutes more."
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "torture", "--timeout", "3600", "tests"]
+    return subprocess.run(command, check=False).returncode != 0
 
 
 def _walks(seed: int, ends_at: float) -> bool:
