@@ -5,11 +5,11 @@ again, with other boundaries, to another sandbox. A frozen one is thawed after t
 where it was. Two readers count.
 """
 
-import contextlib
 import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,40 +74,37 @@ def test_kill_at_each_step_leaves_each_record_once(
     step: str, nth: int, when: Any, tmp_path: Path
 ) -> None:
     """Two commits make the tables, the third has the dead letters, the fourth the rows."""
-    dying, sound = sandbox(tmp_path, Moment(step, when, nth)), sandbox(tmp_path)
-    try:
+    with (
+        closing(sandbox(tmp_path, Moment(step, when, nth))) as dying,
+        closing(sandbox(tmp_path)) as sound,
+    ):
         assert dying.invoke(event(batch(0, 7))).kind == "crash"
         assert sound.invoke(event(batch(0, 3))) == OK
         assert sound.invoke(event(batch(2, 9))) == OK
-    finally:
-        dying.close()
-        sound.close()
     check(tmp_path, 9)
 
 
 @pytest.mark.parametrize("when", WHEN)
 def test_kill_while_a_warm_sandbox_looks_at_its_last_commit(when: Any, tmp_path: Path) -> None:
-    sound, dying = sandbox(tmp_path), sandbox(tmp_path, Moment("look", when))
-    try:
+    with (
+        closing(sandbox(tmp_path)) as sound,
+        closing(sandbox(tmp_path, Moment("look", when))) as dying,
+    ):
         assert dying.invoke(event(batch(0, 3))) == OK
         assert dying.invoke(event(batch(3, 7))).kind == "crash"
         assert sound.invoke(event(batch(2, 9))) == OK
-    finally:
-        dying.close()
-        sound.close()
     check(tmp_path, 9)
 
 
 @pytest.mark.parametrize("when", WHEN)
 def test_kill_in_the_look_up_of_a_redelivery(when: Any, tmp_path: Path) -> None:
-    sound, dying = sandbox(tmp_path), sandbox(tmp_path, Moment("look-up", when))
-    try:
+    with (
+        closing(sandbox(tmp_path)) as sound,
+        closing(sandbox(tmp_path, Moment("look-up", when))) as dying,
+    ):
         assert sound.invoke(event(batch(0, 7))) == OK
         assert dying.invoke(event(batch(3, 9))).kind == "crash"
         assert sound.invoke(event(batch(0, 9))) == OK
-    finally:
-        dying.close()
-        sound.close()
     check(tmp_path, 9)
 
 
@@ -115,20 +112,16 @@ def test_kill_in_the_look_up_of_a_redelivery(when: Any, tmp_path: Path) -> None:
 def test_kill_while_it_reads_what_came_in_between(when: Any, tmp_path: Path) -> None:
     """Frozen before its commit, its version is taken; thawed, it catches up and is killed."""
     moments = Moment("commit", "before", 1, "STOP"), Moment("catch-up", when)
-    sound, dying = sandbox(tmp_path), sandbox(tmp_path, *moments)
-    try:
+    with closing(sandbox(tmp_path)) as sound, closing(sandbox(tmp_path, *moments)) as dying:
         assert sound.invoke(event(batch(0, 2))) == OK
         with frozen_in(dying, batch(2, 9)):
             assert sound.invoke(event(batch(2, 6))) == OK
         assert dying.deaths == [-signal.SIGKILL]
         assert sound.invoke(event(batch(0, 9))) == OK
-    finally:
-        dying.close()
-        sound.close()
     check(tmp_path, 9)
 
 
-@contextlib.contextmanager
+@contextmanager
 def frozen_in(frozen: FrailSandbox, delivered: list[dict[str, Any]]) -> Iterator[None]:
     """Invoke a sandbox that freezes; the block runs meanwhile; then it is thawed and goes on."""
     thread = threading.Thread(target=lambda: frozen.invoke(event(delivered)))
@@ -150,16 +143,12 @@ FREEZING = [
 def test_frozen_sandbox_that_is_thawed_after_its_successor_ran(
     step: str, when: Any, tmp_path: Path
 ) -> None:
-    successor = sandbox(tmp_path)
-    frozen = sandbox(tmp_path, Moment(step, when, 1, "STOP"))
-    try:
+    stops = Moment(step, when, 1, "STOP")
+    with closing(sandbox(tmp_path)) as successor, closing(sandbox(tmp_path, stops)) as frozen:
         assert successor.invoke(event(batch(0, 2))) == OK
         with frozen_in(frozen, batch(2, 9)):
             assert successor.invoke(event(batch(2, 6))) == OK
             assert successor.invoke(event(batch(4, 12))) == OK
-    finally:
-        frozen.close()
-        successor.close()
     check(tmp_path, 12)
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,32 +31,57 @@ pytestmark = [
 ]
 
 
+class Spark:
+    """delta-spark in a process whose knowledge of a table grows old between commands."""
+
+    def __init__(self, folder: Path) -> None:
+        opened = [f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in OPENED]
+        classpath = jars.classpath(folder, HERE / "pom.xml")
+        program = ["-cp", classpath, str(HERE / "SparkBeside.java")]
+        with (folder / "spark.log").open("wb") as file:
+            self._process = subprocess.Popen(
+                ["java", "-Xmx1g", *opened, *program],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+            )
+
+    def __call__(self, command: str) -> str:
+        """Give it a command and return its answer."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            kind, _, rest = line.strip().partition(" ")
+            assert kind != "ERROR", rest
+            if kind == "DONE":
+                return rest
+        raise AssertionError("delta-spark ended")
+
+    def rows(self, table: Path) -> list[Any]:
+        """Return the rows that it reads."""
+        return json.loads(self(f"rows {table}"))
+
+    def offsets(self, table: Path, version: int | None = None) -> list[int]:
+        """Return the offsets that it reads, of the newest version or another."""
+        return json.loads(self(f"offsets {table}" + (f" {version}" if version is not None else "")))
+
+    def end(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
 @pytest.fixture(scope="module")
-def classpath(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return jars.classpath(tmp_path_factory.mktemp("spark"), HERE / "pom.xml")
-
-
-def java(classpath: str, program: str) -> list[str]:
-    """Return the command that runs one of the programs beside this file."""
-    opened = [f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in OPENED]
-    return ["java", "-Xmx1g", *opened, "-cp", classpath, str(HERE / program)]
-
-
-def read(classpath: str, *folders: Path) -> dict[Path, list[Any]]:
-    """Return the rows of tables as delta-spark reads them; an error stands as a text."""
-    command = java(classpath, "SparkReader.java")
-    ended = subprocess.run(
-        [*command, *map(str, folders)], capture_output=True, text=True, timeout=300
-    )
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    tables: dict[Path, list[Any]] = {}
-    for line in ended.stdout.splitlines():
-        kind, _, rest = line.partition(" ")
-        if kind == "TABLE":
-            current = tables.setdefault(Path(rest), [])
-        elif kind in ("ROW", "ERROR"):
-            current.append(json.loads(rest) if kind == "ROW" else rest)
-    return tables
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spark]:
+    started = Spark(tmp_path_factory.mktemp("spark"))
+    yield started
+    started.end()
 
 
 WIDENED = [
@@ -74,7 +100,7 @@ def widened(folder: Path, kinds: list[str], value: Any) -> Path:
     return folder / "tables" / "t"
 
 
-def test_delta_spark_reads_every_kind_of_table(tmp_path: Path, classpath: str) -> None:
+def test_delta_spark_reads_every_kind_of_table(tmp_path: Path, spark: Spark) -> None:
     folders = {}
     for name in ("orders", "clicks", "sensors"):
         contract = (ROOT / "schemas" / f"{name}.yaml").read_text()
@@ -96,8 +122,7 @@ def test_delta_spark_reads_every_kind_of_table(tmp_path: Path, classpath: str) -
     shutil.copytree(folders["orders"], tmp_path / "checkpointed")
     DeltaTable(str(tmp_path / "checkpointed")).create_checkpoint()
     folders["checkpointed"] = tmp_path / "checkpointed"
-    tables = read(classpath, *folders.values())
-    found = {name: tables[folder] for name, folder in folders.items()}
+    found = {name: spark.rows(folder) for name, folder in folders.items()}
 
     orders = sorted(found["orders"], key=lambda row: row["order_id"])
     assert len(orders) == 5
@@ -121,78 +146,35 @@ def test_delta_spark_reads_every_kind_of_table(tmp_path: Path, classpath: str) -
         assert [row["n"] for row in found[kinds[0]]] == [1] * len(kinds), kinds
 
 
-class Spark:
-    """delta-spark in a process whose knowledge of a table grows old between commands."""
-
-    def __init__(self, classpath: str, log: Path) -> None:
-        with log.open("wb") as file:
-            self._process = subprocess.Popen(
-                java(classpath, "SparkBeside.java"),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                text=True,
-            )
-
-    def __call__(self, command: str) -> str:
-        """Give it a command and return its answer."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(command + "\n")
-        self._process.stdin.flush()
-        for line in self._process.stdout:
-            kind, _, rest = line.strip().partition(" ")
-            assert kind != "ERROR", rest
-            if kind == "DONE":
-                return rest
-        raise AssertionError("delta-spark ended")
-
-    def offsets(self, table: Path, version: int | None = None) -> list[int]:
-        """Return the offsets that it reads, of the newest version or another."""
-        return json.loads(self(f"offsets {table}" + (f" {version}" if version is not None else "")))
-
-    def end(self) -> None:
-        """End it."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-
-def test_appends_beside_delta_spark(tmp_path: Path, classpath: str) -> None:
+def test_appends_beside_delta_spark(tmp_path: Path, spark: Spark) -> None:
     """Each appends, reads, deletes and compacts on what the other did since it last looked."""
-    spark = Spark(classpath, tmp_path / "spark.log")
-    try:
-        table = tmp_path / "tables" / "sales" / "orders"
-        warm = function_for(tmp_path)
-        warm.handle(event(rows(0, 3)), None)
-        spark(f"append {table} 100 102")
-        warm.handle(event(rows(2, 5)), None)  # from a snapshot that has not seen Spark's
-        spark(f"append {table} 102 103")  # and Spark has not seen ours
-        warm.handle(event(rows(0, 6)), None)
-        expected = [*range(6), 100, 101, 102]
-        assert spark.offsets(table) == expected
-        assert spark.offsets(table, 1) == [0, 1, 2]
-        spark(f"sql optimize delta.`{table}`")
-        warm.handle(event(rows(6, 8)), None)
-        spark(f"sql delete from delta.`{table}` where _kafka_offset = 101")
-        assert warm.handle(event(rows(0, 9)), None) == {"batchItemFailures": []}
-        expected = [*range(9), 100, 102]
-        assert spark.offsets(table) == expected
-        assert [o for (o,) in rows_of_folder(table)] == expected
-        assert len(DeltaTable(str(table)).history()) > 6
+    table = tmp_path / "tables" / "sales" / "orders"
+    warm = function_for(tmp_path)
+    warm.handle(event(rows(0, 3)), None)
+    spark(f"append {table} 100 102")
+    warm.handle(event(rows(2, 5)), None)  # from a snapshot that has not seen Spark's
+    spark(f"append {table} 102 103")  # and Spark has not seen ours
+    warm.handle(event(rows(0, 6)), None)
+    expected = [*range(6), 100, 101, 102]
+    assert spark.offsets(table) == expected
+    assert spark.offsets(table, 1) == [0, 1, 2]
+    spark(f"sql optimize delta.`{table}`")
+    warm.handle(event(rows(6, 8)), None)
+    spark(f"sql delete from delta.`{table}` where _kafka_offset = 101")
+    assert warm.handle(event(rows(0, 9)), None) == {"batchItemFailures": []}
+    expected = [*range(9), 100, 102]
+    assert spark.offsets(table) == expected
+    assert [o for (o,) in rows_of_folder(table)] == expected
+    assert len(DeltaTable(str(table)).history()) > 6
 
-        # A table that Spark made, with a checkpoint of its own.
-        made = tmp_path / "made" / "tables" / "sales" / "orders"
-        spark(f"append {made} 50 53")
-        spark(f"sql alter table delta.`{made}` set tblproperties ('delta.checkpointInterval'='2')")
-        spark(f"append {made} 53 55")
-        assert (made / "_delta_log" / "_last_checkpoint").exists()
-        function = function_for(tmp_path / "made")
-        for _ in range(2):
-            function.handle(event(rows(0, 4)), None)
-        assert spark.offsets(made) == [*range(4), *range(50, 55)]
-        assert [o for (o,) in rows_of_folder(made)] == [*range(4), *range(50, 55)]
-    finally:
-        spark.end()
+    # A table that Spark made, with a checkpoint of its own.
+    made = tmp_path / "made" / "tables" / "sales" / "orders"
+    spark(f"append {made} 50 53")
+    spark(f"sql alter table delta.`{made}` set tblproperties ('delta.checkpointInterval'='2')")
+    spark(f"append {made} 53 55")
+    assert (made / "_delta_log" / "_last_checkpoint").exists()
+    function = function_for(tmp_path / "made")
+    for _ in range(2):
+        function.handle(event(rows(0, 4)), None)
+    assert spark.offsets(made) == [*range(4), *range(50, 55)]
+    assert [o for (o,) in rows_of_folder(made)] == [*range(4), *range(50, 55)]

@@ -1,13 +1,20 @@
+import static org.apache.spark.sql.functions.col;
+import static org.apache.spark.sql.functions.struct;
+import static org.apache.spark.sql.functions.to_json;
+
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
+import java.util.Map;
 import org.apache.spark.sql.Dataset;
+import org.apache.spark.sql.Encoders;
 import org.apache.spark.sql.Row;
 import org.apache.spark.sql.SparkSession;
 
 /**
- * Writes beside Silt, as it is told on standard input: one JVM whose knowledge of a table grows old
+ * Works beside Silt, as it is told on standard input: one JVM whose knowledge of a table grows old
  * between two lines. `append FOLDER FIRST END` appends rows with these offsets, and makes the table
- * if there is none; `sql STATEMENT` runs one; `offsets FOLDER [VERSION]` prints what it reads.
+ * if there is none; `sql STATEMENT` runs one; `rows FOLDER` prints the rows as a JSON list, and
+ * `offsets FOLDER [VERSION]` the offsets alone.
  */
 public class SparkBeside {
   public static void main(String[] arguments) throws Exception {
@@ -50,6 +57,19 @@ public class SparkBeside {
                     "'spark' as name");
         rows.coalesce(1).write().format("delta").mode("append").save(rest[0]);
         return "";
+      case "rows":
+        Map<String, String> json =
+            Map.of(
+                "ignoreNullFields", "false",
+                "timestampFormat", "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX");
+        return spark
+            .read()
+            .format("delta")
+            .load(rest[0])
+            .select(to_json(struct(col("*")), json))
+            .as(Encoders.STRING())
+            .collectAsList()
+            .toString();
       case "sql":
         spark.sql(words[1]).collectAsList();
         return "";
