@@ -17,11 +17,16 @@ from confluent_kafka import Producer
 from moto.server import ThreadedMotoServer
 
 from handler.errors import AccessDenied, NotFound
+from silt.cli import main
 from silt.demo import ingest, judge, produce, read_table
+from silt.destinations import Destination
+from silt.local import LocalMapping, LocalSettings
 from silt.local_s3 import LocalS3
+from silt.mapping import MappingConfig
 from silt.runtime import Sandbox
 from tests.builders import ROOT, SMALL, event, function_for, rows
 from tests.reader import rows_of_folder
+from tests.torture.fleet import wait_until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -188,6 +193,73 @@ def test_dev_command_reads_a_topic_to_its_end(servers: str, tmp_path: Path) -> N
         assert len(rows_of_folder(folder / "orders")) == 45
         assert len(rows_of_folder(folder / "orders__dead_letters", '"offset"')) == 5
     assert "0 records settled" in ended.stdout
+
+
+def test_given_up_batch_is_kept_in_a_bucket_and_replayed(
+    s3: LocalS3, servers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """The function fails, AWS gives up, the document lies in the bucket; replay settles it."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    produce_ids(servers, 3)
+    contracts = tmp_path / "contracts"
+    contracts.mkdir()
+    (contracts / "c.yaml").write_text(SMALL.replace("topic: orders", "topic: another"))
+    settings = LocalSettings(
+        servers=servers,
+        topic="orders",
+        group_id=f"given-up-{time.time_ns()}",
+        environment={
+            "SILT_TABLE_ROOT": str(tmp_path / "tables"),
+            "SILT_CONTRACTS": str(contracts),
+        },
+    )
+    place = "s3://lake/given-up"
+    config = MappingConfig(maximum_retry_attempts=1, on_failure=Destination(place))
+    mapping = LocalMapping(settings, config)
+    mapping.start()
+    wait_until(lambda: sum(p.given_up for p in mapping.progress) == 3, "given up")
+    mapping.close()
+    client = s3.client()
+    listed = client.list_objects_v2(Bucket="lake", Prefix="given-up/aws/lambda/")["Contents"]
+    files = [tmp_path / f"{i}.json" for i in range(len(listed))]
+    for entry, file in zip(listed, files, strict=True):
+        client.download_file("lake", entry["Key"], str(file))
+    (contracts / "c.yaml").write_text(SMALL)
+    given = ["--table-root", str(tmp_path / "tables"), "--contracts", str(contracts)]
+    assert main(["replay", *map(str, files), *given]) == 0
+    assert len(rows_of_folder(tmp_path / "tables" / "sales" / "orders")) == 3
+
+
+def produce_ids(servers: str, count: int) -> None:
+    producer = Producer({"bootstrap.servers": servers, "log_level": 0})
+    for i in range(count):
+        producer.produce("orders", value=json.dumps({"id": i, "name": "x"}), partition=i % 4)
+    producer.flush(10)
+
+
+def test_reserved_concurrency_throttles_and_loses_nothing(servers: str, tmp_path: Path) -> None:
+    produce_ids(servers, 200)
+    sandbox_for(tmp_path).close()  # it writes the contract
+    settings = LocalSettings(
+        servers=servers,
+        topic="orders",
+        group_id=f"throttled-{time.time_ns()}",
+        environment={
+            "SILT_TABLE_ROOT": str(tmp_path / "tables"),
+            "SILT_CONTRACTS": str(tmp_path / "contracts"),
+        },
+        pollers=3,
+        reserved_concurrency=1,
+    )
+    mapping = LocalMapping(settings, MappingConfig(batch_size=5, maximum_batching_window_s=0.0))
+    mapping.start()
+    try:
+        wait_until(lambda: mapping.records == 200 or mapping.check(), "all settled")
+    finally:
+        mapping.close()
+    assert sum(p.outcomes.get("throttle", 0) for p in mapping.progress) > 0
+    assert len(rows_of_folder(tmp_path / "tables" / "sales" / "orders")) == 200
 
 
 def test_two_processes_on_s3_race_for_each_version(s3: LocalS3, tmp_path: Path) -> None:
