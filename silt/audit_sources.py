@@ -38,10 +38,16 @@ def compare_with_list(audit: Audit, path: Path) -> None:
             _find(audit, "lost", part, lost, f"records of {path} stand nowhere")
         if invented:
             _find(audit, "not_in_list", part, invented, f"records stand there and not in {path}")
-        unlisted = part.gaps - sent - dropped
-        part.explained["not in the list"] = len(unlisted)
+        missing = (sent | dropped) - part.seen
+        part.explained["not in the list"] = part.in_gaps - _count_within(missing, part)
         part.explained["skipped by rule, as the list says"] = len(dropped - part.seen)
         _drop_gap_finding(audit, partition)
+
+
+def _count_within(offsets: BitMap64, part: PartitionAudit) -> int:
+    """Return how many offsets lie between the first and the last that stand."""
+    seen = part.seen
+    return offsets.range_cardinality(seen.min(), seen.max() + 1) if seen else 0
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, str | None]]:
@@ -124,19 +130,19 @@ class _Partition:
 
     def compare(self, by_group: bool) -> None:
         part = self._part
-        gaps, last = part.gaps, part.seen.max() if part.seen else -1
+        gaps = part.gaps_within(self._low, self._high - 1)
+        last = part.seen.max() if part.seen else -1
+        expired = part.in_gaps - len(gaps)
         if by_group:
             (committed,) = self._consumer.committed([self._place], METADATA_LIMIT_S)
             end = min(committed.offset, self._high)
             if end > self._low:
                 gaps |= between(self._low, end - 1) - part.seen
-        expired = gaps - between(self._low, max(self._high, self._low))
-        open_gaps = gaps - expired
-        lost, tombstones = self._read(open_gaps)
+        lost, tombstones = self._read(gaps)
         part.explained |= {
-            "below the broker's first offset": len(expired),
+            "not between the broker's first and last offset": expired,
             "tombstones": len(tombstones),
-            "compacted, or of a transaction": len(open_gaps) - len(lost) - len(tombstones),
+            "compacted, or of a transaction": len(gaps) - len(lost) - len(tombstones),
         }
         if self._high - 1 > last:
             behind = self._high - 1 - last

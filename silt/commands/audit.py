@@ -124,7 +124,7 @@ def _json(result: Any) -> dict[str, Any]:
                 "dead_letters": part.dead_letters.rows,
                 "first_offset": part.seen.min() if part.seen else None,
                 "last_offset": part.seen.max() if part.seen else None,
-                "offsets_in_gaps": len(part.gaps),
+                "offsets_in_gaps": part.in_gaps,
                 "explained": part.explained,
                 "appended_late": part.late,
             }

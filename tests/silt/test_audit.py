@@ -61,7 +61,7 @@ def test_sound_table_has_no_findings(uri: str) -> None:
     result = audit(uri)
     assert result.findings == []
     assert (result.partitions[0].rows.rows, result.partitions[0].dead_letters.rows) == (9, 2)
-    assert list(ranges_of(result.partitions[0].gaps)) == [(6, 6)]
+    assert result.partitions[0].gap_ranges(20) == [(6, 6)]
     assert result.partitions[0].explained == {"skipped by rule, as the commits say": 1}
     assert result.partitions[1].late == 3
 
@@ -238,6 +238,15 @@ def test_ranges_are_those_of_the_offsets(offsets: list[int]) -> None:
     ranges = list(ranges_of(BitMap64(offsets)))
     assert [o for first, last in ranges for o in range(first, last + 1)] == offsets
     assert list(ranges_of(BitMap64(offsets), 1)) == ranges[:1]
+
+
+def test_gap_of_any_size_is_found_at_once(tmp_path: Path) -> None:
+    function_for(tmp_path).handle(event([*rows(0, 2), *rows(5, 6)]), None)
+    function_for(tmp_path).handle(event([record(2**62, {"id": 1, "name": "x"})]), None)
+    uri = str(tmp_path / "tables" / "sales" / "orders")
+    (finding,) = audit(uri).findings
+    assert finding.ranges == [(2, 4), (6, 2**62 - 1)]
+    assert f"{2**62 - 3} offsets stand nowhere" in finding.message
 
 
 def test_memory_stays_small_for_millions_of_rows(tmp_path: Path) -> None:
