@@ -59,7 +59,7 @@ def fresh_topic(
     servers: str, name: str = "orders", partitions: int = PARTITIONS, **config: str
 ) -> None:
     """Make a topic, after deleting one of its name."""
-    admin = AdminClient({"bootstrap.servers": servers})
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
     if name in admin.list_topics(timeout=15).topics:
         for done in admin.delete_topics([name], operation_timeout=15).values():
             done.result(30)

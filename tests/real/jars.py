@@ -14,5 +14,10 @@ def classpath(folder: Path, pom: Path) -> str:
     """Return the class path of a POM's dependencies; Maven fetches what it has not got."""
     file = folder / f"{pom.parent.name}.classpath"
     command = ["mvn", "-q", "-B", "-f", str(pom), "dependency:build-classpath"]
-    subprocess.run([*command, f"-Dmdep.outputFile={file}"], check=True, timeout=400)
+    subprocess.run(
+        [*command, f"-Dmdep.outputFile={file}"],
+        check=True,
+        timeout=400,
+        stdout=subprocess.DEVNULL,
+    )
     return file.read_text().strip()
