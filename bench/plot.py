@@ -35,7 +35,8 @@ def draw(report: dict[str, Any], target: Path) -> None:
     axes[3].set_ylabel("records behind")
     axes[3].set_xlabel("minutes")
     for axis in axes:
-        axis.set_ylim(bottom=0 if axis.get_yscale() == "linear" else None)
+        if axis.get_yscale() == "linear":
+            axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
         axis.grid(alpha=0.3)
     figure.suptitle(
         f"{report['confirmed']:,} records at {report['per_second']} a second, "

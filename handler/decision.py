@@ -37,6 +37,8 @@ from handler.terms import Terms
 
 DEAD_LETTERS, ROWS = 0, 1
 """The order of the two tables: dead letters are committed first (decision 0002)."""
+SKIPPED_RANGES_MAX = 200
+"""A commit lists so many ranges of dropped offsets of a stream; its count is of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +270,13 @@ class Decision:
                 txns[stream.app_id] = Txn(self._flat.offsets[last]) if raised else before
         return txns
 
+    def _skipped(self, indices: range) -> dict[str, Any]:
+        """Return which offsets of a stream a rule dropped, so that nobody takes them for lost."""
+        assert self.plan is not None
+        outcomes = self.plan.outcomes
+        skipped = [self._flat.offsets[i] for i in indices if outcomes[i] == Outcome.SKIP]
+        return {"skipped": ranges_of(skipped)} if skipped else {}
+
     def _info(self) -> dict[str, Any]:
         """Return what `commitInfo` says of the batch: the accounting, and each stream's offsets."""
         assert self.plan is not None
@@ -279,6 +288,7 @@ class Decision:
                 "first_offset": self._flat.offsets[indices[0]],
                 "last_offset": self._flat.offsets[indices[-1]],
                 **count(self.plan.outcomes[indices.start : indices.stop]),
+                **self._skipped(indices),
             }
             for stream, indices in zip(self._streams, self._flat.streams, strict=True)
         ]
@@ -293,6 +303,19 @@ class Decision:
                 "streams": streams,
             },
         }
+
+
+def ranges_of(offsets: Sequence[int]) -> list[list[int]]:
+    """Return rising offsets as ranges, first and last, at most SKIPPED_RANGES_MAX of them."""
+    ranges: list[list[int]] = []
+    for offset in offsets:
+        if ranges and offset == ranges[-1][1] + 1:
+            ranges[-1][1] = offset
+        elif len(ranges) == SKIPPED_RANGES_MAX:
+            break
+        else:
+            ranges.append([offset, offset])
+    return ranges
 
 
 def _mark(snapshot: Snapshot, stream: Stream) -> Mark:

@@ -17,7 +17,7 @@ from deltalake import DeltaTable, QueryBuilder
 from pyroaring import BitMap64
 
 from handler.contract import DEAD_LETTERS_SUFFIX
-from handler.delta.log import LOG, parse_commit
+from handler.delta.log import LOG, Snapshot, parse_commit
 from handler.delta.patience import Patience, SystemClock
 from handler.delta.store import Pool, Store, open_store
 from handler.delta.tables import Keys, Table
@@ -30,7 +30,8 @@ from silt.offsets import Offsets, Range, between, ranges_of
 LIMIT_S = 600.0
 LISTED_MAX = 20
 """So many ranges of a finding are listed; the count is of all."""
-_SAME_OFFSET_MAX = 10_000
+OPENINGS_MAX = 5
+"""So often the two tables are opened, to see both at one moment while they are written to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ class PartitionAudit:
     partition: int
     rows: Offsets = field(default_factory=Offsets)
     dead_letters: Offsets = field(default_factory=Offsets)
-    skipped_by_rule: int = 0
+    skipped: BitMap64 = field(default_factory=BitMap64)
+    """Offsets that a rule dropped, as the commits say."""
     late: int = 0
     explained: dict[str, int] = field(default_factory=dict)
 
@@ -61,23 +63,28 @@ class PartitionAudit:
         return self.rows.seen | self.dead_letters.seen
 
     @property
+    def known(self) -> BitMap64:
+        """Return the offsets that stand, or that a rule dropped."""
+        return self.seen | self.skipped
+
+    @property
     def in_gaps(self) -> int:
-        """Return how many offsets between the first and the last stand nowhere."""
-        seen = self.seen
-        return seen.max() - seen.min() + 1 - len(seen) if seen else 0
+        """Return how many offsets between the first and the last are not known."""
+        known = self.known
+        return known.max() - known.min() + 1 - len(known) if known else 0
 
     def gap_ranges(self, limit: int) -> list[Range]:
-        """Return the first ranges of offsets that stand nowhere."""
-        stand = list(ranges_of(self.seen, limit + 1))
-        return [(a[1] + 1, b[0] - 1) for a, b in itertools.pairwise(stand)]
+        """Return the first ranges of offsets that are not known."""
+        known = list(ranges_of(self.known, limit + 1))
+        return [(a[1] + 1, b[0] - 1) for a, b in itertools.pairwise(known)]
 
     def gaps_within(self, first: int, last: int) -> BitMap64:
         """Return the offsets of gaps between two: whole, a gap may be too large for a set."""
-        seen = self.seen
-        if not seen:
+        known = self.known
+        if not known:
             return BitMap64()
-        first, last = max(first, seen.min()), min(last, seen.max())
-        return between(first, last) - seen if first <= last else BitMap64()
+        first, last = max(first, known.min()), min(last, known.max())
+        return between(first, last) - known if first <= last else BitMap64()
 
 
 @dataclass(slots=True)
@@ -107,6 +114,7 @@ class _Opened:
 
     uri: str
     table: DeltaTable
+    snapshot: Snapshot
     keys: Keys
     counts: str
 
@@ -130,12 +138,10 @@ def audit(
 
     `gaps_allowed`: gaps that nothing explains are noted, and are no finding.
     """
-    rows = _open(uri, ROW_KEYS, "appended")
-    if rows is None:
-        raise NotFound(f"There is no Delta table at {uri}. Nothing was audited.")
-    dead_letters = _open(uri + DEAD_LETTERS_SUFFIX, DEAD_LETTER_KEYS, "dead_lettered")
-    opened = [rows] if dead_letters is None else [rows, dead_letters]
-    result = Audit(uri, rows.table.version(), {}, [])
+    opened, is_still = _open_both(uri)
+    result = Audit(uri, opened[0].snapshot.version, {}, [])
+    if not is_still:
+        result.notes.append(f"{uri} is written to: a gap at its end may be a batch under way")
     for each in opened:
         _read_offsets(each, result, progress)
         _check_watermarks(each, result)
@@ -146,11 +152,32 @@ def audit(
     return result
 
 
+def _open_both(uri: str) -> tuple[list[_Opened], bool]:
+    """Open the table and its dead letters as they stood at one moment; False where that failed."""
+    for attempt in range(1, OPENINGS_MAX + 1):
+        rows = _open(uri, ROW_KEYS, "appended")
+        if rows is None:
+            raise NotFound(f"There is no Delta table at {uri}. Nothing was audited.")
+        dead = _open(uri + DEAD_LETTERS_SUFFIX, DEAD_LETTER_KEYS, "dead_lettered")
+        # If the table did not move meanwhile, both stood like this when the second was opened.
+        is_still = _snapshot(uri, ROW_KEYS).version == rows.snapshot.version
+        if is_still or attempt == OPENINGS_MAX:
+            break
+    return [opened for opened in (rows, dead) if opened is not None], is_still
+
+
+def _snapshot(uri: str, keys: Keys) -> Snapshot:
+    clock = SystemClock()
+    table = Table(uri, open_store(uri), Pool(), keys)
+    return table.read(Patience(clock, clock.monotonic() + LIMIT_S))
+
+
 def _open(uri: str, keys: Keys, counts: str) -> _Opened | None:
+    snapshot = _snapshot(uri, keys)
+    if not snapshot.exists:
+        return None
     try:
-        if not DeltaTable.is_deltatable(uri):
-            return None
-        table = DeltaTable(uri)
+        table = DeltaTable(uri, version=snapshot.version)
     except Exception as error:  # the engine's errors have no common base
         raise SiltError(f"{uri} cannot be read: {error}") from error
     names = {f.name for f in table.schema().fields}
@@ -159,20 +186,23 @@ def _open(uri: str, keys: Keys, counts: str) -> _Opened | None:
             f"{uri} has no columns {keys.partition}, {keys.offset} and {keys.timestamp}: it is no "
             "table that Silt fills."
         )
-    return _Opened(uri, table, keys, counts)
+    return _Opened(uri, table, snapshot, keys, counts)
 
 
-def _query(table: DeltaTable, sql: str) -> Iterator[pa.RecordBatch]:
-    for batch in QueryBuilder().register("t", table).execute(sql):
+def _query(sql: str, **tables: DeltaTable) -> Iterator[pa.RecordBatch]:
+    query = QueryBuilder()
+    for name, table in tables.items():
+        query = query.register(name, table)
+    for batch in query.execute(sql):
         yield pa.record_batch(batch)
 
 
 def _read_offsets(opened: _Opened, result: Audit, progress: Callable[[int], None]) -> None:
     foreign = 0
     sql = f'select "{opened.keys.partition}", "{opened.keys.offset}" from t'
-    for batch in _query(opened.table, sql):
+    for batch in _query(sql, t=opened.table):
         partitions, offsets = batch.column(0), batch.column(1)
-        known = pc.and_(partitions.is_valid(), offsets.is_valid())
+        known = pc.and_(partitions.is_valid(), pc.greater_equal(offsets, 0).fill_null(False))
         foreign += len(batch) - (pc.sum(known).as_py() or 0)
         for partition in partitions.unique().drop_null().to_pylist():
             of_partition = offsets.filter(pc.and_(known, pc.equal(partitions, partition)))
@@ -185,11 +215,8 @@ def _read_offsets(opened: _Opened, result: Audit, progress: Callable[[int], None
 
 def _check_watermarks(opened: _Opened, result: Audit) -> None:
     """Compare each stream's watermark with the highest offset that stands there."""
-    clock = SystemClock()
-    table = Table(opened.uri, open_store(opened.uri), Pool(), opened.keys)
-    snapshot = table.read(Patience(clock, clock.monotonic() + LIMIT_S))
     marks: dict[int, int] = {}
-    for app_id, txn in snapshot.txns.items():
+    for app_id, txn in opened.snapshot.txns.items():
         stream = Stream.of(app_id)
         if stream is not None:
             result.streams += [stream] if stream not in result.streams else []
@@ -220,6 +247,8 @@ def _check_accounting(opened: _Opened, result: Audit) -> None:
     """Check each commit of the log that is left: its counts against each other and its files."""
     last: dict[int, int] = {}
     for version, actions in _commits(open_store(opened.uri)):
+        if version > opened.snapshot.version:
+            break
         result.commits += 1
         info = next((a["commitInfo"] for a in actions if "commitInfo" in a), None) or {}
         added = [a["add"] for a in actions if "add" in a and a["add"].get("dataChange", True)]
@@ -236,8 +265,8 @@ def _check_accounting(opened: _Opened, result: Audit) -> None:
             if stream is not None:
                 part = result.of(stream.partition)
                 # A batch with rows and dead letters says so twice: in both tables' commits.
-                if opened.is_rows or each["appended"] == 0:
-                    part.skipped_by_rule += each["skipped_by_rule"]
+                for begin, end in each.get("skipped", ()):
+                    part.skipped |= between(begin, end)
                 if opened.is_rows and each["first_offset"] < last.get(stream.partition, -1):
                     part.late += each["appended"]
                 before = last.get(stream.partition, -1)
@@ -274,6 +303,7 @@ def _check_statistics(opened: _Opened, result: Audit) -> None:
 
 
 def _check_doubles(opened: Sequence[_Opened], result: Audit) -> None:
+    several = len({stream.generation for stream in result.streams}) > 1
     for part in list(result.partitions.values()):
         both = part.rows.seen & part.dead_letters.seen
         for code, offsets, tables, where in (
@@ -282,46 +312,54 @@ def _check_doubles(opened: Sequence[_Opened], result: Audit) -> None:
             ("in_both", both, opened, "in the table and among the dead letters"),
         ):
             found = offsets
-            if found and len({stream.generation for stream in result.streams}) > 1:
-                found = _same_record(found, part.partition, tables)
+            if found and several:
+                found = _same_record(part.partition, tables)
             if found:
                 message = f"{len(found)} records stand {where}"
                 ranges = list(ranges_of(found, LISTED_MAX))
                 result.find(code, message, partition=part.partition, ranges=ranges)
-
-
-def _same_record(offsets: BitMap64, partition: int, tables: Sequence[_Opened]) -> BitMap64:
-    """Return the offsets that hold one record twice: in several generations of a topic an offset
-    may hold several records, which their timestamps tell apart.
-    """
-    if len(offsets) > _SAME_OFFSET_MAX:
-        return offsets
-    listed = ", ".join(map(str, offsets))
-    counts: dict[tuple[int, Any], int] = {}
-    for opened in tables:
-        keys = opened.keys
-        sql = (
-            f'select "{keys.offset}" as o, "{keys.timestamp}" as at, count(*) as n from t where '
-            f'"{keys.partition}" = {partition} and "{keys.offset}" in ({listed}) group by 1, 2'
+    if several:
+        result.notes.append(
+            "the topic has several generations, whose offsets overlap: doubles are told apart by "
+            "their timestamps, but a loss may be hidden by another generation's row"
         )
-        for batch in _query(opened.table, sql):
-            for row in batch.to_pylist():
-                place = (row["o"], row["at"])
-                counts[place] = counts.get(place, 0) + row["n"]
-    return BitMap64([offset for (offset, _), n in counts.items() if n > 1])
+
+
+def _same_record(partition: int, tables: Sequence[_Opened]) -> BitMap64:
+    """Return the offsets that hold one record twice in a table, or in both tables.
+
+    In several generations of a topic an offset may hold several records, which their timestamps
+    tell apart.
+    """
+    records = [
+        f'select "{opened.keys.offset}" as o, "{opened.keys.timestamp}" as at from t{i} '
+        f'where "{opened.keys.partition}" = {partition}'
+        for i, opened in enumerate(tables)
+    ]
+    sql = f"{records[0]} group by 1, 2 having count(*) > 1"
+    if len(tables) == 2:
+        sql = f"({records[0]}) intersect ({records[1]})"
+    found = BitMap64()
+    named = {f"t{i}": opened.table for i, opened in enumerate(tables)}
+    for batch in _query(sql, **named):
+        found |= BitMap64(batch.column(0).to_pylist())
+    return found
 
 
 def _check_gaps(result: Audit, *, gaps_allowed: bool) -> None:
     for part in result.partitions.values():
+        if dropped := len(part.skipped - part.seen):
+            part.explained["skipped by rule, as the commits say"] = dropped
         in_gaps = part.in_gaps
         if not in_gaps:
             continue
-        if in_gaps <= part.skipped_by_rule:
-            part.explained["skipped by rule, as the commits say"] = in_gaps
-        elif not gaps_allowed:
-            message = (
-                f"{in_gaps} offsets stand nowhere. Tombstones, compaction and transactions leave "
-                "such gaps; --broker tells them from losses"
-            )
-            ranges = part.gap_ranges(LISTED_MAX)
-            result.find("gap", message, partition=part.partition, ranges=ranges)
+        message = f"{in_gaps} offsets stand nowhere"
+        if gaps_allowed:
+            result.notes.append(f"partition {part.partition}: {message}")
+            continue
+        message += (
+            ". Tombstones, compaction and transactions leave such gaps; --broker tells them from "
+            "losses"
+        )
+        ranges = part.gap_ranges(LISTED_MAX)
+        result.find("gap", message, partition=part.partition, ranges=ranges)

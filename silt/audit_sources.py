@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from pyroaring import BitMap64
 
 from handler.errors import SiltError
+from handler.event import OFFSET_MAX, PARTITION_MAX
 from silt.audit import LISTED_MAX, Audit, PartitionAudit
 from silt.broker import METADATA_LIMIT_S, QUIET, partitions_of
 from silt.offsets import Range, between, ranges_of
@@ -38,21 +39,21 @@ def compare_with_list(audit: Audit, path: Path) -> None:
             _find(audit, "lost", part, lost, f"records of {path} stand nowhere")
         if invented:
             _find(audit, "not_in_list", part, invented, f"records stand there and not in {path}")
-        missing = (sent | dropped) - part.seen
+        missing = (sent | dropped) - part.known
         part.explained["not in the list"] = part.in_gaps - _count_within(missing, part)
-        part.explained["skipped by rule, as the list says"] = len(dropped - part.seen)
+        part.explained["skipped by rule, as the list says"] = len(dropped - part.known)
         _drop_gap_finding(audit, partition)
 
 
 def _count_within(offsets: BitMap64, part: PartitionAudit) -> int:
-    """Return how many offsets lie between the first and the last that stand."""
-    seen = part.seen
-    return offsets.range_cardinality(seen.min(), seen.max() + 1) if seen else 0
+    """Return how many offsets lie between the first and the last that are known."""
+    known = part.known
+    return offsets.range_cardinality(known.min(), known.max() + 1) if known else 0
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, str | None]]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             if path.suffix.lower() == ".csv":
                 for row in (reader := csv.DictReader(file)):
                     yield _place(row, f"{path}:{reader.line_num}")
@@ -73,8 +74,8 @@ def _json(line: str, where: str) -> Any:
 
 def _place(row: Any, where: str) -> tuple[int, int, str | None]:
     try:
-        partition, offset = int(row["partition"]), int(row["offset"])
-        if partition < 0 or offset < 0:
+        partition, offset = int(str(row["partition"])), int(str(row["offset"]))
+        if not (0 <= partition <= PARTITION_MAX and 0 <= offset <= OFFSET_MAX):
             raise ValueError
     except (KeyError, TypeError, ValueError) as error:
         raise SiltError(
@@ -89,6 +90,7 @@ def compare_with_broker(
     topic: str,
     *,
     group: str | None = None,
+    tombstones_stand: bool = False,
     client: Mapping[str, Any] | None = None,
     progress: Callable[[int], None] = lambda _records: None,
 ) -> None:
@@ -96,20 +98,39 @@ def compare_with_broker(
 
     What is looked at lies between a partition's first and last offset that stand; with `group`,
     from the first record of the broker to the group's committed offset. A record of a gap that the
-    broker has with a value is lost; one without a value is a tombstone; one that it has not was
-    removed by compaction, belongs to a transaction, or has expired. Raises SiltError.
+    broker has with a value is lost; one without a value is a tombstone, and lost too where
+    `tombstones_stand`; one that it has not was removed by compaction or belongs to a transaction.
+    Of what is not between its first and its last offset it says nothing: such a gap stays a
+    finding. Raises SiltError.
     """
     settings = {**QUIET, **(client or {}), "bootstrap.servers": servers}
     settings |= {"group.id": group or "silt-audit", "enable.auto.commit": False}
     settings |= {"isolation.level": "read_committed", "enable.partition.eof": True}
+    settings["auto.offset.reset"] = "error"  # what expires while it is read is not explained
     consumer = Consumer(settings)
     try:
-        for partition in partitions_of(servers, topic, client):
-            _Partition(audit, consumer, topic, partition, progress).compare(group is not None)
+        partitions = partitions_of(servers, topic, client)
+        ends = _committed(consumer, topic, partitions, group) if group is not None else {}
+        for partition in partitions:
+            part = _Partition(audit, consumer, topic, partition, progress)
+            part.compare(ends.get(partition), tombstones_stand=tombstones_stand)
     except KafkaException as error:
         raise SiltError(f"Kafka at {servers} does not answer for {topic}: {error}") from error
     finally:
         consumer.close()
+
+
+def _committed(consumer: Any, topic: str, partitions: list[int], group: str) -> dict[int, int]:
+    """Return the committed offsets of a group. Raises SiltError where it has none."""
+    places = [TopicPartition(topic, partition) for partition in partitions]
+    committed = consumer.committed(places, METADATA_LIMIT_S)
+    ends = {place.partition: place.offset for place in committed if place.offset >= 0}
+    if not ends:
+        raise SiltError(
+            f"The consumer group {group!r} has no committed offset of {topic}. Expected the group "
+            "of the mapping (ConsumerGroupId). Nothing was compared."
+        )
+    return ends
 
 
 class _Partition:
@@ -128,17 +149,18 @@ class _Partition:
         self._place = TopicPartition(topic, partition)
         self._low, self._high = consumer.get_watermark_offsets(self._place, METADATA_LIMIT_S)
 
-    def compare(self, by_group: bool) -> None:
+    def compare(self, committed: int | None, *, tombstones_stand: bool) -> None:
+        """Explain the gaps, up to the committed offset of a group if one is given."""
         part = self._part
         gaps = part.gaps_within(self._low, self._high - 1)
         last = part.seen.max() if part.seen else -1
         expired = part.in_gaps - len(gaps)
-        if by_group:
-            (committed,) = self._consumer.committed([self._place], METADATA_LIMIT_S)
-            end = min(committed.offset, self._high)
-            if end > self._low:
-                gaps |= between(self._low, end - 1) - part.seen
+        end = min(committed or 0, self._high)
+        if end > self._low:
+            gaps |= between(self._low, end - 1) - part.known
         lost, tombstones = self._read(gaps)
+        if tombstones_stand:
+            lost, tombstones = lost | tombstones, BitMap64()
         part.explained |= {
             "not between the broker's first and last offset": expired,
             "tombstones": len(tombstones),
@@ -150,7 +172,8 @@ class _Partition:
                 f"partition {part.partition}: {behind} offsets of the broker lie beyond the table"
             )
             self._audit.notes.append(text)
-        _drop_gap_finding(self._audit, part.partition)
+        if not expired:
+            _drop_gap_finding(self._audit, part.partition)
         if lost:
             _find(self._audit, "lost", part, lost, "records are on the broker and stand nowhere")
 

@@ -98,8 +98,10 @@ def failed_identifiers(payload: Any) -> set[tuple[str, int]] | None:
     if not isinstance(payload, dict):
         return None
     items = payload.get("batchItemFailures")
-    if not items:
+    if items is None or items == []:
         return set()
+    if not isinstance(items, list):
+        return None
     try:
         return {
             (str(i["itemIdentifier"]["partition"]), int(i["itemIdentifier"]["offset"]))

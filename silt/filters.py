@@ -74,7 +74,7 @@ def _fields(pattern: Any, whole: str) -> Matches:
     asked: dict[str, Matches] = {}
     choices: list[Matches] = []
     for name, wanted in pattern.items():
-        if name == "$or" and isinstance(wanted, list):
+        if name == "$or" and isinstance(wanted, list) and wanted:
             choices = [_fields(each, whole) for each in wanted]
         elif isinstance(wanted, list):
             asked[name] = _any_of(_rules(wanted, whole))
@@ -89,8 +89,13 @@ def _fields(pattern: Any, whole: str) -> Matches:
 
 
 def _nested(fields: Matches) -> Matches:
-    # A field that is not there is asked all the same: {"exists": false} may be what is wanted.
-    return lambda value: fields(value if isinstance(value, dict) else {})
+    def matches(value: Any) -> bool:
+        if isinstance(value, list):  # one of several objects is enough
+            return any(matches(each) for each in value)
+        # A field that is not there is asked all the same: {"exists": false} may be wanted.
+        return fields(value if isinstance(value, dict) else {})
+
+    return matches
 
 
 def _any_of(rules: Sequence[Matches]) -> Matches:

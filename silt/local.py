@@ -29,6 +29,10 @@ class LocalSettings:
     client: Mapping[str, Any] | None = None
 
 
+class Stopped(Exception):
+    """The mapping ends: what is under way comes again next time, and counts as nothing."""
+
+
 class LocalMapping:
     """Pollers over the partitions of a topic. Each partition belongs to one poller."""
 
@@ -62,9 +66,14 @@ class LocalMapping:
                 client=settings.client,
             )
             sandbox = Sandbox(settings.environment, timeout_s=settings.timeout_s, log=settings.log)
-            poller = Poller(config, records, self._invoker(sandbox), source, tell=tell)
+            poller = Poller(
+                config, records, self._invoker(sandbox), source, tell=tell, sleep=self._sleep
+            )
             self.parts.append((poller, records, sandbox))
         self._threads: list[threading.Thread] = []
+
+    def _sleep(self, seconds: float) -> None:
+        self._stop.wait(seconds)
 
     def _invoker(self, sandbox: Sandbox) -> Callable[[Mapping[str, Any]], Outcome]:
         def invoke(event: Mapping[str, Any]) -> Outcome:
@@ -74,8 +83,14 @@ class LocalMapping:
             if self._free is not None and not self._free.acquire(blocking=False):
                 return Outcome("throttle", "the reserved concurrency is used up")
             try:
+                if self._stop.is_set():
+                    raise Stopped
                 self._on_invoke(sandbox, number)
-                return sandbox.invoke(event)
+                outcome = sandbox.invoke(event)
+                # Ended by us, not by a fault of its own: it must use up no attempt.
+                if self._stop.is_set() and outcome.kind != "response":
+                    raise Stopped
+                return outcome
             finally:
                 if self._free is not None:
                     self._free.release()
@@ -93,6 +108,11 @@ class LocalMapping:
         return sum(sandbox.starts for _, _, sandbox in self.parts)
 
     @property
+    def busy(self) -> bool:
+        """Return whether a poller has records in hand."""
+        return any(poller.busy for poller, _, _ in self.parts)
+
+    @property
     def records(self) -> int:
         """Return how many records are settled."""
         return sum(progress.records for progress in self.progress)
@@ -108,10 +128,10 @@ class LocalMapping:
         try:
             while not self._stop.is_set():
                 poller.run_once()
+        except Stopped:
+            return
         except BaseException as error:
-            # A poller that ends because its sandbox was closed has nothing to say.
-            if not self._stop.is_set():
-                self._failure = error
+            self._failure = error
 
     def check(self) -> None:
         """Raise what ended a poller, if anything did."""

@@ -29,6 +29,8 @@ from silt.runtime import Outcome
 RETRIES_WITH_DESTINATION = 10
 """What endless retries become beside an on-failure destination."""
 _BACKOFF_MAX_S = 5.0
+_FIRST_POLL_S = 0.1
+"""A poll waits so long at least for a first record: without a window nothing else would wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Records(Protocol):
 
 @dataclass(slots=True)
 class Progress:
-    """What a mapping has done so far. `given_up` counts records, `retries` invocations."""
+    """What a mapping has done so far. `records` are settled; those given up are counted apart."""
 
     invocations: int = 0
     records: int = 0
@@ -115,6 +117,8 @@ class Poller:
         self._now = now
         self._epoch = epoch
         self._waiting: deque[tuple[KafkaRecord, int]] = deque()
+        self.busy = False
+        """Whether it has records in hand."""
         self.progress = Progress()
 
     def run_once(self) -> bool:
@@ -122,11 +126,14 @@ class Poller:
         batch, passed = self._gather()
         if not batch and not passed:
             return False
+        self.busy = True
+        given_up = self.progress.given_up
         if batch:
             self.settle(batch)
         for partition, offset in passed.items():
             self._records.commit(partition, offset + 1)
-        self.progress.records += len(batch)
+        self.progress.records += len(batch) - (self.progress.given_up - given_up)
+        self.busy = bool(self._waiting)
         return True
 
     def _gather(self) -> tuple[list[KafkaRecord], dict[int, int]]:
@@ -137,9 +144,16 @@ class Poller:
         passed: dict[int, int] = {}
         size = EventSize(self._source)
         ends_at = self._now() + self._config.maximum_batching_window_s
+        polls = 0
         while len(batch) < self._config.batch_size:
             if not self._waiting:
-                record = self._records.poll(max(0.0, ends_at - self._now()))
+                left_s = ends_at - self._now()
+                # What the client has read already is taken after the window too, but not without
+                # end: filters may let nothing through for long.
+                if left_s <= 0 and polls >= self._config.batch_size:
+                    break
+                record = self._records.poll(max(left_s, 0.0 if polls else _FIRST_POLL_S))
+                polls += 1
                 if record is None:
                     break
                 if not self._config.filters.take(record.value):
@@ -171,15 +185,16 @@ class Poller:
             failed = self._failed(pending, outcome)
             if not failed:
                 return
-            if retries_max is not None and attempts > retries_max:
+            whole = outcome.kind != "response"
+            splits = whole and self._config.bisect_batch_on_function_error and len(failed) > 1
+            if retries_max is not None and attempts > retries_max and not splits:
                 self._give_up(failed, "RetryAttemptsExhausted", attempts)
                 return
             self.progress.retries += 1
-            what = outcome.reason if outcome.kind != "response" else "a partial failure"
+            what = outcome.reason if whole else "a partial failure"
             self._tell(f"{len(failed)} of {len(pending)} records come again: {what}")
             self._back_off(attempts)
-            whole = outcome.kind != "response"
-            if whole and self._config.bisect_batch_on_function_error and len(failed) > 1:
+            if splits:
                 middle = len(failed) // 2
                 self.settle(failed[:middle])
                 self.settle(failed[middle:])
@@ -225,10 +240,10 @@ class Poller:
 
     def _give_up(self, records: Sequence[KafkaRecord], condition: Condition, attempts: int) -> None:
         """Drop records, and keep them where they can be replayed from."""
-        self.progress.given_up += len(records)
         kept = "nowhere, for there is no on-failure destination"
         if self._config.on_failure is not None:
             kept = self._config.on_failure.keep(
                 records, self._source, condition, attempts, self._epoch()
             )
+        self.progress.given_up += len(records)
         self._tell(f"{len(records)} records are given up ({condition}) and kept {kept}")

@@ -22,9 +22,10 @@ class Offsets:
 
     def add(self, offsets: pa.Array) -> None:
         """Take in a batch of offsets, in any order."""
+        cast = offsets.cast(pa.uint64())
         values = array.array("Q")
-        values.frombytes(offsets.cast(pa.uint64()).buffers()[1])
-        values = values[offsets.offset : offsets.offset + len(offsets)]
+        values.frombytes(cast.buffers()[1])
+        values = values[cast.offset : cast.offset + len(cast)]
         batch = BitMap64(values)
         self.rows += len(values)
         self.twice |= batch & self.seen

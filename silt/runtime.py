@@ -47,7 +47,10 @@ class Outcome:
 @dataclass(slots=True)
 class _Invocation:
     body: bytes
-    deadline_ms: int
+    timeout_s: float
+    deadline_ms: int = 0
+    taken_at: float = 0.0
+    """When the process took it, in seconds of the monotonic clock: from then on it is timed."""
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     taken: threading.Event = field(default_factory=threading.Event)
     done: threading.Event = field(default_factory=threading.Event)
@@ -72,8 +75,6 @@ class RuntimeApi:
         self._lock = threading.Condition()
         self._current: _Invocation | None = None
         self.init_error: Outcome | None = None
-        self.serving = False
-        """Whether the process has asked for an invocation: from then on it is timed."""
         self._server = _Server(("127.0.0.1", 0), _handler_class(self))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -113,11 +114,13 @@ class RuntimeApi:
     def take(self) -> _Invocation:
         """Wait for the next invocation and hand it over, once."""
         with self._lock:
-            self.serving = True
             while self._current is None or self._current.taken.is_set():
                 self._lock.wait()
-            self._current.taken.set()
-            return self._current
+            invocation = self._current
+            invocation.deadline_ms = round((time.time() + invocation.timeout_s) * 1000)
+            invocation.taken_at = time.monotonic()
+            invocation.taken.set()
+            return invocation
 
     def answer(self, request_id: str, outcome: Outcome) -> bool:
         """Take the function's answer. Returns False for an invocation that is not waited for."""
@@ -156,8 +159,7 @@ class Sandbox:
     def invoke(self, event: Mapping[str, Any]) -> Outcome:
         """Give an event to the function and wait for what comes of it."""
         api = self._started()
-        body = encode(event)
-        invocation = _Invocation(body, round((time.time() + self.timeout_s) * 1000))
+        invocation = _Invocation(encode(event), self.timeout_s)
         api.offer(invocation)
         begun = time.monotonic()
         while not invocation.done.wait(0.02):
@@ -166,8 +168,9 @@ class Sandbox:
                 return api.init_error
             if self.process is None or self.process.poll() is not None:
                 return api.withdraw(invocation, Outcome("crash", "the process ended"))
-            limit_s = self.timeout_s if api.serving else START_LIMIT_S
-            if time.monotonic() - begun > limit_s:
+            is_taken = invocation.taken.is_set()
+            limit_s = self.timeout_s if is_taken else START_LIMIT_S
+            if time.monotonic() - (invocation.taken_at if is_taken else begun) > limit_s:
                 self.end_late()
                 timed_out = f"the function did not answer within {limit_s:g} s"
                 return api.withdraw(invocation, Outcome("timeout", timed_out))

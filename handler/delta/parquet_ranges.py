@@ -83,7 +83,11 @@ def read_columns(
             # Without pre-buffering Arrow asks for column chunks alone, not for what lies between
             # them.
             parquet = pq.ParquetFile(
-                pa.PythonFile(source, mode="r"), metadata=file.footer, pre_buffer=False
+                pa.PythonFile(source, mode="r"),
+                metadata=file.footer,
+                pre_buffer=False,
+                # Spark's older timestamps are nanoseconds to Arrow, which end in the year 2262.
+                coerce_int96_timestamp_unit="us",
             )
             names = [c for c in columns if c in parquet.schema_arrow.names]
             for group in file.row_groups:

@@ -150,22 +150,27 @@ class Table:
                 found.rows.setdefault((partition, offset), set()).add(time)
 
     def commits_after(self, version: int, patience: Patience) -> list[Commit] | None:
-        """Return the commits after a version, in order; None where the log has a gap behind it."""
+        """Return the commits after a version, in order; None where the log has a gap behind it.
+
+        It ends with a commit that is not there, never with a listing: that may lag behind.
+        """
         commits = list[Commit]()
-        ahead = [version + 1 + i for i in range(_AHEAD)]
-        for number, answer in zip(ahead, self._get_commits(ahead, patience), strict=True):
-            if answer is None:
-                return commits
-            commits.append(answer)
-            version = number
-        entries = self._list(commit_key(version), patience)
-        numbers = sorted(int(m[1]) for e in entries if (m := _COMMIT.fullmatch(e.key)))
-        if numbers != list(range(version + 1, version + 1 + len(numbers))):
-            return None
-        rest = self._get_commits(numbers, patience)
-        if any(commit is None for commit in rest):
-            return None
-        return commits + [commit for commit in rest if commit is not None]
+        while True:
+            ahead = [version + 1 + i for i in range(_AHEAD)]
+            for number, answer in zip(ahead, self._get_commits(ahead, patience), strict=True):
+                if answer is None:
+                    return commits
+                commits.append(answer)
+                version = number
+            entries = self._list(commit_key(version), patience)
+            numbers = sorted(int(m[1]) for e in entries if (m := _COMMIT.fullmatch(e.key)))
+            if numbers != list(range(version + 1, version + 1 + len(numbers))):
+                return None
+            for number, answer in zip(numbers, self._get_commits(numbers, patience), strict=True):
+                if answer is None:
+                    return None
+                commits.append(answer)
+                version = number
 
     def _get_commits(self, versions: Iterable[int], patience: Patience) -> list[Commit | None]:
         def call(version: int) -> Callable[[], Commit | None]:

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     if options.expect and len(places) > 1:
         raise UsageError("--expect is of one table: name it.")
     results: list[Audit] = []
-    for uri, topic in places:
+    for uri, topic, tombstones_stand in places:
         use_credentials_for(uri)
         with output.progress(f"reading {uri}", "rows") as advance:
             result = audit(uri, gaps_allowed=options.allow_gaps, progress=advance)
@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
                     options.broker,
                     topic,
                     group=options.group,
+                    tombstones_stand=tombstones_stand,
                     client=client,
                     progress=advance,
                 )
@@ -77,8 +78,8 @@ def _client(given: list[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _places(options: argparse.Namespace) -> list[tuple[str, str]]:
-    """Return the URI and the topic of each table."""
+def _places(options: argparse.Namespace) -> list[tuple[str, str, bool]]:
+    """Return the URI and the topic of each table, and whether tombstones stand in one."""
     named = [_is_uri(table) for table in options.tables]
     contracts: dict[str, Contract] = {}
     if not all(named) or not options.tables or (options.broker and not options.topic):
@@ -98,7 +99,8 @@ def _places(options: argparse.Namespace) -> list[tuple[str, str]]:
             raise UsageError(f"--broker needs the topic of {table}: give --topic.")
         root = options.table_root or ""
         uri = table.rstrip("/") if contract is None or _is_uri(table) else table_uri(root, contract)
-        places.append((uri, topic or ""))
+        stand = contract is not None and contract.on_tombstone != "skip"
+        places.append((uri, topic or "", stand))
     return places
 
 

@@ -100,6 +100,8 @@ def run(options: argparse.Namespace) -> int:
         _watch(mapping, options.until_idle)
     except KeyboardInterrupt:
         output.say("Ending.")
+    except KafkaException as error:
+        raise SiltError(f"Kafka at {options.bootstrap_servers} failed: {error}") from error
     finally:
         mapping.close()
     progress = mapping.progress
@@ -123,6 +125,8 @@ def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig
             filters=Filters(options.filter),
             on_failure=Destination(place, shape) if place is not None else None,
         )
+        if options.pollers < 1:
+            raise ValueError("there is at least 1 poller: with 0 nothing would be read")
         if options.concurrency is not None and options.concurrency < 1:
             raise ValueError("the reserved concurrency is at least 1: with 0 nothing would run")
     except ValueError as error:
@@ -151,13 +155,14 @@ def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig
 
 def _watch(mapping: LocalMapping, until_idle_s: float | None) -> None:
     """Print progress until nothing has come for a while."""
-    seen, since = -1, time.monotonic()
+    settled, since = 0, time.monotonic()
     while True:
         mapping.check()
-        if mapping.records != seen:
-            seen, since = mapping.records, time.monotonic()
-            if seen:
-                output.say(f"{seen} records settled")
+        if mapping.busy:
+            since = time.monotonic()
+        if mapping.records != settled:
+            settled, since = mapping.records, time.monotonic()
+            output.say(f"{settled} records settled")
         if until_idle_s is not None and time.monotonic() - since > until_idle_s:
             return
         time.sleep(0.2)

@@ -231,6 +231,39 @@ def test_given_up_batch_is_kept_in_a_bucket_and_replayed(
     assert len(rows_of_folder(tmp_path / "tables" / "sales" / "orders")) == 3
 
 
+def test_closing_in_the_middle_of_a_batch_gives_up_nothing(servers: str, tmp_path: Path) -> None:
+    """The kill of the last attempt that a retry limit allows is ours, and no failure."""
+    produce_ids(servers, 10)
+    sandbox_for(tmp_path).close()  # it writes the contract
+    group = f"closed-{time.time_ns()}"
+    settings = LocalSettings(
+        servers=servers,
+        topic="orders",
+        group_id=group,
+        environment={
+            "SILT_TABLE_ROOT": str(tmp_path / "tables"),
+            "SILT_CONTRACTS": str(tmp_path / "contracts"),
+        },
+    )
+    config = MappingConfig(maximum_retry_attempts=0)
+    begun = threading.Event()
+    mapping = LocalMapping(settings, config, on_invoke=lambda _sandbox, _number: begun.set())
+    mapping.start()
+    assert begun.wait(30)
+    wait_until(lambda: mapping.starts, "started")
+    mapping.close()
+    mapping.check()
+    assert [p.given_up for p in mapping.progress] == [0]
+    assert mapping.starts == 1
+    again = LocalMapping(settings, config)
+    again.start()
+    try:
+        wait_until(lambda: again.records == 10 or again.check(), "all settled")
+    finally:
+        again.close()
+    assert len(rows_of_folder(tmp_path / "tables" / "sales" / "orders")) == 10
+
+
 def produce_ids(servers: str, count: int) -> None:
     producer = Producer({"bootstrap.servers": servers, "log_level": 0})
     for i in range(count):

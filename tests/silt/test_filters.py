@@ -10,7 +10,10 @@ from moto.events.models import EventPattern
 
 from silt.filters import FilterError, Filters
 
-DEVICE = b'{"device_ID": "AB1234", "session": {"minutes": 162, "open": true}, "tags": ["a", "b"]}'
+DEVICE = (
+    b'{"device_ID": "AB1234", "session": {"minutes": 162, "open": true}, "tags": ["a", "b"],'
+    b' "list": [{"n": 1}, {"n": 2}]}'
+)
 
 
 def take(value: Any, raw: bytes | None) -> bool:
@@ -33,6 +36,8 @@ def take(value: Any, raw: bytes | None) -> bool:
         ({"nothing": {"closed": [{"exists": False}]}}, True),
         ({"tags": ["b"]}, True),
         ({"tags": ["c"]}, False),
+        ({"list": {"n": [2]}}, True),
+        ({"list": {"n": [3]}}, False),
         ({"$or": [{"device_ID": ["x"]}, {"tags": ["a"]}]}, True),
         ({"$or": [{"device_ID": ["x"]}, {"tags": ["c"]}]}, False),
         ([{"anything-but": ["error"]}], True),
@@ -64,6 +69,7 @@ def test_any_of_several_filters_is_enough_and_none_takes_all() -> None:
         ('{"value": {}}', "no object of fields"),
         ('{"value": {"a": []}}', "an empty list of rules"),
         ('{"value": {"a": "b"}}', "no object of fields: 'b'"),
+        ('{"value": {"$or": []}}', "an empty list of rules"),
         ('{"value": {"a": [{"wildcard": "*"}]}}', "none that is known here: anything-but, equals"),
         ('{"value": {"a": [{"numeric": ["~", 1]}]}}', "none that is known here"),
         ('{"value": {"a": [{"prefix": 1}]}}', "none that is known here"),

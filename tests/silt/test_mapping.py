@@ -148,6 +148,34 @@ def test_record_beyond_six_megabytes_is_given_up_and_never_sent(tmp_path: Path) 
     assert document["responseContext"] is None
 
 
+def test_filter_that_takes_nothing_ends_a_batch_all_the_same() -> None:
+    """On a busy topic there is always one more record: the window is over nevertheless."""
+    filters = Filters(['{"value": {"a": [1]}}'])
+    records = [kafka(i) for i in range(1000)]
+    made, feed, seen = poller(records, [], filters=filters, batch_size=10)
+    ticks = iter(range(10**6))
+    made._now = lambda: float(next(ticks))
+    assert made.run_once()
+    assert (seen, feed.committed) == ([], {0: 10})
+
+
+def test_bisecting_uses_up_no_retry() -> None:
+    error = Outcome("error", "no")
+    made, _, seen = poller(
+        [kafka(i) for i in range(2)],
+        [error, GOOD, error],
+        bisect_batch_on_function_error=True,
+        maximum_retry_attempts=0,
+    )
+    made.run_once()
+    assert (seen, made.progress.given_up, made.progress.records) == ([[0, 1], [0], [1]], 1, 1)
+
+
+@pytest.mark.parametrize("items", ["", {}, False, "x", {"a": 1}])
+def test_list_of_failures_that_is_none_fails_the_batch(items: Any) -> None:
+    assert failed_identifiers({"batchItemFailures": items}) is None
+
+
 def test_partitions_come_together_each_in_order() -> None:
     made, feed, seen = poller([kafka(0), kafka(7, 1), kafka(1)], [])
     made.run_once()
