@@ -157,6 +157,22 @@ def test_killed_process_takes_no_invocation_of_its_successor(tmp_path: Path) -> 
     assert sandbox.starts == 4
 
 
+def test_cold_start_is_not_timed_as_the_function(tmp_path: Path) -> None:
+    code = (
+        "import time\ntime.sleep(1.2)\n"
+        "def handle(event, context):\n    return context.get_remaining_time_in_millis()\n"
+    )
+    (tmp_path / "slow_to_load.py").write_text(code)
+    environment = {"PYTHONPATH": str(tmp_path)}
+    sandbox = Sandbox(environment, handler="slow_to_load.handle", timeout_s=1.0)
+    try:
+        outcome = sandbox.invoke({})
+        assert outcome.kind == "response"
+        assert 500 < outcome.payload <= 1000
+    finally:
+        sandbox.close()
+
+
 def test_time_out_kills_the_process(tmp_path: Path) -> None:
     sandbox = sandbox_for(tmp_path)
     sandbox.invoke(event(rows(0, 1)))
