@@ -75,6 +75,8 @@ class RuntimeApi:
         self._lock = threading.Condition()
         self._current: _Invocation | None = None
         self.init_error: Outcome | None = None
+        self.is_warm = False
+        """Whether the process has answered before: it needs no time to start."""
         self._server = _Server(("127.0.0.1", 0), _handler_class(self))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -130,6 +132,7 @@ class RuntimeApi:
                 return False
             invocation.outcome = outcome
             self._current = None
+            self.is_warm = True
         invocation.done.set()
         return True
 
@@ -169,7 +172,7 @@ class Sandbox:
             if self.process is None or self.process.poll() is not None:
                 return api.withdraw(invocation, Outcome("crash", "the process ended"))
             is_taken = invocation.taken.is_set()
-            limit_s = self.timeout_s if is_taken else START_LIMIT_S
+            limit_s = self.timeout_s if is_taken or api.is_warm else START_LIMIT_S
             if time.monotonic() - (invocation.taken_at if is_taken else begun) > limit_s:
                 self.end_late()
                 timed_out = f"the function did not answer within {limit_s:g} s"
