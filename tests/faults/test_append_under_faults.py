@@ -15,7 +15,7 @@ import pytest
 
 from handler.delta.log import commit_key
 from handler.delta.store import ObjectStore
-from handler.errors import AccessDenied, AlreadyExists, BadStore, Unavailable
+from handler.errors import AccessDenied, AlreadyExists, BadStore, SourceMismatch, Unavailable
 from tests.builders import (
     NOW_MS,
     SMALL,
@@ -421,3 +421,38 @@ def test_table_that_was_thought_absent_is_looked_for_before_its_first_commit(lab
     keys = [entry.key for entry in store.list("_delta_log", "_delta_log/")]
     assert commit_key(0) not in keys
     assert commit_key(4) in keys
+
+
+@pytest.mark.logs_errors
+def test_second_source_that_commits_first_is_seen_before_ours(lab: Lab) -> None:
+    """Two sources race for an empty table: whoever comes second is refused, not mixed in."""
+    lab.make()
+    memory = lab.view()
+    ours, other = lab.sandbox(memory, source="a"), lab.sandbox(source="b")
+
+    def before(verb: str, key: str) -> None:
+        if verb == "put_if_absent":
+            memory.before = lambda verb, key: None
+            assert other.handle(event(rows(0, 3)), None) == OK
+
+    memory.before = before
+    with pytest.raises(SourceMismatch):
+        ours.handle(event(rows(5, 8)), None)
+    assert lab.offsets() == [0, 1, 2]
+
+
+@pytest.mark.logs_errors
+def test_table_made_anew_with_as_many_versions_is_another_table(lab: Lab) -> None:
+    """The version that the idle sandbox knows is there again, and it is not the same."""
+    idle = lab.sandbox(source="a")
+    idle.handle(event(rows(0, 3)), None)
+    tables = [table for ingest in idle._ingests.values() for table in ingest._work.tables]
+    for inner in lab.memory.stores.values():
+        for entry in inner.list("", ""):
+            obstore.delete(inner._store, entry.key)
+    lab.sandbox(source="b").handle(event(rows(0, 1)), None)
+    versions = [table.snapshot.version for table in tables if table.snapshot is not None]
+    assert versions[1] == state_of_memory(lab.memory, lab.uri).version
+    with pytest.raises(SourceMismatch):
+        idle.handle(event(rows(3, 5)), None)
+    assert lab.offsets() == [0]

@@ -23,6 +23,7 @@ Fault = Literal[
     "cut before",
     "cut during",
     "cut after",
+    "403",
     "409",
     "412",
     "429",
@@ -181,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._forward(body, half=True)
                 self._cut()
                 return
-            case "409" | "412" | "429" | "500" | "503":
+            case "403" | "409" | "412" | "429" | "500" | "503":
                 self._reply(_error(int(fault)))
                 return
             case "stale":
@@ -269,7 +270,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _error(status: int) -> _Answer:
-    codes = {409: "ConditionalRequestConflict", 412: "PreconditionFailed", 429: "TooManyRequests"}
+    codes = {
+        403: "AccessDenied",
+        409: "ConditionalRequestConflict",
+        412: "PreconditionFailed",
+        429: "TooManyRequests",
+    }
     code = codes.get(status, {500: "InternalError", 503: "SlowDown"}.get(status, "Error"))
     body = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code></Error>'.encode()
     reason = http.client.responses[status]

@@ -253,6 +253,11 @@ class Round:
                 sandbox.doom()
             elif sandbox.process is None or sandbox.process.poll() is not None:
                 sandbox.doom(*self._fate(dice))
+            if dice.random() < 0.03:
+                foreign = sandbox.invoke({**event, "eventSource": "aws:sqs"})
+                self._did("foreign events")
+                if foreign.kind == "response":
+                    self.told.problems.append(f"a foreign event was answered: {foreign.payload}")
             outcome = sandbox.invoke(event)
             with self._lock:
                 self.told.invocations += 1
@@ -275,7 +280,9 @@ class Round:
 
     def _plan(self, rate: float) -> Callable[[Request], Fault | None]:
         dice = random.Random(self._dice.random())
-        return lambda _request: dice.choice(FAULTS) if dice.random() < rate else None
+        # A permission that is gone for a moment ends the invocation; the others it survives.
+        faults: tuple[Fault, ...] = (*FAULTS, "403")
+        return lambda _request: dice.choice(faults) if dice.random() < rate else None
 
     def _trouble(self) -> None:
         dice = random.Random(self._dice.random())
