@@ -264,7 +264,8 @@ def test_audit_tells_gaps_of_kafka_from_losses(
     (told,) = json.loads(capsys.readouterr().out)
     assert told["findings"] == []
     first = told["partitions"][0]["explained"]
-    assert first["tombstones"] == 3
+    # A commit lists what it skipped; a batch of nothing but tombstones makes no commit.
+    assert first["skipped by rule, as the commits say"] + first["tombstones"] == 3
     assert first["compacted, or of a transaction"] > 2
     DeltaTable(uri).delete("_kafka_partition = 1 and _kafka_offset in (11, 12, 16)")
     capsys.readouterr()
