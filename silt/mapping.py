@@ -126,7 +126,6 @@ class Poller:
         batch, passed = self._gather()
         if not batch and not passed:
             return False
-        self.busy = True
         given_up = self.progress.given_up
         if batch:
             self.settle(batch)
@@ -156,6 +155,7 @@ class Poller:
                 polls += 1
                 if record is None:
                     break
+                self.busy = True
                 if not self._config.filters.take(record.value):
                     self.progress.filtered += 1
                     passed[record.partition] = record.offset
