@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from handler.errors import OutOfTime, Unavailable
@@ -61,11 +61,7 @@ class Patience:
     attempts: int = 0
     conflicts: int = 0
     retries: int = 0
-    began_at: float = field(default=0.0)
     last_error: Unavailable | None = None
-
-    def __post_init__(self) -> None:
-        self.began_at = self.clock.monotonic()
 
     @property
     def left_s(self) -> float:
