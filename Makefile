@@ -42,8 +42,8 @@ format: $(READY) ## Format the code
 bench: $(READY) ## Measure the handler against a bare floor and against the obvious way, in one run
 	@$(BIN)/python -m bench
 
-contention: $(READY) ## Simulate how many sandboxes one table takes
-	@$(BIN)/python -m bench.contention
+contention: $(READY) ## Simulate how many sandboxes one table takes, for SECONDS=120 each
+	@$(BIN)/python -m bench.contention --seconds $(or $(SECONDS),120)
 
 soak: $(READY) .venv-plot/.ready ## Steady load beside maintenance, for MINUTES=30: memory, latency, nothing lost
 	@$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),30)

@@ -6,9 +6,9 @@ threads and real time, at a latency that the machine can sleep exactly, to see t
 tells the truth.
 """
 
+import argparse
 import heapq
 import math
-import os
 import random
 import statistics
 import sys
@@ -303,7 +303,9 @@ COLUMNS = (
 
 def main() -> int:
     """Print the check against real time, then the tables."""
-    seconds = float(os.environ.get("SECONDS_SIMULATED", "120"))
+    parser = argparse.ArgumentParser(prog="make contention", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=120.0, help="simulated, for each line")
+    seconds = parser.parse_args().seconds
     check = exactly(0.02)
     rows = []
     for count in (1, 4, 16):

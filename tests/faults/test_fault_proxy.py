@@ -10,15 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, QueryBuilder
 
 from handler.delta import store
 from handler.delta.patience import SystemClock
 from handler.errors import SiltError
 from silt.local_s3 import LocalS3
 from tests.builders import Context, event, function_for, record, rows
+from tests.torture.judge import Tables
 from tests.torture.proxy import FAULTS, Fault, FaultProxy, Kind, Request, kind_of
 from tests.verifier import verify
 
@@ -76,12 +75,6 @@ def settle(function: Any, batch: list[dict[str, Any]]) -> bool:
     return answer == {"batchItemFailures": []}
 
 
-def read(s3: LocalS3, uri: str, columns: str) -> list[Any]:
-    table = DeltaTable(uri, storage_options=s3.environment)
-    query = QueryBuilder().register("t", table).execute(f"select {columns} from t")
-    return [tuple(row.values()) for row in pa.table(query.read_all()).to_pylist()]
-
-
 @pytest.mark.parametrize(("fault", "kind"), CASES)
 def test_fault_at_every_second_request_leaves_each_record_once(
     fault: Fault,
@@ -106,13 +99,8 @@ def test_fault_at_every_second_request_leaves_each_record_once(
             assert attempts < 8, f"{batch} is not settled"
     assert proxy.counts[kind, fault] > before, "the fault never happened"
     proxy.plan = lambda _request: None
-    found = read(s3, f"{root}/sales/orders", "_kafka_offset, id")
-    dead = read(s3, f"{root}/sales/orders__dead_letters", '"offset", value')
-    assert not verify(
-        DELIVERED,
-        [(place(offset), value) for offset, value in found],
-        [(place(offset), value) for offset, value in dead],
-    )
+    tables = Tables(s3, root)
+    assert not verify(DELIVERED, tables.rows(), tables.dead_letters())
 
 
 @pytest.mark.parametrize(

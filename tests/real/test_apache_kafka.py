@@ -13,11 +13,8 @@ from typing import Any
 
 import pytest
 from confluent_kafka import (
-    TIMESTAMP_CREATE_TIME,
-    Consumer,
     KafkaException,
     Producer,
-    TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, NewPartitions
 from deltalake import DeltaTable
@@ -31,6 +28,7 @@ from silt.runtime import Outcome
 from tests.builders import SMALL, function_for
 from tests.reader import rows_of_folder
 from tests.real.brokers import fresh_topic
+from tests.torture import judge
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -69,29 +67,10 @@ def settle(servers: str, folder: Path, *, group: str = "silt", **settings: Any) 
 
 def on_the_broker(servers: str, partitions: int = 4) -> list[tuple[int, int, int, int]]:
     """Return what a consumer of its own reads: partition, offset, timestamp, id."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": servers,
-            "group.id": f"check-{time.monotonic_ns()}",
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-        }
+    return sorted(
+        (*sent.place, sent.timestamp_ms, json.loads(sent.value or b"{}").get("id"))
+        for sent in judge.on_the_broker(servers, "orders", partitions)
     )
-    consumer.assign([TopicPartition("orders", p, 0) for p in range(partitions)])
-    found, ended = [], 0
-    while ended < partitions:
-        message = consumer.poll(10)
-        assert message is not None
-        if message.error() is not None:
-            ended += 1
-            continue
-        kind, timestamp = message.timestamp()
-        assert kind == TIMESTAMP_CREATE_TIME
-        value = json.loads(message.value() or b"{}")
-        found.append((message.partition(), message.offset(), timestamp, value.get("id")))
-    consumer.close()
-    return sorted(found)
 
 
 def in_the_table(folder: Path) -> list[Any]:

@@ -211,6 +211,27 @@ def test_dev_command_reads_a_topic_to_its_end(servers: str, tmp_path: Path) -> N
     assert "0 records settled" in ended.stdout
 
 
+def mapping_of(servers: str, folder: Path, **settings: Any) -> LocalSettings:
+    """Return a mapping of `orders` into tables under a folder, in a consumer group of its own."""
+    return LocalSettings(
+        servers=servers,
+        topic="orders",
+        group_id=f"chain-{time.time_ns()}",
+        environment={
+            "SILT_TABLE_ROOT": str(folder / "tables"),
+            "SILT_CONTRACTS": str(folder / "contracts"),
+        },
+        **settings,
+    )
+
+
+def produce_ids(servers: str, count: int) -> None:
+    producer = Producer({"bootstrap.servers": servers, "log_level": 0})
+    for i in range(count):
+        producer.produce("orders", value=json.dumps({"id": i, "name": "x"}), partition=i % 4)
+    producer.flush(10)
+
+
 def test_given_up_batch_is_kept_in_a_bucket_and_replayed(
     s3: LocalS3, servers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -221,15 +242,7 @@ def test_given_up_batch_is_kept_in_a_bucket_and_replayed(
     contracts = tmp_path / "contracts"
     contracts.mkdir()
     (contracts / "c.yaml").write_text(SMALL.replace("topic: orders", "topic: another"))
-    settings = LocalSettings(
-        servers=servers,
-        topic="orders",
-        group_id=f"given-up-{time.time_ns()}",
-        environment={
-            "SILT_TABLE_ROOT": str(tmp_path / "tables"),
-            "SILT_CONTRACTS": str(contracts),
-        },
-    )
+    settings = mapping_of(servers, tmp_path)
     place = "s3://lake/given-up"
     config = MappingConfig(maximum_retry_attempts=1, on_failure=Destination(place))
     mapping = LocalMapping(settings, config)
@@ -251,16 +264,7 @@ def test_closing_in_the_middle_of_a_batch_gives_up_nothing(servers: str, tmp_pat
     """The kill of the last attempt that a retry limit allows is ours, and no failure."""
     produce_ids(servers, 10)
     sandbox_for(tmp_path).close()  # it writes the contract
-    group = f"closed-{time.time_ns()}"
-    settings = LocalSettings(
-        servers=servers,
-        topic="orders",
-        group_id=group,
-        environment={
-            "SILT_TABLE_ROOT": str(tmp_path / "tables"),
-            "SILT_CONTRACTS": str(tmp_path / "contracts"),
-        },
-    )
+    settings = mapping_of(servers, tmp_path)
     config = MappingConfig(maximum_retry_attempts=0)
     begun = threading.Event()
     mapping = LocalMapping(settings, config, on_invoke=lambda _sandbox, _number: begun.set())
@@ -280,27 +284,10 @@ def test_closing_in_the_middle_of_a_batch_gives_up_nothing(servers: str, tmp_pat
     assert len(rows_of_folder(tmp_path / "tables" / "sales" / "orders")) == 10
 
 
-def produce_ids(servers: str, count: int) -> None:
-    producer = Producer({"bootstrap.servers": servers, "log_level": 0})
-    for i in range(count):
-        producer.produce("orders", value=json.dumps({"id": i, "name": "x"}), partition=i % 4)
-    producer.flush(10)
-
-
 def test_reserved_concurrency_throttles_and_loses_nothing(servers: str, tmp_path: Path) -> None:
     produce_ids(servers, 200)
     sandbox_for(tmp_path).close()  # it writes the contract
-    settings = LocalSettings(
-        servers=servers,
-        topic="orders",
-        group_id=f"throttled-{time.time_ns()}",
-        environment={
-            "SILT_TABLE_ROOT": str(tmp_path / "tables"),
-            "SILT_CONTRACTS": str(tmp_path / "contracts"),
-        },
-        pollers=3,
-        reserved_concurrency=1,
-    )
+    settings = mapping_of(servers, tmp_path, pollers=3, reserved_concurrency=1)
     mapping = LocalMapping(settings, MappingConfig(batch_size=5, maximum_batching_window_s=0.0))
     mapping.start()
     try:

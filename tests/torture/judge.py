@@ -4,14 +4,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, TopicPartition
 from deltalake import DeltaTable, QueryBuilder
 
-from silt.local_s3 import REGION, LocalS3
+from silt.local_s3 import LocalS3
 from tests.reader import State, read_log
 from tests.verifier import Place, verify
 
@@ -57,7 +56,9 @@ def on_the_broker(servers: str, topic: str, partitions: int) -> list[Sent]:
             place = message.partition(), message.offset()
             if message.offset() + 1 >= ends[message.partition()]:
                 ended.add(message.partition())
-            found.append(Sent(place, message.value(), message.timestamp()[1]))
+            kind, timestamp_ms = message.timestamp()
+            assert kind == TIMESTAMP_CREATE_TIME
+            found.append(Sent(place, message.value(), timestamp_ms))
     finally:
         consumer.close()
     return found
@@ -103,13 +104,7 @@ class Tables:
         return problems
 
     def _own(self, name: str, columns: tuple[str, str]) -> list[Place]:
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.s3.endpoint,
-            region_name=REGION,
-            aws_access_key_id=self.s3.environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.s3.environment["AWS_SECRET_ACCESS_KEY"],
-        )
+        client = self.s3.client()
         bucket, _, prefix = f"{self.root}/{name}/".removeprefix("s3://").partition("/")
 
         def fetch(key: str) -> bytes:

@@ -88,6 +88,7 @@ class Round:
         self._stop = threading.Event()
         self._sandboxes: list[FrailSandbox] = []
         self._deployed = 0
+        self._write_contract()
         self._lock = threading.Lock()
         self._errors: list[BaseException] = []
 
@@ -225,15 +226,12 @@ class Round:
         return run
 
     def _sandbox(self) -> FrailSandbox:
-        contracts = self._folder / f"contracts-{len(self._sandboxes)}"
-        contracts.mkdir(exist_ok=True)
-        (contracts / "c.yaml").write_text(CONTRACTS[self._deployed])
         made = FrailSandbox(
             {
                 **self._s3.environment,
                 "AWS_ENDPOINT_URL": self._proxy.endpoint,
                 "SILT_TABLE_ROOT": self.tables.root,
-                "SILT_CONTRACTS": str(contracts),
+                "SILT_CONTRACTS": str(self._folder / "contracts"),
                 "SILT_SOURCE": "torture",
                 "SILT_DEADLINE_MARGIN_MS": "1000",
             },
@@ -272,8 +270,7 @@ class Round:
             return []
         step, when = dice.choice(list(STEPS)), dice.choice(["before", "after"])
         signal = dice.choice(["KILL", "KILL", "STOP"])
-        with self._lock:
-            self.told.deeds[f"{signal} at a step"] += 1
+        self._did(f"{signal} at a step")
         return [Moment(step, when, dice.randint(1, 6), signal)]  # type: ignore[arg-type]
 
     # Trouble from outside.
@@ -319,10 +316,16 @@ class Round:
     def _deploy(self, _dice: random.Random) -> None:
         """Change the contract: processes that start from now on have the other version."""
         self._deployed = 1 - self._deployed
-        for i in range(len(self._sandboxes)):
-            path = self._folder / f"contracts-{i}" / "c.yaml"
-            path.write_text(CONTRACTS[self._deployed])
+        self._write_contract()
         self._did("deployments")
+
+    def _write_contract(self) -> None:
+        # By a rename, as a deployment does: a process that starts reads the one or the other.
+        contracts = self._folder / "contracts"
+        contracts.mkdir(exist_ok=True)
+        written = self._folder / "contract.new"
+        written.write_text(CONTRACTS[self._deployed])
+        written.replace(contracts / "c.yaml")
 
     def _engine(self, dice: random.Random) -> None:
         """Let the engine work on a table, through the proxy; now and then it is killed at it."""
@@ -376,20 +379,18 @@ class Round:
             self.told.checks += 1
 
     def _wait_until_settled(self) -> None:
-        ends = {p: self._end(p) for p in range(self._partitions)}
+        ends: dict[int, int] = {}
+        for sent in on_the_broker(self._broker.servers, self._topic, self._partitions):
+            partition, offset = sent.place
+            ends[partition] = max(offset + 1, ends.get(partition, 0))
         ends_at = time.monotonic() + 120
-        while any(self._done().get(p, -1) < end for p, end in ends.items() if end):
+        while any(self._done().get(p, -1) < end for p, end in ends.items()):
             if self._errors:
                 raise self._errors[0]
             if time.monotonic() > ends_at:
                 self.told.problems.append(f"not settled: {self._done()} of {ends}")
                 return
             time.sleep(0.2)
-
-    def _end(self, partition: int) -> int:
-        """Return the offset behind the last record that a consumer is given, 0 for none."""
-        sent = on_the_broker(self._broker.servers, self._topic, self._partitions)
-        return max((s.place[1] + 1 for s in sent if s.place[0] == partition), default=0)
 
     def _check_at_the_end(self) -> None:
         sent = on_the_broker(self._broker.servers, self._topic, self._partitions)
