@@ -26,8 +26,8 @@ from tests.torture.round import Round, Told
 FOLDER = Path(".silt/torture").absolute()
 WALKS_SHARE = 0.25
 """So much of the time is spent on the model, which goes through some four ways a second."""
-LARGE_FROM_MINUTES = 10
-"""Who has so much time has some minutes more for the exhaustive cases that take them."""
+LARGE_FROM_MINUTES = 60
+"""Who has so much time has an hour or so more for the exhaustive cases that take it."""
 
 
 def main() -> int:
@@ -80,9 +80,9 @@ def _rounds(options: argparse.Namespace, ends_at: float) -> bool:
 
 def _large_cases() -> bool:
     output.say(
-        "Every schedule of the larger cases of two versions of a contract: some minutes more."
+        "Every schedule of the larger cases of two versions of a contract: an hour or so more."
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "torture", "--timeout", "3600", "tests"]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "torture", "--timeout", "7200", "tests"]
     return subprocess.run(command, check=False).returncode != 0
 
 
