@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from handler.answer import PARTS, account, failures, freshness_ms, offsets_of, raise_for
-from handler.contract import Contract, load_contracts
+from handler.contract import load_contracts
+from handler.deadline import limit_s
 from handler.delta.patience import Clock, Patience, SystemClock
 from handler.delta.store import Pool, Store, open_store
 from handler.errors import SiltError, UnknownTopic
 from handler.event import Batch, parse_event
 from handler.ingest import Ingest, Result
+from handler.metrics import emit
 from handler.plan import Outcome
 from handler.settings import Settings, read_settings
 
@@ -105,15 +106,7 @@ class Function:
                 gc.enable()
 
     def _patience(self, started_at: float, context: Any) -> Patience:
-        """Return the time that this invocation has:
-
-        Lambda's less the margin, capped by the limit.
-        """
-        limit_s = float(self._settings.runtime_limit_s)
-        remaining = getattr(context, "get_remaining_time_in_millis", None)
-        if remaining is not None:
-            limit_s = min(limit_s, (remaining() - self._settings.deadline_margin_ms) / 1000)
-        ends_at = started_at + limit_s
+        ends_at = started_at + limit_s(self._settings, context)
         if self._random is not None:
             return Patience(self._clock, ends_at, self._random)
         return Patience(self._clock, ends_at)
@@ -130,7 +123,7 @@ class Function:
         if topic not in self._ingests:
             self._ingests[topic] = Ingest(
                 contract,
-                table_uri(self._settings.table_root, contract),
+                contract.uri(self._settings.table_root),
                 self._open_store,
                 self._pool,
                 generation=self._settings.generation,
@@ -194,13 +187,6 @@ class Function:
                 self._logger.info("health", extra={"topic": topic, "version": snapshot.version})
 
 
-def table_uri(root: str, contract: Contract) -> str:
-    """Return where a contract's table is: under the root, or where an absolute URI says."""
-    table = contract.table.rstrip("/")
-    absolute = "://" in table or table.startswith("/")
-    return table if absolute else f"{root.rstrip('/')}/{table}"
-
-
 def would(result: Result) -> dict[str, int]:
     """Return what a dry run would have done, by what becomes of a record."""
     assert result.plan is not None
@@ -214,26 +200,11 @@ def would(result: Result) -> dict[str, int]:
 
 def _emit(report: Report) -> None:
     """Print one EMF record: the accounting and the measures, by topic."""
-    metrics = EphemeralMetrics(namespace="Silt", service="silt")
-    metrics.add_dimension(name="topic", value=report.topic)
-    for name in ("delivered", *PARTS):
-        metrics.add_metric(name=name, unit=MetricUnit.Count, value=report.counts[name])
-    for name, value in report.measures.items():
-        metrics.add_metric(name=name, unit=_unit(name), value=value)
     plan = report.result.plan
     tripped = plan is not None and plan.stopped == "circuit_breaker"
-    metrics.add_metric(name="circuit_breaker", unit=MetricUnit.Count, value=int(tripped))
-    cold = int(report.line["cold_start"])
-    metrics.add_metric(name="cold_start", unit=MetricUnit.Count, value=cold)
-    metrics.flush_metrics()
-
-
-def _unit(name: str) -> MetricUnit:
-    if name.endswith("_ms"):
-        return MetricUnit.Milliseconds
-    if name.endswith("_bytes"):
-        return MetricUnit.Bytes
-    return MetricUnit.Megabytes if name.endswith("_mb") else MetricUnit.Count
+    counts = {name: report.counts[name] for name in ("delivered", *PARTS)}
+    flags = {"circuit_breaker": int(tripped), "cold_start": int(report.line["cold_start"])}
+    emit("topic", report.topic, {**counts, **report.measures, **flags})
 
 
 def _peak_memory_mb() -> float:

@@ -12,7 +12,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from handler import contract_yaml
-from handler.contract_model import BOUNDS, CircuitBreakerModel, ColumnModel, ContractModel
+from handler.contract_model import (
+    BOUNDS,
+    CircuitBreakerModel,
+    ColumnModel,
+    ContractModel,
+    MaintenanceModel,
+    RetentionModel,
+)
 from handler.contract_rules import (
     KAFKA_COLUMNS,
     RESCUED,
@@ -20,6 +27,7 @@ from handler.contract_rules import (
     compile_columns,
     nearest,
 )
+from handler.contract_upkeep import Upkeep, compile_upkeep
 from handler.contract_yaml import Document, Path
 from handler.delta_types import Field, Primitive
 from handler.errors import ContractError
@@ -78,6 +86,8 @@ class Contract:
     on_tombstone: str
     evolution: str
     retired: tuple[str, ...]
+    upkeep: Upkeep
+    dead_letter_upkeep: Upkeep
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -95,6 +105,17 @@ class Contract:
         """Return the Kafka columns of the table, the three that are always there first."""
         always = ("_kafka_partition", "_kafka_offset", "_kafka_timestamp")
         return always + tuple(f"_kafka_{name}" for name in self.kafka_columns)
+
+    @property
+    def dead_letters(self) -> str:
+        """Return the name of the table of dead letters."""
+        return self.table + DEAD_LETTERS_SUFFIX
+
+    def uri(self, root: str) -> str:
+        """Return where the table is: under the root, or where an absolute URI says."""
+        table = self.table.rstrip("/")
+        absolute = "://" in table or table.startswith("/")
+        return table if absolute else f"{root.rstrip('/')}/{table}"
 
     @property
     def keeps_unknown(self) -> bool:
@@ -188,9 +209,14 @@ def _compile(document: Document, file: str, report: Any) -> Contract | None:
             f"{model.table!r} is no table. Expected a path such as sales/orders, or s3://bucket/path",
         )
     columns = compile_columns(model, report_unless_broken)
-    fingerprint = sha256(
-        json.dumps(model.model_dump(mode="json", by_alias=True), sort_keys=True).encode()
-    ).hexdigest()[:12]
+    types = {column.name: column.type for column in columns}
+    types |= {name: f.name for name, f in KAFKA_COLUMNS.items() if isinstance(f, Primitive)}
+    rows, dead_letters = compile_upkeep(
+        model.maintenance, model.partition_by, types, report_unless_broken
+    )
+    # How a table is maintained decides about no record: it makes no new version.
+    told = model.model_dump(mode="json", by_alias=True, exclude={"maintenance"})
+    fingerprint = sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
     return Contract(
         file=file,
         topic=model.topic,
@@ -207,6 +233,8 @@ def _compile(document: Document, file: str, report: Any) -> Contract | None:
         on_tombstone=model.on_tombstone,
         evolution=model.evolution,
         retired=tuple(model.retired),
+        upkeep=rows,
+        dead_letter_upkeep=dead_letters,
     )
 
 
@@ -259,7 +287,7 @@ def _mend(data: Any, path: Path, kind: str) -> None:
         stand_in = "string"
     elif last == "columns" and len(path) == 1:
         stand_in = {"x": {"type": "string"}}
-    elif kind in ("model_type", "model_attributes_type") and len(path) >= 2:
+    elif kind in ("model_type", "model_attributes_type") and path[:1] == ("columns",):
         stand_in = {"type": "string"}
     if stand_in is not None:
         data[last] = stand_in
@@ -279,6 +307,10 @@ def _explain(document: Document, path: Path, detail: Mapping[str, Any]) -> str:
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
         return f"{given!r} is none of {', '.join(words)}{nearest(str(given), words)}"
+    sized = path[0] == "maintenance" and last not in ("sort_by", "dead_letters")
+    if sized and kind in ("string_pattern_mismatch", "string_type"):
+        sizes = last == "target_file_size"
+        return f"{given!r} is no {'size, such as 128 MiB' if sizes else 'time, such as 12h or 7d'}"
     if kind == "string_type" and path in document.texts and not isinstance(given, str):
         written = document.texts[path]
         return f'expected a string, and YAML reads {written} as {given!r}. Write "{written}"'
@@ -294,6 +326,8 @@ def _keys_beside(path: Path) -> list[str]:
         return list(ContractModel.model_fields)
     if path[0] == "circuit_breaker":
         return list(CircuitBreakerModel.model_fields)
+    if path[0] == "maintenance":
+        return list((MaintenanceModel if len(path) == 2 else RetentionModel).model_fields)
     return [f.alias or name for name, f in ColumnModel.model_fields.items()]
 
 

@@ -76,6 +76,48 @@ class CircuitBreakerModel(_Model):
     )
 
 
+_TIME = r"^[0-9]{1,6}[mhd]$"
+_SIZE = r"^[0-9]{1,6} ?[KMG]iB$"
+
+
+class RetentionModel(_Model):
+    """How long what is no longer part of a table is kept; a day at least."""
+
+    retain: Annotated[str, Field(pattern=_TIME)] | None = Field(
+        None,
+        description="How long a data file is kept after it was removed from the table. Default: "
+        "what the table's properties say, else 7d.",
+    )
+    log_retain: Annotated[str, Field(pattern=_TIME)] | None = Field(
+        None,
+        description="How long commits are kept: so far back time travel goes. Default: what the "
+        "table's properties say, else 30d.",
+    )
+
+
+class MaintenanceModel(RetentionModel):
+    """How the table and its dead letters are kept in shape."""
+
+    enabled: bool = Field(True, description="Whether maintenance touches the two tables at all.")
+    target_file_size: Annotated[str, Field(pattern=_SIZE)] = Field(
+        "128 MiB", description="How large compacted files become."
+    )
+    sort_by: list[str] = Field(
+        [],
+        description="Columns by which quiet partitions are laid out (a Z-order curve), so that "
+        "queries on them read fewer files.",
+    )
+    checkpoint_commits: Annotated[int, Field(ge=1, le=1000)] = Field(
+        20, description="Write a checkpoint when more commits than this follow the last one."
+    )
+    quiet_for: Annotated[str, Field(pattern=_TIME)] = Field(
+        "1h", description="A partition is compacted when nothing was appended to it for so long."
+    )
+    dead_letters: RetentionModel | None = Field(
+        None, description="retain and log_retain of the dead letters. Default: as the table's."
+    )
+
+
 class ContractModel(_Model):
     """One Kafka topic, the Delta table that it becomes, and the rules between them."""
 
@@ -114,4 +156,7 @@ class ContractModel(_Model):
     )
     retired: list[str] = Field(
         [], description="Columns that the table keeps and that are no longer filled."
+    )
+    maintenance: MaintenanceModel = Field(
+        MaintenanceModel.model_validate({}), description="How the two tables are kept in shape."
     )

@@ -18,6 +18,8 @@
     │   ├── AccessDenied        credentials or permissions
     │   ├── BadStore            the URI or the options of the store are wrong
     │   └── Unavailable         may pass: time-outs, 5xx, throttling, a lost connection
+    ├── EngineFailed        the Delta engine, which maintains tables, could not do its work
+    ├── MaintenanceFailed   a table could not be maintained; the others were
     ├── OutOfTime           the deadline came first; nothing of it is reported as settled
     ├── AccountingBroken    the counts of an invocation do not add up
     └── Unsettled           records stayed unsettled and the mapping honours no partial response
@@ -114,6 +116,21 @@ class BadStore(StoreError):
 
 class Unavailable(StoreError):
     """The store did not answer, or answered that it could not. The outcome of a put is unknown."""
+
+
+class EngineFailed(SiltError):
+    """The Delta engine could not do what it was asked. `kind` is the name of its error."""
+
+    def __init__(self, do: str, uri: str, kind: str, message: str) -> None:
+        self.kind = kind
+        super().__init__(
+            f"The Delta engine could not {do} {uri}: {kind}: {message}. No row is lost or doubled "
+            "by that; the next run tries again: troubleshooting.md#engine-failed"
+        )
+
+
+class MaintenanceFailed(SiltError):
+    """Some tables could not be maintained; each is in the message, with its reason."""
 
 
 class OutOfTime(SiltError):

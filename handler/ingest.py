@@ -53,7 +53,7 @@ class Ingest:
         generation: int,
     ) -> None:
         self.contract = contract
-        dead = contract.table + DEAD_LETTERS_SUFFIX
+        dead = contract.dead_letters
         tables = (
             Table(dead, open_store(uri + DEAD_LETTERS_SUFFIX), pool, DEAD_LETTER_KEYS),
             Table(contract.table, open_store(uri), pool, ROW_KEYS),

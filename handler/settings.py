@@ -52,7 +52,8 @@ class Settings(BaseModel):
     )
     dry_run: Boolean = Field(
         False,
-        description="Everything but the commits; every record is reported as unsettled",
+        description="Everything but the commits; every record is reported as unsettled. "
+        "Maintenance: say what is due, do nothing",
         json_schema_extra={"expected": "true or false"},
     )
     deadline_margin_ms: Annotated[int, Field(ge=0, le=600_000)] = Field(
@@ -68,6 +69,12 @@ class Settings(BaseModel):
     health_check: Boolean = Field(
         False,
         description="Check table and contract of each topic at cold start, and log what is found",
+        json_schema_extra={"expected": "true or false"},
+    )
+    fan_out: Boolean = Field(
+        False,
+        description="Maintenance: a table with more to compact than one invocation can is handed "
+        "out, an invocation a partition. The function needs the permission to invoke itself",
         json_schema_extra={"expected": "true or false"},
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

@@ -15,6 +15,8 @@ COMMANDS = {
     "check": "validate the contracts",
     "replay": "give saved events to the function again",
     "audit": "prove from a table that each record stands once",
+    "status": "show the health of tables",
+    "maintain": "checkpoint, compact and clean tables now",
     "dev": "run the local event source mapping on a Kafka topic",
 }
 """Each command with what it does, in a few words."""

@@ -10,7 +10,12 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from handler.contract import json_schema
-from handler.contract_model import CircuitBreakerModel, ColumnModel, ContractModel
+from handler.contract_model import (
+    CircuitBreakerModel,
+    ColumnModel,
+    ContractModel,
+    MaintenanceModel,
+)
 from handler.settings import PREFIX, Settings
 from silt.cli import COMMANDS, parser
 
@@ -75,7 +80,10 @@ def _contract() -> str:
         "| type | JSON that it takes |\n|---|---|\n"
         + "".join(f"| `{name}` | {what} |\n" for name, what in TYPES.items())
         + f"\n{AFTER_TYPES}\n"
-        f"## The circuit breaker\n\n{_rows(CircuitBreakerModel)}"
+        f"## The circuit breaker\n\n{_rows(CircuitBreakerModel)}\n"
+        "## Maintenance\n\nSizes are written as `64 MiB` or `1 GiB`, times as `30m`, `12h` or "
+        "`7d`; [maintenance.md](maintenance.md) says what each does.\n\n"
+        f"{_rows(MaintenanceModel)}"
     )
 
 

@@ -61,11 +61,15 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One key of a listing, below the table's folder, with its size in bytes."""
+    """One key of a listing, below the table's folder, with its size in bytes.
+
+    `modified_ms` is when it was written, in milliseconds since 1970.
+    """
 
     key: str
     size: int
     e_tag: str | None = None
+    modified_ms: int = 0
 
 
 class Store(Protocol):
@@ -132,7 +136,12 @@ class ObjectStore:
             pages = obstore.list(self._store, folder, offset=offset, chunk_size=1000)
             cut = len(self._prefix)
             entries = [
-                Entry(meta["path"][cut:], meta["size"], meta["e_tag"])
+                Entry(
+                    meta["path"][cut:],
+                    meta["size"],
+                    meta["e_tag"],
+                    round(meta["last_modified"].timestamp() * 1000),
+                )
                 for page in pages
                 for meta in page
             ]

@@ -73,15 +73,17 @@ class _Checkpoint:
 class Table:
     """One table, and what this sandbox knows of it.
 
-    `confirmed`: the snapshot was read in this invocation.
+    `keys` are needed to look records up. `confirmed`: the snapshot was read in this invocation.
+    `checkpoint`: the version of the checkpoint that it was last read from, -1 for none.
     """
 
     name: str
     store: Store
     pool: Pool
-    keys: Keys
+    keys: Keys | None = None
     snapshot: Snapshot | None = None
     confirmed: bool = False
+    checkpoint: int = -1
 
     def known(self, patience: Patience) -> Snapshot:
         """Return the snapshot that is kept, or read it cold."""
@@ -105,22 +107,24 @@ class Table:
 
         The answer is for that snapshot, which is kept: whoever decides by it must decide from it.
         """
+        assert self.keys is not None
         files = _Files(self.keys, wanted)
         snapshot = self._load(patience, files)
         found = Found(newest_ms=files.newest_ms)
         if files.active:
-            self._find(files, wanted, found, patience)
+            self._find(self.keys, files, wanted, found, patience)
         self._keep(snapshot)
         return found
 
     def _find(
         self,
+        keys: Keys,
         files: "_Files",
         wanted: Mapping[int, Sequence[int]],
         found: Found,
         patience: Patience,
     ) -> None:
-        names = (self.keys.partition, self.keys.offset, self.keys.timestamp)
+        names = (keys.partition, keys.offset, keys.timestamp)
         partitions = pa.array(sorted(wanted), pa.int32())
         offsets = pa.array(sorted({o for part in wanted.values() for o in part}), pa.int64())
         low, high = offsets[0].as_py(), offsets[-1].as_py()
@@ -229,6 +233,7 @@ class Table:
         if checkpoint is not None:
             last = {entry.key: entry.e_tag for entry in entries}.get(commit_key(first - 1))
             snapshot = replace(self._read_checkpoint(checkpoint, files, patience), e_tag=last)
+        self.checkpoint = snapshot.version
         for commit in self._commits(versions, first, patience):
             snapshot = apply(snapshot, commit.version, commit.actions, commit.e_tag)
             if files is not None:

@@ -4,11 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from handler.app import table_uri
-from handler.contract import Contract, load_contracts
 from silt import output
 from silt.credentials import use_credentials_for
 from silt.errors import UsageError
+from silt.tables import named_tables
 
 EXAMPLE = """example:
   silt audit sales/orders --table-root .silt/tables
@@ -80,37 +79,18 @@ def _client(given: list[str]) -> dict[str, str]:
 
 def _places(options: argparse.Namespace) -> list[tuple[str, str, bool]]:
     """Return the URI and the topic of each table, and whether tombstones stand in one."""
-    named = [_is_uri(table) for table in options.tables]
-    contracts: dict[str, Contract] = {}
-    if not all(named) or not options.tables or (options.broker and not options.topic):
-        contracts = {c.table: c for c in load_contracts(options.contracts).values()}
+    topic_needed = bool(options.broker and not options.topic)
     places = []
-    for table in options.tables or sorted(contracts):
-        contract = contracts.get(table) or _by_uri(table, contracts)
-        if contract is None and not _is_uri(table):
-            raise UsageError(
-                f"No contract of {options.contracts} has the table {table!r}, only "
-                f"{', '.join(sorted(contracts))}. Expected one of these, or a URI or path."
-            )
-        if not _is_uri(table) and not options.table_root:
-            raise UsageError(f"Where is {table}? Give --table-root, or the table's URI.")
+    for table in named_tables(
+        options.tables, options.contracts, options.table_root, contracts_needed=topic_needed
+    ):
+        contract = table.contract
         topic = options.topic or (contract.topic if contract else None)
         if options.broker and topic is None:
-            raise UsageError(f"--broker needs the topic of {table}: give --topic.")
-        root = options.table_root or ""
-        uri = table.rstrip("/") if contract is None or _is_uri(table) else table_uri(root, contract)
+            raise UsageError(f"--broker needs the topic of {table.name}: give --topic.")
         stand = contract is not None and contract.on_tombstone != "skip"
-        places.append((uri, topic or "", stand))
+        places.append((table.uri, topic or "", stand))
     return places
-
-
-def _is_uri(table: str) -> bool:
-    return "://" in table or table.startswith("/") or (Path(table) / "_delta_log").is_dir()
-
-
-def _by_uri(table: str, contracts: dict[str, Contract]) -> Contract | None:
-    found = [c for name, c in contracts.items() if table.rstrip("/").endswith(f"/{name}")]
-    return found[0] if len(found) == 1 else None
 
 
 def _json(result: Any) -> dict[str, Any]:

@@ -103,23 +103,28 @@ class Tables:
                 problems.append(f"two readers of {name} differ: {len(own)} and {len(read)} rows")
         return problems
 
-    def _own(self, name: str, columns: tuple[str, str]) -> list[Place]:
-        client = self.s3.client()
+    def state(self, name: str | None = None) -> State:
+        """Return what the log of a table says, by the tests' own reader."""
+        bucket, prefix = self._place(name or self.name)
+        pages = self.s3.client().get_paginator("list_objects_v2")
+        listed = pages.paginate(Bucket=bucket, Prefix=f"{prefix}_delta_log/")
+        keys = [e["Key"].removeprefix(prefix) for page in listed for e in page.get("Contents", [])]
+        return read_log(keys, lambda key: self._get(bucket, prefix + key))
+
+    def _place(self, name: str) -> tuple[str, str]:
         bucket, _, prefix = f"{self.root}/{name}/".removeprefix("s3://").partition("/")
+        return bucket, prefix
 
-        def fetch(key: str) -> bytes:
-            return client.get_object(Bucket=bucket, Key=prefix + key)["Body"].read()
+    def _get(self, bucket: str, key: str) -> bytes:
+        return self.s3.client().get_object(Bucket=bucket, Key=key)["Body"].read()
 
-        pages = client.get_paginator("list_objects_v2").paginate(
-            Bucket=bucket, Prefix=f"{prefix}_delta_log/"
-        )
-        keys = [e["Key"].removeprefix(prefix) for page in pages for e in page.get("Contents", [])]
-        state: State = read_log(keys, fetch)
+    def _own(self, name: str, columns: tuple[str, str]) -> list[Place]:
+        bucket, prefix = self._place(name)
         found: list[Place] = []
-        for path in state.adds:
-            table = pq.read_table(pa.BufferReader(fetch(path)), columns=list(columns))
+        for path in self.state(name).adds:
+            data = pa.BufferReader(self._get(bucket, prefix + path))
             database = duckdb.connect()
-            database.register("f", table)
+            database.register("f", pq.read_table(data, columns=list(columns)))
             found += database.execute(f'select "{columns[0]}", "{columns[1]}" from f').fetchall()
         return sorted(found)
 

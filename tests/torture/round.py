@@ -8,6 +8,7 @@ that are the same to the step.
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -34,10 +35,11 @@ from tests.torture.judge import Tables, judge, on_the_broker
 from tests.torture.proxy import FAULTS, Fault, FaultProxy, Request
 from tests.torture.steps import STEPS, Moment
 
-CONTRACTS = (
-    SMALL + "circuit_breaker: {ratio: 1.0}\n",
-    SMALL.replace("string}", "string, max_length: 8}") + "circuit_breaker: {ratio: 1.0}\n",
+_REST = (
+    "circuit_breaker: {ratio: 1.0}\n"
+    "maintenance: {quiet_for: 0m, target_file_size: 1 MiB, checkpoint_commits: 5}\n"
 )
+CONTRACTS = (SMALL + _REST, SMALL.replace("string}", "string, max_length: 8}") + _REST)
 TIMEOUT_S = 8.0
 GROUP = "torture"
 
@@ -84,6 +86,12 @@ class Round:
         self._partitions = drawn if broker.whole else PARTITIONS
         self._group = f"{GROUP}-{seed}"
         self.tables = Tables(s3, f"s3://{s3.bucket}/torture/{seed}")
+        self._environment = {
+            **s3.environment,
+            "AWS_ENDPOINT_URL": proxy.endpoint,
+            "SILT_TABLE_ROOT": self.tables.root,
+            "SILT_CONTRACTS": str(folder / "contracts"),
+        }
         self._calm = threading.Event()
         self._stop = threading.Event()
         self._sandboxes: list[FrailSandbox] = []
@@ -102,7 +110,7 @@ class Round:
         threads = [threading.Thread(target=self._guarded, args=(p,), daemon=True) for p in pollers]
         threads += [
             threading.Thread(target=self._guarded, args=(work,), daemon=True)
-            for work in (self._trouble, self._produce)
+            for work in (self._trouble, self._maintain, self._produce)
         ]
         try:
             self._proxy.plan = self._plan(self._dice.choice([0.0, 0.03, 0.1, 0.2]))
@@ -227,14 +235,7 @@ class Round:
 
     def _sandbox(self) -> FrailSandbox:
         made = FrailSandbox(
-            {
-                **self._s3.environment,
-                "AWS_ENDPOINT_URL": self._proxy.endpoint,
-                "SILT_TABLE_ROOT": self.tables.root,
-                "SILT_CONTRACTS": str(self._folder / "contracts"),
-                "SILT_SOURCE": "torture",
-                "SILT_DEADLINE_MARGIN_MS": "1000",
-            },
+            {**self._environment, "SILT_SOURCE": "torture", "SILT_DEADLINE_MARGIN_MS": "1000"},
             timeout_s=TIMEOUT_S,
             log=self._folder / "function.log",
         )
@@ -288,7 +289,7 @@ class Round:
             self._freeze: 1,
             self._thaw: 2,
             self._deploy: 1,
-            self._engine: 4,
+            self._engine: 2,
         }
         while not self._calm.wait(dice.uniform(0.05, 0.6)):
             deed = dice.choices(list(deeds), list(deeds.values()))[0]
@@ -331,23 +332,42 @@ class Round:
         """Let the engine work on a table, through the proxy; now and then it is killed at it."""
         deed = dice.choice(list(DEEDS))
         uri = f"{self.tables.root}/{self.tables.name}{dice.choice(['', '__dead_letters'])}"
-        environment = {**os.environ, **self._s3.environment}
-        environment["AWS_ENDPOINT_URL"] = self._proxy.endpoint
-        work = subprocess.Popen(
-            [sys.executable, "-m", "tests.torture.engine", deed, uri],
-            env=environment,
+        work = self._start("tests.torture.engine", deed, uri)
+        self._await(work, f"{deed} by the engine", dice)
+
+    def _maintain(self) -> None:
+        """Run the maintenance function again and again, at times twice at once, or kill it."""
+        dice = random.Random(self._dice.random())
+        while not self._calm.wait(dice.uniform(0.1, 1.0)):
+            lease = {"LEASE_MS": str(dice.choice([300, 3000])), "VACUUM_EVERY_MS": "2000"}
+            count = dice.choice([1, 1, 2])
+            runs = [self._start("tests.torture.maintenance", **lease) for _ in range(count)]
+            for run in runs:
+                self._await(run, "runs of maintenance", dice)
+
+    def _start(self, module: str, *arguments: str, **more: str) -> "subprocess.Popen[bytes]":
+        """Start a program through the proxy, with all its processes in a group of their own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            env={**os.environ, **self._environment, **more},
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
+
+    def _await(self, work: "subprocess.Popen[bytes]", what: str, dice: random.Random) -> None:
+        """Wait for a program, or kill it: whole, or leaving orphans that go on."""
         try:
             # What it cannot do is no matter; what it does half is.
-            code = work.wait(dice.choice([0.7, 1.0, 1.5, 10.0, 10.0]))
-            self._did(f"{deed} by the engine", int(code == 0))
+            code = work.wait(dice.choice([0.7, 1.0, 1.5, 3.0, 10.0, 10.0]))
+            self._did(what, int(code == 0))
         except subprocess.TimeoutExpired:
+            if dice.random() < 0.5:
+                os.killpg(work.pid, signal.SIGKILL)
             work.kill()
             work.wait()
-            self._did("kill -9 of the engine")
+            self._did(f"kill -9 of {what.removeprefix('runs of ')}")
 
     # What must hold.
 

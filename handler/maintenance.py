@@ -1,0 +1,213 @@
+"""The Lambda entry point of maintenance, on a schedule: every table of the contracts, in shape.
+
+An event with `{"silt": "maintain", "tables": ["sales/orders"]}` is of these tables alone; any other
+event, as a schedule sends it, is of all. `{"silt": "compact", ...}` is what this function sends to
+itself for one partition, where a table has more to compact than one invocation can.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import orjson
+from aws_lambda_powertools import Logger
+
+from handler.contract import DEAD_LETTERS_SUFFIX, Contract, load_contracts
+from handler.contract_upkeep import Upkeep
+from handler.deadline import limit_s
+from handler.delta.patience import Clock, Patience, SystemClock
+from handler.delta.store import Pool, Store, open_store
+from handler.delta.tables import Table
+from handler.errors import EventError, MaintenanceFailed, OutOfTime, SiltError
+from handler.metrics import emit
+from handler.settings import Settings, read_settings
+from handler.upkeep.engine import Engine
+from handler.upkeep.keeper import Keeper, Report
+from handler.upkeep.plan import Task
+
+DELEGATE_FROM_BYTES = 16 << 30
+"""What one invocation compacts in its time, with a margin; of more, partitions are handed out."""
+DELEGATED_MAX = 50
+"""At most so many partitions of a table at once: they compact at the same time."""
+
+METRICS = (
+    *("files", "small_files", "data_bytes", "commits_since_checkpoint", "partitions_due"),
+    *("conflicts", "oldest_unreferenced_hours"),
+)
+
+Invoke = Callable[[bytes], None]
+"""Invokes this function again, asynchronously, with an event."""
+Work = Callable[[Keeper, Patience], None]
+"""A piece of work on one table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One table of a contract: its name, where it is, how it is to be kept."""
+
+    name: str
+    uri: str
+    upkeep: Upkeep
+
+
+def places(contracts: Iterable[Contract], root: str) -> dict[str, Place]:
+    """Return the tables of contracts and their dead letters, by name."""
+    found = {}
+    for contract in contracts:
+        name, uri = contract.table, contract.uri(root)
+        found[name] = Place(name, uri, contract.upkeep)
+        dead = Place(contract.dead_letters, uri + DEAD_LETTERS_SUFFIX, contract.dead_letter_upkeep)
+        found[dead.name] = dead
+    return found
+
+
+class Maintenance:
+    """What a sandbox keeps: settings and contracts. What it knows of tables it reads each time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        open_store: Callable[[str], Store] = open_store,
+        invoke: Invoke | None = None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._open_store = open_store
+        self._invoke = invoke
+        self._pool = Pool()
+        contracts = load_contracts(settings.contracts).values()
+        self._places = places(contracts, settings.table_root)
+        self.names = [name for name, place in self._places.items() if place.upkeep.enabled]
+        self._logger = Logger(service="silt", level=settings.log_level)
+
+    def handle(self, event: Any, context: Any) -> dict[str, Any]:
+        """Maintain what the event names, tell the operator, and return a report of each table.
+
+        Raises MaintenanceFailed after the last table, with each that failed.
+        """
+        ends_at = self._clock.monotonic() + limit_s(self._settings, context)
+        asked = event.get("silt", "maintain") if isinstance(event, Mapping) else "maintain"
+        if asked == "compact":
+            name, number, task = _task_of(event)
+            work: list[Work] = [lambda keeper, time: keeper.compact_under(number, task, time)]
+            names = [name]
+        elif asked == "maintain":
+            # Checkpoints first, of all tables: they cost little, and appends depend on them.
+            work = [self._begin, self._keep]
+            named = event.get("tables") if isinstance(event, Mapping) else None
+            names = named or self.names
+        else:
+            raise EventError(f"{asked!r} is nothing to maintain. Expected 'maintain' or 'compact'.")
+        reports, failed = self._run(names, work, ends_at)
+        for report in reports:
+            self._logger.info("maintenance", extra=report.as_json())
+            emit("table", report.table, _measures(report))
+        for name, error in failed.items():
+            extra = {"table": name, "error": type(error).__name__, "reason": str(error)}
+            self._logger.error("maintenance failed", extra=extra)
+        if failed:
+            listed = " ".join(f"{name}: {error}" for name, error in failed.items())
+            raise MaintenanceFailed(f"{len(failed)} tables could not be maintained. {listed}")
+        return {"tables": [report.as_json() for report in reports]}
+
+    def _run(
+        self, names: Sequence[str], work: Sequence[Work], ends_at: float
+    ) -> tuple[list[Report], dict[str, SiltError]]:
+        """Do each piece of work on each table; one that fails or runs out of time stops no other.
+
+        A table gets an equal share of the time that is left, and leaves what it does not need.
+        """
+        keepers = {name: self.keeper(name) for name in names}
+        failed: dict[str, SiltError] = {}
+        for piece in work:
+            for i, (name, keeper) in enumerate(keepers.items()):
+                if name in failed or keeper.report.stopped is not None:
+                    continue
+                now = self._clock.monotonic()
+                share_s = (ends_at - now) / (len(keepers) - i)
+                try:
+                    piece(keeper, Patience(self._clock, now + share_s))
+                except OutOfTime as error:
+                    keeper.report.stopped = str(error)
+                except SiltError as error:
+                    failed[name] = error
+        return [keeper.report for name, keeper in keepers.items() if name not in failed], failed
+
+    def keeper(self, name: str, tell: Callable[[str], None] = lambda _line: None) -> Keeper:
+        """Return what keeps a table of the contracts. Raises EventError if there is none."""
+        if name not in self.names:
+            raise EventError(
+                f"No contract of {self._settings.contracts} has the table {name!r}, or it says "
+                f"maintenance: enabled: false. Expected one of {', '.join(self.names)}."
+            )
+        place = self._places[name]
+        table = Table(name, self._open_store(place.uri), self._pool)
+        delegate = partial(self._hand_out, name) if self._invoke is not None else None
+        return Keeper(table, Engine(place.uri), place.upkeep, delegate=delegate, tell=tell)
+
+    def _begin(self, keeper: Keeper, patience: Patience) -> None:
+        if keeper.look(patience) and not self._settings.dry_run:
+            keeper.checkpoint(patience)
+
+    def _keep(self, keeper: Keeper, patience: Patience) -> None:
+        if not keeper.figures.exists:
+            return
+        if self._settings.dry_run:
+            keeper.survey(patience)
+        else:
+            keeper.keep(patience)
+
+    def _hand_out(self, name: str, tasks: Sequence[Task], number: int) -> int:
+        """Invoke this function for the coldest partitions, if they are more than one can do."""
+        assert self._invoke is not None
+        if sum(task.work_bytes for task in tasks) < DELEGATE_FROM_BYTES or len(tasks) < 2:
+            return 0
+        handed = tasks[:DELEGATED_MAX]
+        for task in handed:
+            event = {"silt": "compact", "table": name, "lease": number, "task": asdict(task)}
+            self._invoke(orjson.dumps(event))
+        return len(handed)
+
+
+def _task_of(event: Mapping[str, Any]) -> tuple[str, int, Task]:
+    """Read what this function sent to itself. Raises EventError."""
+    try:
+        return str(event["table"]), int(event["lease"]), Task(**event["task"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise EventError(
+            f"The event asks for a compaction and does not say which: {error!r}. Only this "
+            'function sends such events; to maintain a table, send {"silt": "maintain", '
+            '"tables": ["sales/orders"]}.'
+        ) from error
+
+
+def _measures(report: Report) -> dict[str, float]:
+    """Return what becomes a metric: each costs money, so only what an alarm may watch."""
+    told = report.as_json()
+    stopped = int(report.stopped is not None)
+    return {**{name: told[name] for name in METRICS if name in told}, "stopped": stopped}
+
+
+def _invoke_again(context: Any) -> Invoke:
+    """Return what invokes this very version of the function, without waiting for its end."""
+    import boto3  # of the Lambda runtime: nothing of it is shipped
+
+    client = boto3.client("lambda")
+
+    def invoke(event: bytes) -> None:
+        client.invoke(
+            FunctionName=context.invoked_function_arn, InvocationType="Event", Payload=event
+        )
+
+    return invoke
+
+
+def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
+    """Maintain the tables of the contracts."""
+    settings = read_settings(os.environ)
+    invoke = _invoke_again(context) if settings.fan_out else None
+    return Maintenance(settings, invoke=invoke).handle(event, context)

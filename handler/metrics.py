@@ -1,0 +1,23 @@
+"""One EMF record: what CloudWatch makes metrics of, as a line of the log."""
+
+from collections.abc import Mapping
+
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+
+NAMESPACE = "Silt"
+_UNITS = {
+    "_ms": MetricUnit.Milliseconds,
+    "_bytes": MetricUnit.Bytes,
+    "_mb": MetricUnit.Megabytes,
+}
+
+
+def emit(dimension: str, value: str, measures: Mapping[str, float]) -> None:
+    """Print the measures of one topic or table; the end of a name is its unit, else a count."""
+    metrics = EphemeralMetrics(namespace=NAMESPACE, service="silt")
+    metrics.add_dimension(name=dimension, value=value)
+    for name, measure in measures.items():
+        ending = next((ending for ending in _UNITS if name.endswith(ending)), None)
+        unit = _UNITS[ending] if ending is not None else MetricUnit.Count
+        metrics.add_metric(name=name, unit=unit, value=measure)
+    metrics.flush_metrics()

@@ -1,0 +1,314 @@
+"""One table kept in shape: each step on its own, in order, until the time is up."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+from handler.contract_upkeep import Upkeep
+from handler.delta import swap
+from handler.delta.log import LOG, Change
+from handler.delta.parquet_ranges import fetch_all
+from handler.delta.patience import Patience
+from handler.delta.tables import Table
+from handler.errors import EngineFailed
+from handler.upkeep.engine import Engine
+from handler.upkeep.lease import LEASE_MS, VACUUMED, Lease
+from handler.upkeep.plan import Partition, Task, due, targets
+from handler.upkeep.properties import HOUR_MS, retention
+
+VACUUM_EVERY_MS = 23 * HOUR_MS
+"""Less than a day, so that a schedule of a day does not skip every other one."""
+
+Vacuum = Literal["daily", "now", "never"]
+"""When a table is vacuumed and its log cleaned."""
+Delegate = Callable[[Sequence[Task], int], int]
+"""Hands tasks out under a lease to other invocations; returns how many, from the first."""
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was found of a table. What is None was not looked at.
+
+    `oldest_unreferenced_hours` is the age of the oldest file that the newest snapshot does not
+    name, `files_to_vacuum` how many of these were older than `retain_hours`.
+    """
+
+    table: str
+    version: int = -1
+    commits_since_checkpoint: int | None = None
+    partitions: int | None = None
+    files: int | None = None
+    small_files: int | None = None
+    data_bytes: int | None = None
+    rows: int | None = None
+    partitions_due: int | None = None
+    due_bytes: int | None = None
+    retain_hours: int | None = None
+    files_to_vacuum: int | None = None
+    oldest_unreferenced_hours: float | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Return whether there is a table."""
+        return self.version >= 0
+
+    def take_in(self, partitions: Sequence[Partition], tasks: Sequence[Task]) -> None:
+        """Sum the partitions up, and what is due of them."""
+        self.partitions = len(partitions)
+        self.files = sum(part.files for part in partitions)
+        self.small_files = sum(part.small_files for part in partitions)
+        self.data_bytes = sum(part.bytes for part in partitions)
+        self.rows = sum(part.rows for part in partitions)
+        self.partitions_due = len(tasks)
+        self.due_bytes = sum(task.work_bytes for task in tasks)
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found of a table, and what was done to it.
+
+    `stopped` says why not everything that was due was done.
+    """
+
+    figures: Figures
+    checkpoint_written: bool = False
+    partitions_compacted: int = 0
+    partitions_delegated: int = 0
+    conflicts: int = 0
+    files_removed: int = 0
+    files_added: int = 0
+    files_vacuumed: int = 0
+    log_files_cleaned: int = 0
+    notes: list[str] = field(default_factory=list)
+    stopped: str | None = None
+
+    @property
+    def table(self) -> str:
+        """Return the name of the table."""
+        return self.figures.table
+
+    def as_json(self) -> dict[str, Any]:
+        """Return figures and deeds on one level, without what was not looked at."""
+        deeds = asdict(self)
+        return known({**deeds.pop("figures"), **deeds})
+
+
+def known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values without those that are not known."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+class Keeper:
+    """Keeps one table in shape. `tell` is told of each step as it is done."""
+
+    def __init__(
+        self,
+        table: Table,
+        engine: Engine,
+        upkeep: Upkeep,
+        *,
+        delegate: Delegate | None = None,
+        tell: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        self._table = table
+        self._engine = engine
+        self._upkeep = upkeep
+        self._delegate = delegate
+        self._tell = tell
+        self.figures = Figures(table.name)
+        self.report = Report(self.figures)
+        self.partitions: list[Partition] = []
+        self.newest_us: int | None = None
+
+    def look(self, patience: Patience) -> bool:
+        """Read the table's log. Returns whether there is a table."""
+        snapshot = self._table.read(patience)
+        self.figures.version = snapshot.version
+        if snapshot.exists:
+            # A log that begins at 0 has version + 1 commits and no checkpoint, which is -1.
+            self.figures.commits_since_checkpoint = snapshot.version - self._table.checkpoint
+        return snapshot.exists
+
+    @property
+    def checkpoint_is_due(self) -> bool:
+        """Return whether too many commits follow the last checkpoint."""
+        return (self.figures.commits_since_checkpoint or 0) > self._upkeep.checkpoint_commits
+
+    def checkpoint(self, patience: Patience) -> None:
+        """Write a checkpoint if one is due. Two runs at once write the same one.
+
+        Raises OutOfTime, EngineFailed, StoreError or TableError.
+        """
+        if not self.checkpoint_is_due:
+            return
+        for line in self._engine.ask("checkpoint", patience.left_s):
+            self.report.checkpoint_written = True
+            self.figures.commits_since_checkpoint = 0
+            self._tell(f"checkpoint of version {line['version']}")
+
+    def plan(self, patience: Patience, newest: str | None = None) -> list[Task]:
+        """Return what is to be compacted, the coldest first.
+
+        `newest` names a column whose latest time is wanted too, by the statistics of its files.
+        """
+        sizes = targets(self._upkeep)
+        for line in self._engine.ask("look", patience.left_s, targets=sizes, newest=newest):
+            self.partitions = [Partition.of(told) for told in line["partitions"]]
+            self.newest_us = line["newest_us"]
+        tasks = due(self.partitions, self._upkeep, patience.clock.epoch_ms())
+        self.figures.take_in(self.partitions, tasks)
+        return tasks
+
+    def survey(self, patience: Patience, newest: str | None = None) -> list[Task]:
+        """Return what is to be compacted, and count what a vacuum would delete; do nothing."""
+        tasks = self.plan(patience, newest)
+        self.vacuum(patience, dry_run=True)
+        return tasks
+
+    def keep(self, patience: Patience, vacuum: Vacuum = "daily") -> None:
+        """Compact what is due, and once a day vacuum and clean the log, under the table's lease.
+
+        Raises OutOfTime, EngineFailed, StoreError or TableError; what was done before stays done.
+        """
+        tasks = self.plan(patience)
+        cleaning = vacuum == "now" or (vacuum == "daily" and self._vacuum_is_due(patience))
+        if not tasks and not cleaning:
+            return
+        lease = Lease.take(self._table, patience)
+        if lease is None:
+            self.report.stopped = "another run holds the lease of the table"
+            return
+        try:
+            delegated = self._delegate(tasks, lease.number) if self._delegate is not None else 0
+            self.report.partitions_delegated = delegated
+            self._compact(tasks[delegated:], lease, patience)
+            if delegated or self.report.stopped is not None:
+                return  # those who compact under the lease let it run out, or it is another's
+            if cleaning:
+                # What was appended meanwhile is read by the engine commit by commit.
+                self.look(patience)
+                self.checkpoint(patience)
+                self._set_properties(patience)
+                self.vacuum(patience, dry_run=False)
+                self._clean(patience)
+        except EngineFailed:
+            lease.release(patience)
+            raise
+        lease.release(patience, VACUUMED if cleaning else None)
+
+    def compact_under(self, number: int, task: Task, patience: Patience) -> None:
+        """Compact one partition under a lease that another invocation took."""
+        self._table.read(patience)
+        lease = Lease(self._table, number, 0)
+        if not lease.renew(patience):
+            self.report.stopped = f"lease {number} of the table is over"
+            return
+        self._compact([task], lease, patience)
+
+    def vacuum(self, patience: Patience, *, dry_run: bool) -> None:
+        """Delete the files that no snapshot within the retention names, or count them."""
+        snapshot = self._table.known(patience)
+        assert snapshot.metadata is not None
+        held = retention(self._upkeep, snapshot.metadata.configuration)
+        hours = self.figures.retain_hours = -(-held.files_ms // HOUR_MS)
+        for line in self._engine.ask("vacuum", patience.left_s, hours=hours, dry_run=dry_run):
+            if "active" in line:
+                self._find_oldest(line["active"], patience)
+                continue
+            self.figures.files_to_vacuum = count = line["files"]
+            self.report.files_vacuumed = 0 if dry_run else count
+            would = "would be deleted" if dry_run else "deleted"
+            self._tell(f"{count} files older than {hours} hours {would}")
+
+    def _compact(self, tasks: Sequence[Task], lease: Lease, patience: Patience) -> None:
+        """Compact partition after partition; one that fails is passed over."""
+        position = 0
+        while position < len(tasks):
+            rest = [asdict(task) for task in tasks[position:]]
+            try:
+                for line in self._engine.ask("compact", patience.left_s, tasks=rest):
+                    self._compacted(tasks[position], line)
+                    position += 1
+                    if not self._still_ours(lease, patience):
+                        return
+            except EngineFailed as error:
+                if error.kind != "ended":
+                    raise
+                # Its process died of this partition: the others are not to wait for it for ever.
+                self._compacted(tasks[position], {"error": error.kind, "message": str(error)})
+                position += 1
+
+    def _compacted(self, task: Task, line: Mapping[str, Any]) -> None:
+        if line.get("error") == "conflict":
+            self.report.conflicts += 1
+            self._tell(f"{task.where}: another writer was faster, left for the next run")
+        elif "error" in line:
+            self.report.notes.append(f"{task.where}: {line['error']}: {line['message']}")
+            self._tell(self.report.notes[-1])
+        else:
+            self.report.partitions_compacted += 1
+            self.report.files_removed += line["removed"]
+            self.report.files_added += line["added"]
+            self._tell(f"{task.where}: {line['removed']} files became {line['added']}")
+
+    def _still_ours(self, lease: Lease, patience: Patience) -> bool:
+        """Renew the lease before it grows old. Returns False if it is lost."""
+        if patience.clock.epoch_ms() - lease.renewed_ms < LEASE_MS / 4:
+            return True
+        if lease.renew(patience):
+            return True
+        self.report.stopped = "the lease of the table is lost to another run"
+        return False
+
+    def _vacuum_is_due(self, patience: Patience) -> bool:
+        last = self._table.known(patience).txns.get(VACUUMED)
+        now_ms = patience.clock.epoch_ms()
+        return last is None or now_ms - (last.last_updated_ms or 0) >= VACUUM_EVERY_MS
+
+    def _set_properties(self, patience: Patience) -> None:
+        """Let the table say how long the contract wants it to keep files and commits."""
+        table = self._table
+
+        def decide(_done: frozenset[int]) -> list[Change | None]:
+            metadata = table.known(patience).metadata
+            assert metadata is not None
+            properties = retention(self._upkeep, metadata.configuration).properties
+            if not properties:
+                return [None]
+            info = {"operation": "SET TBLPROPERTIES", "operationParameters": properties}
+            changed = metadata.with_configuration(properties)
+            return [Change(files=(), txns={}, info=info, metadata=changed)]
+
+        swap.append([table], decide, patience, lambda _which, _committed: None)
+
+    def _clean(self, patience: Patience) -> None:
+        """Delete commits behind a checkpoint that are older than the log's retention."""
+        snapshot = self._table.known(patience)
+        assert snapshot.metadata is not None
+        held = retention(self._upkeep, snapshot.metadata.configuration)
+        if held.why_not_clean is not None:
+            self.report.notes.append(f"the log is not cleaned: {held.why_not_clean}")
+            return
+        before = self._log_files(patience)
+        for _line in self._engine.ask("clean", patience.left_s):
+            pass
+        gone = before - self._log_files(patience)
+        self.report.log_files_cleaned = len(gone)
+        self._tell(f"{len(gone)} files of the log cleaned")
+
+    def _log_files(self, patience: Patience) -> set[str]:
+        call = partial(self._table.store.list, LOG, f"{LOG}/")
+        entries = fetch_all([call], self._table.pool, patience, "list the log")[0]
+        return {entry.key for entry in entries}
+
+    def _find_oldest(self, active: Collection[str], patience: Patience) -> None:
+        """Find how old the oldest data file is that the newest snapshot does not name."""
+        known = set(active)
+        call = partial(self._table.store.list, "", "")
+        entries = fetch_all([call], self._table.pool, patience, "list the table")[0]
+        # As for a vacuum, what begins with _ is none of the table's data.
+        files = [e for e in entries if e.key.endswith(".parquet") and "/_" not in f"/{e.key}"]
+        times = [entry.modified_ms for entry in files if entry.key not in known]
+        age_ms = patience.clock.epoch_ms() - min(times) if times else 0
+        self.figures.oldest_unreferenced_hours = round(max(age_ms, 0) / HOUR_MS, 2)

@@ -1,0 +1,107 @@
+"""silt status: the health of tables at a glance."""
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from handler.delta.patience import Patience, SystemClock
+from handler.delta.store import Pool
+from handler.errors import SiltError
+from silt import output
+from silt.credentials import use_credentials_for
+from silt.tables import named_tables
+
+if TYPE_CHECKING:
+    from silt.status import Status
+
+EXAMPLE = """example:
+  silt status --table-root .silt/tables
+  silt status sales/orders --table-root s3://lake/tables --json
+  silt status s3://lake/tables/sales/orders
+
+It changes nothing, and ends with 1 where a table cannot be read or does not fit its contract."""
+LIMIT_S = 900.0
+LEGEND = (
+    "small: files of less than half the target size. commits: since the last checkpoint. stale: "
+    "the oldest file\nthat is no part of the table any more. newest: the newest record."
+)
+COLOURS = {"wrong": "red", "attention": "yellow"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument(
+        "tables", nargs="*", help="tables of the contracts, or URIs; default: all of the contracts"
+    )
+    parser.add_argument("--table-root", help="where the tables of the contracts are")
+    parser.add_argument("--contracts", default="schemas", help="folder of contracts")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the health of each table. Returns 1 if anything is wrong with one."""
+    from silt.status import status_of
+
+    clock, pool = SystemClock(), Pool()
+    found: list[Status] = []
+    failed = False
+    for table in named_tables(options.tables, options.contracts, options.table_root):
+        try:
+            use_credentials_for(table.uri)
+            with output.progress(f"reading {table.name}", "tables") as _advance:
+                patience = Patience(clock, clock.monotonic() + LIMIT_S)
+                found.append(status_of(table, pool, patience))
+        except SiltError as error:
+            failed = True
+            output.complain(f"{table.name}: {error}")
+    if options.json:
+        output.as_json([status.as_json() for status in found])
+    elif found:
+        _print(found)
+    return int(failed or any(r.severity == "wrong" for s in found for r in s.remarks))
+
+
+def _print(found: Sequence["Status"]) -> None:
+    columns = ["table", "rows", "files", "small", "size", "commits", "stale", "newest"]
+    rows = [[status.name, *_figures(status)] for status in found]
+    output.table("Tables", columns, rows)
+    output.say(LEGEND)
+    streams = [
+        [status.name, s.stream, s.watermark, _ago(s.raised_s)]
+        for status in found
+        for s in status.streams
+    ]
+    if streams:
+        output.table("Streams", ["table", "stream", "watermark", "raised"], streams)
+    letters = [
+        [status.name, reason, count]
+        for status in found
+        for reason, count in status.dead_letters.items()
+    ]
+    if letters:
+        output.table("Dead letters of the last day", ["table", "reason", "records"], letters)
+    for status in found:
+        for remark in status.remarks:
+            output.say(f"{status.name}: {remark.message}", COLOURS[remark.severity])
+        if not status.remarks:
+            output.say(f"{status.name}: well", "green")
+
+
+def _figures(status: "Status") -> list[object]:
+    figures = status.figures
+    if figures.files is None:
+        return [None, None, None, None, figures.commits_since_checkpoint, None, None]
+    hours = figures.oldest_unreferenced_hours
+    return [
+        figures.rows,
+        figures.files,
+        f"{status.small_share:.0%}",
+        output.size(figures.data_bytes or 0),
+        figures.commits_since_checkpoint,
+        output.age(hours * 3600) if hours is not None else None,
+        _ago(status.newest_record_s),
+    ]
+
+
+def _ago(seconds: float | None) -> str | None:
+    return f"{output.age(seconds)} ago" if seconds is not None else None

@@ -1,0 +1,176 @@
+"""The health of one table: what its log, its files and its dead letters say of it."""
+
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
+from deltalake.exceptions import DeltaError
+
+from handler.contract import DEAD_LETTERS_SUFFIX, Contract
+from handler.contract_upkeep import Upkeep, default_upkeep
+from handler.delta.log import Snapshot
+from handler.delta.patience import Patience
+from handler.delta.store import Pool, open_store
+from handler.delta.tables import Table
+from handler.errors import SiltError, TableMismatch, UnsupportedTable
+from handler.settle import Stream
+from handler.table_schema import TableSchema
+from handler.upkeep.engine import Engine
+from handler.upkeep.keeper import Figures, Keeper, known
+from silt.tables import NamedTable
+
+CHECKPOINTS_MISSED = 5
+"""So many times the commits that are due for a checkpoint: nobody maintains the table."""
+UNREFERENCED_LATE_HOURS = 48
+"""What is kept so much longer than the retention was not vacuumed."""
+DAY_S = 86_400
+
+Severity = Literal["wrong", "attention"]
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something an operator should know. `wrong` stops appends or says that they will stop."""
+
+    severity: Severity
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """One stream, its watermark in the table, and how many seconds ago that was raised."""
+
+    stream: str
+    watermark: int
+    raised_s: float | None
+
+
+@dataclass(slots=True)
+class Status:
+    """The health of a table. Ages are in seconds, None where nothing is known.
+
+    `dead_letters` are those of the last day, by reason.
+    """
+
+    name: str
+    uri: str
+    figures: Figures
+    streams: list[StreamStatus] = field(default_factory=list)
+    newest_record_s: float | None = None
+    newest_commit_s: float | None = None
+    dead_letters: dict[str, int] = field(default_factory=dict)
+    remarks: list[Remark] = field(default_factory=list)
+
+    @property
+    def small_share(self) -> float:
+        """Return the share of files that are small."""
+        return (self.figures.small_files or 0) / (self.figures.files or 1)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it for a script."""
+        return {
+            **known(asdict(self.figures)),
+            "uri": self.uri,
+            "exists": self.figures.exists,
+            "small_file_share": round(self.small_share, 3),
+            "newest_record_s": self.newest_record_s,
+            "newest_commit_s": self.newest_commit_s,
+            "streams": [asdict(stream) for stream in self.streams],
+            "dead_letters_last_day": self.dead_letters,
+            "remarks": [asdict(remark) for remark in self.remarks],
+        }
+
+
+def status_of(table: NamedTable, pool: Pool, patience: Patience) -> Status:
+    """Read the health of a table; it changes nothing.
+
+    What cannot be read is a remark. Raises StoreError or OutOfTime where nothing can.
+    """
+    upkeep = table.contract.upkeep if table.contract is not None else default_upkeep()
+    log = Table(table.name, open_store(table.uri), pool)
+    keeper = Keeper(log, Engine(table.uri), upkeep)
+    status = Status(table.name, table.uri, keeper.figures)
+    if not keeper.look(patience):
+        status.remarks.append(Remark("attention", "there is no table yet"))
+        return status
+    snapshot = log.known(patience)
+    try:
+        keeper.survey(patience, "_kafka_timestamp")
+    except SiltError as error:
+        status.remarks.append(Remark("wrong", str(error)))
+    now_ms = patience.clock.epoch_ms()
+    _streams(status, snapshot, now_ms)
+    if keeper.newest_us is not None:
+        status.newest_record_s = round(max(0.0, now_ms - keeper.newest_us / 1000) / 1000, 1)
+    _upkeep_remarks(status, upkeep)
+    if table.contract is not None:
+        status.remarks += _drift(table.contract, snapshot)
+    status.dead_letters = _dead_letters(table.uri + DEAD_LETTERS_SUFFIX, pool, patience)
+    if status.dead_letters:
+        text = f"{sum(status.dead_letters.values()):,} dead letters in the last day"
+        status.remarks.append(Remark("attention", text))
+    return status
+
+
+def _streams(status: Status, snapshot: Snapshot, now_ms: int) -> None:
+    for app_id, txn in sorted(snapshot.txns.items()):
+        if Stream.of(app_id) is not None:
+            raised_ms = txn.last_updated_ms
+            age_s = round(max(0, now_ms - raised_ms) / 1000, 1) if raised_ms is not None else None
+            status.streams.append(StreamStatus(app_id, txn.version, age_s))
+    ages = [s.raised_s for s in status.streams if s.raised_s is not None]
+    status.newest_commit_s = min(ages, default=None)
+
+
+def _upkeep_remarks(status: Status, upkeep: Upkeep) -> None:
+    figures = status.figures
+    commits = figures.commits_since_checkpoint or 0
+    texts = []
+    if commits > CHECKPOINTS_MISSED * upkeep.checkpoint_commits:
+        texts.append(f"{commits} commits since the last checkpoint: is maintenance running?")
+    if figures.partitions_due:
+        texts.append(
+            f"{figures.partitions_due} of {figures.partitions} partitions are to be compacted"
+        )
+    late_hours = (figures.retain_hours or 0) + UNREFERENCED_LATE_HOURS
+    if figures.files_to_vacuum and (figures.oldest_unreferenced_hours or 0) > late_hours:
+        texts.append(f"{figures.files_to_vacuum} files are to be vacuumed, some long since")
+    status.remarks += [Remark("attention", text) for text in texts]
+
+
+def _drift(contract: Contract, snapshot: Snapshot) -> list[Remark]:
+    """Compare the table's schema with the contract, as an append would."""
+    try:
+        fitted = TableSchema(contract, contract.table, dead_letters=False).fitted(snapshot)
+    except TableMismatch as error:
+        return [Remark("wrong", line) for line in error.differences]
+    except UnsupportedTable as error:
+        return [Remark("wrong", str(error))]
+    assert snapshot.metadata is not None
+    has = {f.name for f in snapshot.metadata.fields}
+    added = [f.name for f in fitted.fields if f.name not in has]
+    if added:
+        text = f"the next append adds the columns {', '.join(added)}"
+        return [Remark("attention", text)]
+    return []
+
+
+def _dead_letters(uri: str, pool: Pool, patience: Patience) -> dict[str, int]:
+    """Count the dead letters of the last day, by reason."""
+    log = Table(uri, open_store(uri), pool)
+    if not log.read(patience).exists:
+        return {}
+    since = datetime.fromtimestamp(patience.clock.epoch_ms() / 1000 - DAY_S, UTC)
+    query = (
+        "SELECT error_code, count(*) AS records FROM dead_letters "
+        f"WHERE failed_at >= TIMESTAMP '{since:%Y-%m-%dT%H:%M:%SZ}' "
+        "GROUP BY error_code ORDER BY records DESC, error_code"
+    )
+    try:
+        answer = QueryBuilder().register("dead_letters", DeltaTable(uri)).execute(query)
+        rows = pa.table(answer.read_all()).to_pylist()
+    except DeltaError as error:
+        raise SiltError(f"The dead letters at {uri} cannot be read: {error}") from error
+    return {row["error_code"]: row["records"] for row in rows}
