@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test torture bench contention soak lint format lock
+.PHONY: help setup demo test torture bench aged contention soak lint format lock
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -41,6 +41,9 @@ format: $(READY) ## Format the code
 
 bench: $(READY) ## Measure the handler against a bare floor and against the obvious way, in one run
 	@$(BIN)/python -m bench
+
+aged: $(READY) ## A table of COMMITS=10000 small commits, before maintenance and after
+	@$(BIN)/python -m bench.aged --commits $(or $(COMMITS),10000)
 
 contention: $(READY) ## Simulate how many sandboxes one table takes, for SECONDS=120 each
 	@$(BIN)/python -m bench.contention --seconds $(or $(SECONDS),120)

@@ -3,16 +3,29 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from tests.builders import NOW_MS, ROOT, SMALL, FakeClock, event, function_for, record, rows
+from handler.delta.patience import Patience, SystemClock
+from tests.builders import (
+    NOW_MS,
+    ROOT,
+    SMALL,
+    FakeClock,
+    checkpoint_bytes,
+    event,
+    function_for,
+    record,
+    rows,
+)
 from tests.fakes import CountingPool, Memory
 
 MEMORY_LIMIT_MB = 300
+MAINTENANCE_MEMORY_LIMIT_MB = 512
 COLD_SEQUENCE_MAX = 6
 FORBIDDEN_MODULES = ("deltalake", "boto3", "botocore.session", "numpy", "pandas", "silt")
 
@@ -103,6 +116,51 @@ def test_cold_open_behind_a_checkpoint_is_flat_in_the_age_of_the_table(tmp_path:
     assert sequences[0][0] <= 2 * COLD_SEQUENCE_MAX + 2, sequences
 
 
+@pytest.mark.parametrize("cleaned", [False, True])
+def test_cold_open_and_append_are_flat_from_1_000_to_100_000_commits(
+    tmp_path: Path, cleaned: bool
+) -> None:
+    """The log of a maintained table: a checkpoint, and up to twenty commits behind it."""
+    opened, appended = [], []
+    for age in (1_000, 100_000):
+        memory = aged_memory(tmp_path / str(age), age, cleaned=cleaned)
+        pool = CountingPool()
+        function = function_for(tmp_path / str(age), open_store=memory.open)
+        function._pool = pool
+        memory.requests.clear()
+        (table,) = [t for t in function._ingest("orders")._work.tables if "dead" not in t.name]
+        table.read(Patience(SystemClock(), time.monotonic() + 60))
+        opened.append((len(pool.rounds), len(memory.requests)))
+        run(function, memory, pool, rows(500_000, 500_003))
+        appended.append(run(function, memory, pool, rows(500_003, 500_006)))
+    assert opened[0] == opened[1]
+    assert opened[0][0] <= COLD_SEQUENCE_MAX
+    assert appended == [(2, 3), (2, 3)]
+
+
+def aged_memory(folder: Path, age: int, *, cleaned: bool) -> Memory:
+    """Return a table of so many commits in memory, whose log ends 15 commits behind a
+    checkpoint."""
+    memory = Memory()
+    function = function_for(folder, open_store=memory.open)
+    assert function.handle(event(rows(0, 3)), None) == {"batchItemFailures": []}
+    store = memory.stores[str(folder / "tables" / "sales" / "orders")]
+    first = [store.get(f"_delta_log/{version:020}.json").data for version in (0, 1)]
+    txn = orjson.loads(next(line for line in first[1].splitlines() if b'"txn"' in line))
+    last = age - 15
+
+    def commit(version: int) -> bytes:
+        txn["txn"]["version"] = version
+        return orjson.dumps({"commitInfo": {"timestamp": NOW_MS}}) + b"\n" + orjson.dumps(txn)
+
+    for version in range(last if cleaned else 2, age):
+        store.put(f"_delta_log/{version:020}.json", commit(version))
+    log = b"".join(first) + commit(last)
+    store.put(f"_delta_log/{last:020}.checkpoint.parquet", checkpoint_bytes(log))
+    store.put("_delta_log/_last_checkpoint", orjson.dumps({"version": last}))
+    return memory
+
+
 def isolated(code: str, **environment: str) -> str:
     """Run code in a process of its own and return what it printed."""
     result = subprocess.run(
@@ -179,6 +237,79 @@ print("PEAK", peak_kb / 1024)
     summaries = [json.loads(line) for line in out.splitlines() if '"invocation"' in line]
     assert summaries[0]["delivered"] > 14_000
     assert summaries[0]["dead_lettered"] > 100
+
+
+def test_maintenance_of_a_terabyte_stays_below_its_memory_limit(tmp_path: Path) -> None:
+    """10,000 files of 100 MB and 20,000 of a day's small ones, all simulated: looked at,
+    checkpointed, vacuumed. The function and the engine's process count together."""
+    folder = tmp_path / "tables" / "sales" / "orders"
+    function_for(tmp_path, SMALL + "maintenance: {checkpoint_commits: 1}\n").handle(
+        event(rows(0, 3)), None
+    )
+    stats = {"numRecords": 1000, "minValues": {"id": 1, "name": "a" * 32}}
+    stats |= {"maxValues": {"id": 10**12, "name": "z" * 32}, "nullCount": {"id": 0, "name": 0}}
+    for version in range(2, 8):
+        adds = [
+            {
+                "add": {
+                    "path": f"{version}-{i:08}-0000-4000-8000-{i:012}.parquet",
+                    "partitionValues": {},
+                    "size": 100_000_000 if version < 4 else 100_000,
+                    "modificationTime": time.time_ns() // 1_000_000,
+                    "dataChange": True,
+                    "stats": json.dumps(stats),
+                }
+            }
+            for i in range(5_000)
+        ]
+        lines = b"\n".join(map(orjson.dumps, adds))
+        (folder / "_delta_log" / f"{version:020}.json").write_bytes(lines)
+    environment = {
+        "SILT_TABLE_ROOT": str(tmp_path / "tables"),
+        "SILT_CONTRACTS": str(tmp_path / "contracts"),
+    }
+    told, own_mb = measured(
+        """
+from handler import maintenance
+from handler.upkeep import plan
+plan.BAD_FILES = 10**9  # nothing is compacted: there are no files
+told = maintenance.lambda_handler({"tables": ["sales/orders"]}, None)["tables"][0]
+""",
+        **environment,
+    )
+    assert told["files"] == 30_001
+    assert told["data_bytes"] > 10**12
+    assert told["checkpoint_written"]
+    jobs: list[dict[str, Any]] = [
+        {"do": "look", "targets": [1 << 27, 1 << 27]},
+        {"do": "checkpoint"},
+        {"do": "vacuum", "hours": 168, "dry_run": True},
+    ]
+    engine_mb = max(
+        measured(
+            f"""
+from deltalake import DeltaTable
+from handler.upkeep import worker
+job = {job!r}
+told = len(list(worker.JOBS[job["do"]](DeltaTable({str(folder)!r}), job)))
+"""
+        )[1]
+        for job in jobs
+    )
+    print(f"function {own_mb} MB, engine {engine_mb} MB")
+    assert 200 < own_mb + engine_mb < MAINTENANCE_MEMORY_LIMIT_MB
+
+
+def measured(code: str, **environment: str) -> tuple[Any, int]:
+    """Run code in a process of its own; returns its `told` and its peak of memory, in MB.
+
+    Not ru_maxrss: a child begins with the peak of the process that it was forked from.
+    """
+    peak = 'int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024'
+    ending = f'\nimport json, re\nprint("TOLD", json.dumps([told, {peak}]))\n'
+    out = isolated(code + ending, **environment)
+    told, peak_mb = json.loads(out.split("TOLD ")[1].splitlines()[0])
+    return told, peak_mb
 
 
 def test_time_of_the_tests_is_the_clocks() -> None:

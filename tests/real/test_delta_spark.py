@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from handler.maintenance import Maintenance
+from handler.settings import Settings
 from silt.commands.replay import read_events
-from tests.builders import ROOT, event, function_for, record, rows
+from tests.builders import ROOT, SMALL, FakeClock, event, function_for, record, rows
 from tests.reader import rows_of_folder
 from tests.real import jars
 
@@ -178,3 +180,42 @@ def test_appends_beside_delta_spark(tmp_path: Path, spark: Spark) -> None:
         function.handle(event(rows(0, 4)), None)
     assert spark.offsets(made) == [*range(4), *range(50, 55)]
     assert [o for (o,) in rows_of_folder(made)] == [*range(4), *range(50, 55)]
+
+
+def test_maintenance_beside_delta_spark(tmp_path: Path, spark: Spark) -> None:
+    """OPTIMIZE and VACUUM of Spark, our checkpoints and compactions, appends of both."""
+    table = tmp_path / "tables" / "sales" / "orders"
+    contract = SMALL + "maintenance: {quiet_for: 0m, checkpoint_commits: 2}\n"
+    warm = function_for(tmp_path, contract)
+    settings = Settings(table_root=str(tmp_path / "tables"), contracts=str(tmp_path / "contracts"))
+    expected: list[int] = []
+    for first in (0, 10):
+        for offset in range(first, first + 6):
+            warm.handle(event(rows(offset, offset + 1)), None)
+        spark(f"append {table} {100 + first} {102 + first}")
+        expected += [*range(first, first + 6), 100 + first, 101 + first]
+        if first:
+            spark(f"sql optimize delta.`{table}`")
+            spark(f"sql vacuum delta.`{table}`")
+        Maintenance(settings, clock=FakeClock()).handle({}, None)
+    assert spark.offsets(table) == sorted(expected)
+    assert warm.handle(event(rows(0, 6)), None) == {"batchItemFailures": []}
+    assert [o for (o,) in rows_of_folder(table)] == sorted(expected)
+    assert DeltaTable(table).version() == int(max((table / "_delta_log").glob("*.json")).stem)
+
+
+@pytest.mark.parametrize(
+    ("store", "answer", "stands"),
+    [
+        ("HDFSLogStore", "refused", "another writer's"),
+        ("S3SingleDriverLogStore", "written", "the store's"),
+        ("LocalLogStore", "written", "the store's"),
+    ],
+)
+def test_log_store_of_spark_that_erases_a_commit_put_meanwhile(
+    tmp_path: Path, spark: Spark, store: str, answer: str, stands: str
+) -> None:
+    """What docs/maintenance.md says of each: whoever only looks before it writes can erase."""
+    commit = tmp_path / f"{1:020}.json"
+    assert spark(f"race {store} {commit}") == answer
+    assert commit.read_text().splitlines()[0] == stands

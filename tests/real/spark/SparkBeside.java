@@ -2,9 +2,16 @@ import static org.apache.spark.sql.functions.col;
 import static org.apache.spark.sql.functions.struct;
 import static org.apache.spark.sql.functions.to_json;
 
+import io.delta.storage.LogStore;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.Files;
+import java.nio.file.Paths;
+import java.util.Iterator;
 import java.util.Map;
+import org.apache.hadoop.conf.Configuration;
+import org.apache.hadoop.fs.Path;
 import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Encoders;
 import org.apache.spark.sql.Row;
@@ -14,7 +21,8 @@ import org.apache.spark.sql.SparkSession;
  * Works beside Silt, as it is told on standard input: one JVM whose knowledge of a table grows old
  * between two lines. `append FOLDER FIRST END` appends rows with these offsets, and makes the table
  * if there is none; `sql STATEMENT` runs one; `rows FOLDER` prints the rows as a JSON list, and
- * `offsets FOLDER [VERSION]` the offsets alone.
+ * `offsets FOLDER [VERSION]` the offsets alone. `race STORE FILE` puts a commit by a log store of
+ * Delta's while another writer puts the same one, after the store has looked whether it is there.
  */
 public class SparkBeside {
   public static void main(String[] arguments) throws Exception {
@@ -41,7 +49,42 @@ public class SparkBeside {
     spark.stop();
   }
 
-  private static String answer(SparkSession spark, String line) {
+  private static String race(String name, String file) throws Exception {
+    Configuration configuration = new Configuration();
+    LogStore store =
+        (LogStore)
+            Class.forName("io.delta.storage." + name)
+                .getConstructor(Configuration.class)
+                .newInstance(configuration);
+    Iterator<String> actions =
+        new Iterator<>() {
+          private boolean asked = false;
+
+          @Override
+          public boolean hasNext() {
+            return !asked;
+          }
+
+          @Override
+          public String next() {
+            asked = true;
+            try {
+              Files.writeString(Paths.get(file), "another writer's\n");
+            } catch (java.io.IOException error) {
+              throw new java.io.UncheckedIOException(error);
+            }
+            return "the store's";
+          }
+        };
+    try {
+      store.write(new Path("file:" + file), actions, false, configuration);
+      return "written";
+    } catch (FileAlreadyExistsException error) {
+      return "refused";
+    }
+  }
+
+  private static String answer(SparkSession spark, String line) throws Exception {
     String[] words = line.split(" ", 2);
     String[] rest = words[1].split(" ");
     switch (words[0]) {
@@ -70,6 +113,8 @@ public class SparkBeside {
             .as(Encoders.STRING())
             .collectAsList()
             .toString();
+      case "race":
+        return race(rest[0], rest[1]);
       case "sql":
         spark.sql(words[1]).collectAsList();
         return "";
