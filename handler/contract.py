@@ -158,9 +158,21 @@ def load_contracts(folder: str | FilePath) -> dict[str, Contract]:
                     f"{file}:{line}: {key}: {name!r} is the {key} of {other.file} too, and {rule}"
                 )
                 break
+        problems += _nested(contract, document, tables)
     if problems:
         raise ContractError(problems)
     return contracts
+
+
+def _nested(contract: Contract, document: Document, tables: Mapping[str, Contract]) -> list[str]:
+    """Return what is wrong with a table that lies within another, or has one within."""
+    own = contract.table.strip("/")
+    return [
+        f"{contract.file}:{document.line(('table',))}: table: {contract.table!r} and {name!r} of "
+        f"{other.file} lie one within the other, where a vacuum of the one would delete the other"
+        for name, other in tables.items()
+        if own.startswith(f"{name}/") or name.startswith(f"{own}/")
+    ]
 
 
 def _read(file: FilePath, problems: list[str]) -> str:

@@ -105,7 +105,8 @@ class Maintenance:
         reports, failed = self._run(names, work, ends_at)
         for report in reports:
             self._logger.info("maintenance", extra=report.as_json())
-            emit("table", report.table, _measures(report))
+            if report.figures.exists:
+                emit("table", report.table, _measures(report))
         for name, error in failed.items():
             extra = {"table": name, "error": type(error).__name__, "reason": str(error)}
             self._logger.error("maintenance failed", extra=extra)

@@ -60,8 +60,15 @@ CORE = {
     "upkeep.engine": set(),
     "upkeep.worker": set(),
     "upkeep.keeper": {
-        *("contract_upkeep", "delta.log", "delta.parquet_ranges", "delta.patience", "delta.swap"),
-        *("delta.tables", "upkeep.engine", "upkeep.lease", "upkeep.plan", "upkeep.properties"),
+        *("contract_upkeep", "delta.log", "delta.parquet_ranges", "delta.patience", "delta.store"),
+        *(
+            "delta.swap",
+            "delta.tables",
+            "upkeep.engine",
+            "upkeep.lease",
+            "upkeep.plan",
+            "upkeep.properties",
+        ),
     },
     "maintenance": {
         *("contract", "contract_upkeep", "deadline", "delta.patience", "delta.store"),

@@ -10,6 +10,7 @@ from handler.delta import swap
 from handler.delta.log import LOG, Change
 from handler.delta.parquet_ranges import fetch_all
 from handler.delta.patience import Patience
+from handler.delta.store import Entry
 from handler.delta.tables import Table
 from handler.errors import EngineFailed
 from handler.upkeep.engine import Engine
@@ -207,7 +208,16 @@ class Keeper:
         self._compact([task], lease, patience)
 
     def vacuum(self, patience: Patience, *, dry_run: bool) -> None:
-        """Delete the files that no snapshot within the retention names, or count them."""
+        """Delete the files that no snapshot within the retention names, or count them.
+
+        A folder in which another table lies is left alone: its files are none of this table's.
+        """
+        files = [entry.key for entry in self._list("", patience)]
+        if within := next((key for key in files if f"/{LOG}/" in key), None):
+            inner = within.partition(f"/{LOG}/")[0]
+            self.report.notes.append(f"no vacuum: another table lies within, at {inner}")
+            self._tell(self.report.notes[-1])
+            return
         snapshot = self._table.known(patience)
         assert snapshot.metadata is not None
         held = retention(self._upkeep, snapshot.metadata.configuration)
@@ -297,17 +307,19 @@ class Keeper:
         self.report.log_files_cleaned = len(gone)
         self._tell(f"{len(gone)} files of the log cleaned")
 
+    def _list(self, folder: str, patience: Patience) -> list[Entry]:
+        after = f"{folder}/" if folder else ""
+        call = partial(self._table.store.list, folder, after)
+        return list(fetch_all([call], self._table.pool, patience, "list the table")[0])
+
     def _log_files(self, patience: Patience) -> set[str]:
-        call = partial(self._table.store.list, LOG, f"{LOG}/")
-        entries = fetch_all([call], self._table.pool, patience, "list the log")[0]
-        return {entry.key for entry in entries}
+        return {entry.key for entry in self._list(LOG, patience)}
 
     def _find_oldest(self, active: Collection[str], patience: Patience) -> None:
         """Find how old the oldest data file is that the newest snapshot does not name."""
         known = set(active)
-        call = partial(self._table.store.list, "", "")
-        entries = fetch_all([call], self._table.pool, patience, "list the table")[0]
         # As for a vacuum, what begins with _ is none of the table's data.
+        entries = self._list("", patience)
         files = [e for e in entries if e.key.endswith(".parquet") and "/_" not in f"/{e.key}"]
         times = [entry.modified_ms for entry in files if entry.key not in known]
         age_ms = patience.clock.epoch_ms() - min(times) if times else 0

@@ -1,6 +1,7 @@
 """Contracts: what is accepted, and that each error says file, line, path and what to do."""
 
 import json
+from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -261,3 +262,54 @@ def test_words_of_yaml_are_names_like_any_other_as_keys() -> None:
 def test_decimal_is_written_as_delta_writes_it() -> None:
     contract = columns_contract("a: {type: 'decimal( 05, 02 )'}")
     assert contract.columns[0].type == "decimal(5,2)"
+
+
+@pytest.mark.parametrize("outer", ["lake", "lake/", "s3://b/lake"])
+def test_table_within_another_is_refused(tmp_path: Path, outer: str) -> None:
+    """A vacuum of the outer one would delete the inner one's files."""
+    inner = f"{outer.rstrip('/')}/orders"
+    for name, table in (("a", outer), ("b", inner)):
+        text = f"topic: {name}\ntable: {table}\ncolumns: {{id: {{type: long}}}}\n"
+        (tmp_path / f"{name}.yaml").write_text(text)
+    with pytest.raises(ContractError, match=r"b.yaml:2: table: .* lie one within the other"):
+        load_contracts(tmp_path)
+
+
+MAINTENANCE = {
+    "target_file_size: 12": "12 is no size, such as 128 MiB",
+    "target_file_size: 2 GiB": "from 1 MiB to 1 GiB",
+    "retain: 23h": "is kept for 1d at least",
+    "log_retain: 1w": "'1w' is no time, such as 12h or 7d",
+    "dead_letters: {retain: 5m}": "is kept for 1d at least",
+    "dead_letters: 7": "expected a mapping, got 7",
+    "sort_by: [nothing]": "'nothing' is no column of the table",
+    "sort_by: [day]": "'day' parts the table",
+    "sort_by: [id, id]": "'id' stands twice",
+    "sort_by: [s]": "'s' is no number, string, date or timestamp",
+    "quiet_fo: 1h": "there is no key 'quiet_fo'. Did you mean 'quiet_for'?",
+    "checkpoint_commits: 0": "greater than or equal to 1",
+}
+
+
+@pytest.mark.parametrize("keys", MAINTENANCE)
+def test_bad_maintenance_is_named_with_its_line(keys: str) -> None:
+    text = (
+        "topic: t\ntable: t\ncolumns:\n  id: {type: long}\n  day: {type: date}\n"
+        "  s: {type: struct, fields: {x: {type: long}}}\npartition_by: [day]\n"
+        f"maintenance: {{{keys}}}\n"
+    )
+    (problem,) = problems_of(text)
+    assert problem.startswith("test.yaml:8: maintenance.")
+    assert MAINTENANCE[keys] in problem
+
+
+def test_maintenance_makes_no_new_version_of_the_contract() -> None:
+    """It decides about no record: no table has to be taken over for it."""
+    text = "topic: t\ntable: t\ncolumns: {id: {type: long}}\n"
+    kept = contract_of(
+        f"{text}maintenance: {{retain: 3d, sort_by: [id], target_file_size: 1 GiB}}\n"
+    )
+    assert kept.version == contract_of(text).version
+    assert kept.upkeep.retain_ms == 3 * 86_400_000
+    assert kept.upkeep.target_file_size == 1 << 30
+    assert (kept.upkeep.sort_by, kept.dead_letter_upkeep.sort_by) == (("id",), ())

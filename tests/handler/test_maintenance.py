@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -310,6 +311,36 @@ class RealEpoch(FakeClock):
 
     def epoch_ms(self) -> int:
         return time.time_ns() // 1_000_000
+
+
+def test_folder_with_another_table_within_is_not_vacuumed(tmp_path: Path) -> None:
+    """The other table's live files are in no snapshot of this one."""
+    aged(tmp_path, 2)
+    inner = table(tmp_path) / "inner"
+    shutil.copytree(table(tmp_path), inner)
+    for path in inner.rglob("*.parquet"):
+        set_age(path, 30)
+    before = sorted(inner.rglob("*"))
+    report = by_table(maintenance_of(tmp_path).handle({}, None))["sales/orders"]
+    assert report["notes"] == ["no vacuum: another table lies within, at inner"]
+    assert sorted(inner.rglob("*")) == before
+
+
+def test_live_deletion_vectors_are_not_vacuumed(tmp_path: Path) -> None:
+    """The engine's full vacuum would delete them: it knows data files alone."""
+    aged(tmp_path, 2)
+    log = table(tmp_path) / "_delta_log"
+    newest = sorted(log.glob("*.json"))[-1]
+    features = {"readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}
+    protocol = {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, **features}}
+    (log / f"{int(newest.stem) + 1:020}.json").write_text(json.dumps(protocol) + "\n")
+    vector = table(tmp_path) / "deletion_vector_c839dc81-af3e-400d-8c03-7e9f33c206eb.bin"
+    vector.write_bytes(b"as delta-spark writes it")
+    set_age(vector, 30)
+    assert vector.name in DeltaTable(table(tmp_path)).vacuum(168, dry_run=True, full=True)
+    report = by_table(maintenance_of(tmp_path).handle({}, None))["sales/orders"]
+    assert report["files_vacuumed"] == 0
+    assert vector.exists()
 
 
 def test_vacuum_is_done_once_a_day(tmp_path: Path) -> None:

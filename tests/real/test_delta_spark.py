@@ -1,8 +1,10 @@
 """delta-spark, the reference implementation of Delta, reads what Silt writes. Needs Java, Maven."""
 
 import json
+import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from handler.delta.patience import Patience, SystemClock
 from handler.maintenance import Maintenance
 from handler.settings import Settings
 from silt.commands.replay import read_events
@@ -199,9 +202,24 @@ def test_maintenance_beside_delta_spark(tmp_path: Path, spark: Spark) -> None:
             spark(f"sql vacuum delta.`{table}`")
         Maintenance(settings, clock=FakeClock()).handle({}, None)
     assert spark.offsets(table) == sorted(expected)
-    assert warm.handle(event(rows(0, 6)), None) == {"batchItemFailures": []}
-    assert [o for (o,) in rows_of_folder(table)] == sorted(expected)
-    assert DeltaTable(table).version() == int(max((table / "_delta_log").glob("*.json")).stem)
+    # Rows that are deleted by a vector stay deleted, and a live vector is no file to vacuum.
+    properties = "('delta.enableDeletionVectors'='true')"
+    spark(f"sql alter table delta.`{table}` set tblproperties {properties}")
+    for gone in (3, 12):
+        spark(f"sql delete from delta.`{table}` where _kafka_offset = {gone}")
+        expected.remove(gone)
+        for path in table.rglob("*.bin"):
+            os.utime(path, (1, 1))
+        keeper = Maintenance(settings, clock=FakeClock()).keeper("sales/orders")
+        patience = Patience(SystemClock(), time.monotonic() + 60)
+        assert keeper.look(patience)
+        if gone == 3:
+            keeper.vacuum(patience, dry_run=False)
+        else:
+            keeper.keep(patience, "now")
+        assert spark.offsets(table) == sorted(expected)
+    assert warm.handle(event(rows(16, 18)), None) == {"batchItemFailures": []}
+    assert spark.offsets(table) == sorted([*expected, 16, 17])
 
 
 @pytest.mark.parametrize(
