@@ -56,7 +56,7 @@ maintenance: {quiet_for: 0m}
 QUERIES = {
     "rows of one day": "select count(*) from t where day = date '2026-11-02'",
     "sum by status": "select status, sum(amount) from t group by status order by status",
-    "one record by its id": "select * from t where id = 4321",
+    "one record by its id": "select id, day, status, amount from t where id = 321",
 }
 GET_USD, PUT_USD = 0.4e-6, 5e-6
 """What a GET or HEAD costs on S3 Standard in us-east-1, and a PUT or LIST (2026)."""

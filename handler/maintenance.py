@@ -168,9 +168,14 @@ class Maintenance:
         if sum(task.work_bytes for task in tasks) < DELEGATE_FROM_BYTES or len(tasks) < 2:
             return 0
         handed = tasks[:DELEGATED_MAX]
-        for task in handed:
+        for count, task in enumerate(handed):
             event = {"silt": "compact", "table": name, "lease": number, "task": asdict(task)}
-            self._invoke(orjson.dumps(event))
+            try:
+                self._invoke(orjson.dumps(event))
+            except Exception as error:  # of whatever kind the client has: this run does the rest
+                extra = {"table": name, "handed_out": count, "reason": str(error)}
+                self._logger.error("fan-out failed", extra=extra)
+                return count
         return len(handed)
 
 
@@ -195,12 +200,11 @@ def _measures(report: Report) -> dict[str, float]:
 
 def _invoke_again(context: Any) -> Invoke:
     """Return what invokes this very version of the function, without waiting for its end."""
-    import boto3  # of the Lambda runtime: nothing of it is shipped
-
-    client = boto3.client("lambda")
 
     def invoke(event: bytes) -> None:
-        client.invoke(
+        import boto3  # of the Lambda runtime: nothing of it is shipped, and few runs need it
+
+        boto3.client("lambda").invoke(
             FunctionName=context.invoked_function_arn, InvocationType="Event", Payload=event
         )
 

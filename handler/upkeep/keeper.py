@@ -1,5 +1,6 @@
 """One table kept in shape: each step on its own, in order, until the time is up."""
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -12,7 +13,7 @@ from handler.delta.parquet_ranges import fetch_all
 from handler.delta.patience import Patience
 from handler.delta.store import Entry
 from handler.delta.tables import Table
-from handler.errors import EngineFailed
+from handler.errors import EngineFailed, SiltError
 from handler.upkeep.engine import Engine
 from handler.upkeep.lease import LEASE_MS, VACUUMED, Lease
 from handler.upkeep.plan import Partition, Task, due, targets
@@ -20,6 +21,9 @@ from handler.upkeep.properties import HOUR_MS, retention
 
 VACUUM_EVERY_MS = 23 * HOUR_MS
 """Less than a day, so that a schedule of a day does not skip every other one."""
+
+GIVE_BACK_S = 2.0
+"""For this a run that is out of time still takes of the margin before the deadline."""
 
 Vacuum = Literal["daily", "now", "never"]
 """When a table is vacuumed and its log cleaned."""
@@ -193,10 +197,18 @@ class Keeper:
                 self._set_properties(patience)
                 self.vacuum(patience, dry_run=False)
                 self._clean(patience)
-        except EngineFailed:
-            lease.release(patience)
+        except BaseException:
+            # Whatever ended it, a signal included: the next run should not have to wait.
+            if not self.report.partitions_delegated:
+                self._give_back(lease, patience)
             raise
         lease.release(patience, VACUUMED if cleaning else None)
+
+    @staticmethod
+    def _give_back(lease: Lease, patience: Patience) -> None:
+        clock = patience.clock
+        with contextlib.suppress(SiltError):  # then it ends by time
+            lease.release(Patience(clock, clock.monotonic() + GIVE_BACK_S))
 
     def compact_under(self, number: int, task: Task, patience: Patience) -> None:
         """Compact one partition under a lease that another invocation took."""

@@ -60,7 +60,7 @@ class Lease:
             return [_change(taken[0], "take the lease")]
 
         now_ms = patience.clock.epoch_ms()
-        swap.append([table], decide, patience, lambda _which, _committed: None)
+        _swap(table, decide, patience)
         return cls(table, taken[0], now_ms) if taken else None
 
     def renew(self, patience: Patience) -> bool:
@@ -86,8 +86,14 @@ class Lease:
             count = snapshot.txns.get(done or "", Txn(0)).version + 1
             return [_change(txn.version, what, {done: Txn(count)} if done is not None else {})]
 
-        swap.append([self.table], decide, patience, lambda _which, _committed: None)
+        _swap(self.table, decide, patience)
         return held[0]
+
+
+def _swap(table: Table, decide: swap.Decide, patience: Patience) -> None:
+    # Minutes may have passed since the snapshot was read: the table may have been made anew.
+    table.confirmed = False
+    swap.append([table], decide, patience, lambda _which, _committed: None)
 
 
 def _change(number: int, what: str, more: Mapping[str, Txn] = MappingProxyType({})) -> Change:

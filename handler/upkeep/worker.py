@@ -202,7 +202,12 @@ def vacuum(table: DeltaTable, job: Job) -> Iterator[Job]:
     # other kind deletes only what the log names as removed.
     full = "deletionVectors" not in (table.protocol().reader_features or ())
     removed = table.vacuum(
-        job["hours"], dry_run=job["dry_run"], full=full, post_commithook_properties=_NO_HOOKS
+        job["hours"],
+        dry_run=job["dry_run"],
+        # Whoever only counts may do so before the table has the contract's retention.
+        enforce_retention_duration=not job["dry_run"],
+        full=full,
+        post_commithook_properties=_NO_HOOKS,
     )
     yield {"files": len(removed)}
     table.update_incremental()

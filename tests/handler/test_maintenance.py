@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 
 from handler import maintenance as module
 from handler.delta.patience import Patience, SystemClock
-from handler.errors import EngineFailed, EventError, MaintenanceFailed
+from handler.errors import EngineFailed, EventError, MaintenanceFailed, OutOfTime
 from handler.maintenance import METRICS, Maintenance, lambda_handler
 from handler.settings import Settings
 from handler.upkeep.engine import Engine
@@ -262,23 +262,51 @@ def test_lease_of_another_run_is_respected(tmp_path: Path) -> None:
     check(tmp_path, 5)
 
 
-def test_lease_is_given_back_when_the_engine_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error",
+    [EngineFailed("compact", "t", "DeltaError", "no"), OutOfTime("late"), KeyboardInterrupt()],
+    ids=lambda error: type(error).__name__,
+)
+def test_lease_is_given_back_whatever_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     aged(tmp_path, 5)
 
-    def broken(_engine: Engine, do: str, _left_s: float, **job: Any) -> Iterator[Any]:
+    def broken(engine: Engine, do: str, left_s: float, **job: Any) -> Iterator[Any]:
         if do == "compact":
-            raise EngineFailed(do, "t", "DeltaError", "no")
-        return (yield from ask(_engine, do, _left_s, **job))
+            raise error
+        return (yield from ask(engine, do, left_s, **job))
 
     ask = Engine.ask
     monkeypatch.setattr(Engine, "ask", broken)
     keeper_ = maintenance_of(tmp_path).keeper("sales/orders")
     keeper_.look(_patience())
-    with pytest.raises(EngineFailed):
+    with pytest.raises(type(error)):
         keeper_.keep(_patience())
     assert read_folder(table(tmp_path)).txns[LEASE] == 2
+
+
+def test_table_that_is_made_anew_meanwhile_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release put as the old log's next version would leave a gap in the new one."""
+    aged(tmp_path, 5)
+    ask = Engine.ask
+
+    def made_anew(engine: Engine, do: str, left_s: float, **job: Any) -> Iterator[Any]:
+        if do == "compact":
+            shutil.rmtree(tmp_path / "tables")
+            aged(tmp_path, 2)
+            raise OutOfTime("late")
+        return (yield from ask(engine, do, left_s, **job))
+
+    monkeypatch.setattr(Engine, "ask", made_anew)
+    keeper_ = maintenance_of(tmp_path).keeper("sales/orders")
+    keeper_.look(_patience())
+    with pytest.raises(OutOfTime):
+        keeper_.keep(_patience())
+    assert LEASE not in read_folder(table(tmp_path)).txns
+    check(tmp_path, 2)
 
 
 # What is no longer part of the table.
@@ -500,6 +528,21 @@ def test_partition_that_was_handed_out_too_long_ago_is_left_alone(tmp_path: Path
     answer = by_table(maintenance_of(tmp_path, clock=clock).handle(json.loads(sent[0]), None))
     assert "is over" in answer["sales/orders"]["stopped"]
     assert read_folder(table(tmp_path)).version == version
+    check(tmp_path, 5)
+
+
+@pytest.mark.logs_errors
+@pytest.mark.usefixtures("small_share")
+def test_what_cannot_be_handed_out_is_done_by_the_run_itself(tmp_path: Path) -> None:
+    aged(tmp_path, 5, PARTED)
+
+    def denied(_event: bytes) -> None:
+        raise RuntimeError("AccessDeniedException: not allowed to invoke")
+
+    work = maintenance_of(tmp_path, invoke=denied)
+    report = by_table(work.handle({"tables": ["sales/orders"]}, None))["sales/orders"]
+    assert (report["partitions_delegated"], report["partitions_compacted"]) == (0, 2)
+    assert read_folder(table(tmp_path)).txns[LEASE] == 2
     check(tmp_path, 5)
 
 

@@ -133,3 +133,12 @@ def test_name_without_a_root_ends_with_2(
     function_for(tmp_path)
     assert main(["status", "--contracts", str(tmp_path / "contracts")]) == 2
     assert "Give --table-root" in capsys.readouterr().err
+
+
+def test_retention_that_the_table_has_not_yet_is_no_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The engine refuses to vacuum by less than the table's own property says."""
+    function_for(tmp_path, SMALL + "maintenance: {retain: 2d}\n").handle(event(rows(0, 3)), None)
+    assert silt(tmp_path) == 0
+    assert "sales/orders: well" in capsys.readouterr().out
