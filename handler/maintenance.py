@@ -32,9 +32,11 @@ DELEGATE_FROM_BYTES = 16 << 30
 DELEGATED_MAX = 50
 """At most so many partitions of a table at once: they compact at the same time."""
 
+SHARE_MIN_S = 60.0
+"""With less time than this a table makes no progress: the engine commits every 20 seconds."""
 METRICS = (
     *("files", "small_files", "data_bytes", "commits_since_checkpoint", "partitions_due"),
-    *("conflicts", "oldest_unreferenced_hours"),
+    *("partitions_failed", "conflicts", "oldest_unreferenced_hours"),
 )
 
 Invoke = Callable[[bytes], None]
@@ -94,12 +96,13 @@ class Maintenance:
         if asked == "compact":
             name, number, task = _task_of(event)
             work: list[Work] = [lambda keeper, time: keeper.compact_under(number, task, time)]
+            if self._settings.dry_run:
+                work = []
             names = [name]
         elif asked == "maintain":
             # Checkpoints first, of all tables: they cost little, and appends depend on them.
             work = [self._begin, self._keep]
-            named = event.get("tables") if isinstance(event, Mapping) else None
-            names = named or self.names
+            names = _names_of(event, self.names)
         else:
             raise EventError(f"{asked!r} is nothing to maintain. Expected 'maintain' or 'compact'.")
         reports, failed = self._run(names, work, ends_at)
@@ -107,6 +110,11 @@ class Maintenance:
             self._logger.info("maintenance", extra=report.as_json())
             if report.figures.exists:
                 emit("table", report.table, _measures(report))
+            if report.partitions_failed:
+                notes = "; ".join(report.notes)
+                failed[report.table] = MaintenanceFailed(
+                    f"{report.partitions_failed} partitions could not be compacted: {notes}"
+                )
         for name, error in failed.items():
             extra = {"table": name, "error": type(error).__name__, "reason": str(error)}
             self._logger.error("maintenance failed", extra=extra)
@@ -122,21 +130,28 @@ class Maintenance:
 
         A table gets an equal share of the time that is left, and leaves what it does not need.
         """
-        keepers = {name: self.keeper(name) for name in names}
+        # Each time another table is first: what takes all of the time does not starve the others.
+        turn = self._clock.epoch_ms() // 60_000 % max(1, len(names))
+        keepers = {name: self.keeper(name) for name in [*names[turn:], *names[:turn]]}
         failed: dict[str, SiltError] = {}
         for piece in work:
             for i, (name, keeper) in enumerate(keepers.items()):
                 if name in failed or keeper.report.stopped is not None:
                     continue
                 now = self._clock.monotonic()
-                share_s = (ends_at - now) / (len(keepers) - i)
+                share_s = max((ends_at - now) / (len(keepers) - i), SHARE_MIN_S)
+                share_s = min(share_s, ends_at - now)
                 try:
                     piece(keeper, Patience(self._clock, now + share_s))
                 except OutOfTime as error:
                     keeper.report.stopped = str(error)
                 except SiltError as error:
                     failed[name] = error
-        return [keeper.report for name, keeper in keepers.items() if name not in failed], failed
+        return [keepers[name].report for name in names if name not in failed], failed
+
+    def uri(self, name: str) -> str:
+        """Return where a table of the contracts is."""
+        return self._places[name].uri
 
     def keeper(self, name: str, tell: Callable[[str], None] = lambda _line: None) -> Keeper:
         """Return what keeps a table of the contracts. Raises EventError if there is none."""
@@ -177,6 +192,19 @@ class Maintenance:
                 self._logger.error("fan-out failed", extra=extra)
                 return count
         return len(handed)
+
+
+def _names_of(event: Any, every: list[str]) -> list[str]:
+    """Return which tables an event asks for, all of them if it names none. Raises EventError."""
+    named = event.get("tables") if isinstance(event, Mapping) else None
+    if named is None:
+        return every
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise EventError(
+            f'tables is {named!r}. Expected a list of names such as ["sales/orders"]. Nothing was '
+            "done."
+        )
+    return named
 
 
 def _task_of(event: Mapping[str, Any]) -> tuple[str, int, Task]:

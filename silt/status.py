@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
-from deltalake.exceptions import DeltaError
 
 from handler.contract import DEAD_LETTERS_SUFFIX, Contract
 from handler.contract_upkeep import Upkeep, default_upkeep
@@ -107,7 +106,10 @@ def status_of(table: NamedTable, pool: Pool, patience: Patience) -> Status:
     _upkeep_remarks(status, upkeep)
     if table.contract is not None:
         status.remarks += _drift(table.contract, snapshot)
-    status.dead_letters = _dead_letters(table.uri + DEAD_LETTERS_SUFFIX, pool, patience)
+    try:
+        status.dead_letters = _dead_letters(table.uri + DEAD_LETTERS_SUFFIX, pool, patience)
+    except SiltError as error:
+        status.remarks.append(Remark("wrong", str(error)))
     if status.dead_letters:
         text = f"{sum(status.dead_letters.values()):,} dead letters in the last day"
         status.remarks.append(Remark("attention", text))
@@ -171,6 +173,6 @@ def _dead_letters(uri: str, pool: Pool, patience: Patience) -> dict[str, int]:
     try:
         answer = QueryBuilder().register("dead_letters", DeltaTable(uri)).execute(query)
         rows = pa.table(answer.read_all()).to_pylist()
-    except DeltaError as error:
+    except Exception as error:  # the engine raises what its parts raise
         raise SiltError(f"The dead letters at {uri} cannot be read: {error}") from error
     return {row["error_code"]: row["records"] for row in rows}

@@ -1,5 +1,6 @@
 """Starts the Delta engine's work in a process of its own, reads what it says, ends it in time."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -11,7 +12,10 @@ import orjson
 
 from handler.errors import EngineFailed, OutOfTime
 
-COMMAND = (sys.executable, "-m", "handler.upkeep.worker")
+COMMAND = (sys.executable, "-P", "-m", "handler.upkeep.worker")
+"""-P: a folder named handler, where a person happens to stand, is not ours."""
+SECONDS_MIN = 1.0
+"""With less time than this the engine could not even be started."""
 
 
 class Engine:
@@ -27,6 +31,8 @@ class Engine:
         Raises OutOfTime when it is not done within `left_s` seconds: its process is killed then,
         which is safe at any moment. Raises EngineFailed for what the engine could not do.
         """
+        if left_s < SECONDS_MIN:
+            raise OutOfTime(f"There is no time left to {do} {self._uri}; the next run goes on.")
         process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
@@ -39,14 +45,18 @@ class Engine:
             late.set()
             process.kill()
 
-        timer = threading.Timer(max(0.0, left_s), end)
+        timer = threading.Timer(left_s, end)
         timer.start()
         try:
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(orjson.dumps({"table": self._uri, "do": do, **job}))
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it has ended already: see below
+                process.stdin.write(orjson.dumps({"table": self._uri, "do": do, **job}))
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
             for text in process.stdout:
+                if not text.endswith(b"\n"):
+                    break  # it ended in the middle of a line
                 line = orjson.loads(text)
                 if line.get("failed"):
                     raise EngineFailed(do, self._uri, line["error"], line["message"])

@@ -1,6 +1,7 @@
 """One table kept in shape: each step on its own, in order, until the time is up."""
 
 import contextlib
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -8,7 +9,7 @@ from typing import Any, Literal
 
 from handler.contract_upkeep import Upkeep
 from handler.delta import swap
-from handler.delta.log import LOG, Change
+from handler.delta.log import LOG, Change, check_appendable
 from handler.delta.parquet_ranges import fetch_all
 from handler.delta.patience import Patience
 from handler.delta.store import Entry
@@ -64,7 +65,8 @@ class Figures:
         self.files = sum(part.files for part in partitions)
         self.small_files = sum(part.small_files for part in partitions)
         self.data_bytes = sum(part.bytes for part in partitions)
-        self.rows = sum(part.rows for part in partitions)
+        rows = [part.rows for part in partitions]
+        self.rows = None if None in rows else sum(row for row in rows if row is not None)
         self.partitions_due = len(tasks)
         self.due_bytes = sum(task.work_bytes for task in tasks)
 
@@ -79,6 +81,7 @@ class Report:
     figures: Figures
     checkpoint_written: bool = False
     partitions_compacted: int = 0
+    partitions_failed: int = 0
     partitions_delegated: int = 0
     conflicts: int = 0
     files_removed: int = 0
@@ -176,8 +179,11 @@ class Keeper:
 
         Raises OutOfTime, EngineFailed, StoreError or TableError; what was done before stays done.
         """
+        snapshot = self._table.known(patience)
+        check_appendable(snapshot, self._table.name)
         tasks = self.plan(patience)
-        cleaning = vacuum == "now" or (vacuum == "daily" and self._vacuum_is_due(patience))
+        unclean_ms = self._unclean_ms(patience)
+        cleaning = vacuum == "now" or (vacuum == "daily" and unclean_ms >= VACUUM_EVERY_MS)
         if not tasks and not cleaning:
             return
         lease = Lease.take(self._table, patience)
@@ -185,24 +191,33 @@ class Keeper:
             self.report.stopped = "another run holds the lease of the table"
             return
         try:
+            # What is long overdue is not put off again by what there is to compact.
+            if cleaning and unclean_ms >= 2 * VACUUM_EVERY_MS:
+                self._clean_up(lease, patience)
+                cleaning = False
             delegated = self._delegate(tasks, lease.number) if self._delegate is not None else 0
             self.report.partitions_delegated = delegated
             self._compact(tasks[delegated:], lease, patience)
             if delegated or self.report.stopped is not None:
                 return  # those who compact under the lease let it run out, or it is another's
             if cleaning:
-                # What was appended meanwhile is read by the engine commit by commit.
-                self.look(patience)
-                self.checkpoint(patience)
-                self._set_properties(patience)
-                self.vacuum(patience, dry_run=False)
-                self._clean(patience)
+                self._clean_up(lease, patience)
         except BaseException:
             # Whatever ended it, a signal included: the next run should not have to wait.
             if not self.report.partitions_delegated:
                 self._give_back(lease, patience)
             raise
-        lease.release(patience, VACUUMED if cleaning else None)
+        lease.release(patience)
+
+    def _clean_up(self, lease: Lease, patience: Patience) -> None:
+        """Vacuum the table and clean its log, and note in the log that it was done."""
+        # What was appended meanwhile is read by the engine commit by commit.
+        self.look(patience)
+        self.checkpoint(patience)
+        self._set_properties(patience)
+        self.vacuum(patience, dry_run=False)
+        self._clean(patience)
+        lease.renew(patience, VACUUMED)
 
     @staticmethod
     def _give_back(lease: Lease, patience: Patience) -> None:
@@ -212,7 +227,7 @@ class Keeper:
 
     def compact_under(self, number: int, task: Task, patience: Patience) -> None:
         """Compact one partition under a lease that another invocation took."""
-        self._table.read(patience)
+        check_appendable(self._table.read(patience), self._table.name)
         lease = Lease(self._table, number, 0)
         if not lease.renew(patience):
             self.report.stopped = f"lease {number} of the table is over"
@@ -227,12 +242,14 @@ class Keeper:
         files = [entry.key for entry in self._list("", patience)]
         if within := next((key for key in files if f"/{LOG}/" in key), None):
             inner = within.partition(f"/{LOG}/")[0]
-            self.report.notes.append(f"no vacuum: another table lies within, at {inner}")
-            self._tell(self.report.notes[-1])
+            self._note(f"no vacuum: another table lies within, at {inner}")
             return
         snapshot = self._table.known(patience)
         assert snapshot.metadata is not None
         held = retention(self._upkeep, snapshot.metadata.configuration)
+        if held.why_not_vacuum is not None:
+            self._note(f"no vacuum: {held.why_not_vacuum}")
+            return
         hours = self.figures.retain_hours = -(-held.files_ms // HOUR_MS)
         for line in self._engine.ask("vacuum", patience.left_s, hours=hours, dry_run=dry_run):
             if "active" in line:
@@ -265,14 +282,19 @@ class Keeper:
         if line.get("error") == "conflict":
             self.report.conflicts += 1
             self._tell(f"{task.where}: another writer was faster, left for the next run")
-        elif "error" in line:
-            self.report.notes.append(f"{task.where}: {line['error']}: {line['message']}")
-            self._tell(self.report.notes[-1])
+        elif "error" in line or not line["removed"]:
+            why = f"{line['error']}: {line['message']}" if "error" in line else "nothing was merged"
+            self.report.partitions_failed += 1
+            self._note(f"{task.where}: {why}")
         else:
             self.report.partitions_compacted += 1
             self.report.files_removed += line["removed"]
             self.report.files_added += line["added"]
             self._tell(f"{task.where}: {line['removed']} files became {line['added']}")
+
+    def _note(self, text: str) -> None:
+        self.report.notes.append(text)
+        self._tell(text)
 
     def _still_ours(self, lease: Lease, patience: Patience) -> bool:
         """Renew the lease before it grows old. Returns False if it is lost."""
@@ -283,10 +305,12 @@ class Keeper:
         self.report.stopped = "the lease of the table is lost to another run"
         return False
 
-    def _vacuum_is_due(self, patience: Patience) -> bool:
+    def _unclean_ms(self, patience: Patience) -> float:
+        """Return for how long the table was not vacuumed; for ever if it never was."""
         last = self._table.known(patience).txns.get(VACUUMED)
-        now_ms = patience.clock.epoch_ms()
-        return last is None or now_ms - (last.last_updated_ms or 0) >= VACUUM_EVERY_MS
+        if last is None:
+            return math.inf
+        return patience.clock.epoch_ms() - (last.last_updated_ms or 0)
 
     def _set_properties(self, patience: Patience) -> None:
         """Let the table say how long the contract wants it to keep files and commits."""
@@ -310,7 +334,7 @@ class Keeper:
         assert snapshot.metadata is not None
         held = retention(self._upkeep, snapshot.metadata.configuration)
         if held.why_not_clean is not None:
-            self.report.notes.append(f"the log is not cleaned: {held.why_not_clean}")
+            self._note(f"the log is not cleaned: {held.why_not_clean}")
             return
         before = self._log_files(patience)
         for _line in self._engine.ask("clean", patience.left_s):

@@ -63,19 +63,22 @@ class Lease:
         _swap(table, decide, patience)
         return cls(table, taken[0], now_ms) if taken else None
 
-    def renew(self, patience: Patience) -> bool:
-        """Hold the lease for its whole length from now. Returns False if it is lost."""
+    def renew(self, patience: Patience, done: str | None = None) -> bool:
+        """Hold the lease for its whole length from now, noting by the appId `done` what was done.
+
+        Returns False if it is lost.
+        """
         now_ms = patience.clock.epoch_ms()
-        if not self._commit(Txn(self.number), "renew the lease", patience):
+        if not self._commit(Txn(self.number), "renew the lease", patience, done):
             return False
         self.renewed_ms = now_ms
         return True
 
-    def release(self, patience: Patience, done: str | None = None) -> bool:
-        """Give the lease back, noting by the appId `done` what was done. False if it is lost."""
-        return self._commit(Txn(self.number + 1), "release the lease", patience, done)
+    def release(self, patience: Patience) -> bool:
+        """Give the lease back. Returns False if it is lost."""
+        return self._commit(Txn(self.number + 1), "release the lease", patience, None)
 
-    def _commit(self, txn: Txn, what: str, patience: Patience, done: str | None = None) -> bool:
+    def _commit(self, txn: Txn, what: str, patience: Patience, done: str | None) -> bool:
         held = list[bool]()
 
         def decide(_done: frozenset[int]) -> list[Change | None]:

@@ -9,9 +9,9 @@ from handler.contract_upkeep import Upkeep
 BAD_FILES = 100
 """A partition with so many files too many is compacted while it is still appended to."""
 SAVED_MIN = 4
-"""A quiet partition is compacted when it has at least so many files too many, or ..."""
+"""A quiet partition is compacted when it has at least so many files too many (or not sorted) ..."""
 SMALL_SHARE = 0.2
-"""... when so much of it stands in small files: a late record does not rewrite a large file."""
+"""... or so much of it in such files: a late record does not rewrite a large file."""
 SORT_BYTES_MAX = 2 << 30
 """A larger partition is compacted without being sorted: the sort needs its space at once."""
 _ACTIVE_SHARE = 4
@@ -29,6 +29,7 @@ class Merge:
 class Partition:
     """What one partition holds. A small file is less than half of the target size.
 
+    `rows` is None where a file has no statistics. `unsorted` files were not written by a sort.
     `whole` is a compaction to the target size, `partly` one to a smaller size, for a partition that
     is to be sorted once it is quiet.
     """
@@ -36,9 +37,11 @@ class Partition:
     values: Mapping[str, str | None]
     files: int
     bytes: int
-    rows: int
+    rows: int | None
     small_files: int
     small_bytes: int
+    unsorted_files: int
+    unsorted_bytes: int
     newest_ms: int
     whole: Merge
     partly: Merge
@@ -53,13 +56,17 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One partition to compact, as the engine's process reads it."""
+    """One partition to compact, as the engine's process reads it.
+
+    `interim`: its files will be rewritten by a sort, and are marked as not sorted.
+    """
 
     values: Mapping[str, str | None]
     target: int
     sort_by: tuple[str, ...]
     bytes: int
     rows: int
+    interim: bool
     work_bytes: int
     """What has to be read and written again."""
 
@@ -72,8 +79,7 @@ class Task:
 def targets(upkeep: Upkeep) -> list[int]:
     """Return the sizes that files are compacted to: in quiet partitions, and in active ones.
 
-    An active partition of a table that is sorted is compacted to less: were its files whole, there
-    would be no occasion to sort them once it is quiet.
+    An active partition of a table that is sorted is compacted to less: a sort rewrites it anyway.
     """
     whole = upkeep.target_file_size
     return [whole, whole // _ACTIVE_SHARE if upkeep.sort_by else whole]
@@ -85,23 +91,43 @@ def due(partitions: Iterable[Partition], upkeep: Upkeep, now_ms: int) -> list[Ta
     A partition that is appended to is left alone unless it is bad; whatever is compacted in it
     today is compacted again tomorrow.
     """
-    whole, partly = targets(upkeep)
     tasks = []
     for part in sorted(partitions, key=lambda part: part.newest_ms):
-        if part.newest_ms <= now_ms - upkeep.quiet_for_ms:
-            if _worth_it(part):
-                sort = bool(upkeep.sort_by) and part.bytes <= SORT_BYTES_MAX
-                work_bytes = part.bytes if sort else part.whole.merged_bytes
-                tasks.append(_task(part, whole, upkeep.sort_by if sort else (), work_bytes))
-        elif part.partly.saved_files >= BAD_FILES:
-            tasks.append(_task(part, partly, (), part.partly.merged_bytes))
+        quiet = part.newest_ms <= now_ms - upkeep.quiet_for_ms
+        task = _quiet(part, upkeep) if quiet else _active(part, upkeep)
+        tasks += [task] if task is not None else []
     return tasks
 
 
-def _worth_it(part: Partition) -> bool:
-    saved = part.whole.saved_files
-    return saved >= SAVED_MIN or (saved > 0 and part.small_bytes >= SMALL_SHARE * part.bytes)
+def _quiet(part: Partition, upkeep: Upkeep) -> Task | None:
+    if upkeep.sort_by and part.bytes <= SORT_BYTES_MAX:
+        # What a sort wrote is not sorted again, however large its files became.
+        if not _worth_it(part.unsorted_files, part.unsorted_bytes, part):
+            return None
+        return _task(part, upkeep.target_file_size, upkeep.sort_by, part.bytes)
+    if not _worth_it(part.whole.saved_files, part.small_bytes, part):
+        return None
+    return _task(part, upkeep.target_file_size, (), part.whole.merged_bytes)
 
 
-def _task(part: Partition, target: int, sort_by: Sequence[str], work_bytes: int) -> Task:
-    return Task(part.values, target, tuple(sort_by), part.bytes, part.rows, work_bytes)
+def _active(part: Partition, upkeep: Upkeep) -> Task | None:
+    if part.partly.saved_files < BAD_FILES:
+        return None
+    _, target = targets(upkeep)
+    return _task(part, target, (), part.partly.merged_bytes, interim=bool(upkeep.sort_by))
+
+
+def _worth_it(files: int, size: int, part: Partition) -> bool:
+    return files >= SAVED_MIN or (files > 0 and size >= SMALL_SHARE * part.bytes)
+
+
+def _task(
+    part: Partition,
+    target: int,
+    sort_by: Sequence[str],
+    work_bytes: int,
+    *,
+    interim: bool = False,
+) -> Task:
+    rows = part.rows or 0
+    return Task(part.values, target, tuple(sort_by), part.bytes, rows, interim, work_bytes)

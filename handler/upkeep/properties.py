@@ -28,13 +28,14 @@ _INTERVAL = re.compile(rf"(?:interval\s+)?(\d+)\s+({'|'.join(_UNITS_MS)})s?", re
 class Retention:
     """What a table is to keep: files and commits, in milliseconds.
 
-    `properties` are to be set on the table for that. `why_not_clean` says why its log is left
-    alone, None where it is not.
+    `properties` are to be set on the table for that. `why_not_vacuum` and `why_not_clean` say why
+    its files or its log are left alone, None where they are not.
     """
 
     files_ms: int
     log_ms: int
     properties: Mapping[str, str]
+    why_not_vacuum: str | None
     why_not_clean: str | None
 
 
@@ -42,7 +43,9 @@ def retention(upkeep: Upkeep, configuration: Mapping[str, str]) -> Retention:
     """Return what holds for a table with these properties."""
     files_ms, set_files = _held(FILES, upkeep.retain_ms, FILES_DEFAULT_MS, configuration)
     log_ms, set_log = _held(LOG, upkeep.log_retain_ms, LOG_DEFAULT_MS, configuration)
-    why = None
+    why = why_not_vacuum = None
+    if files_ms is None:
+        why_not_vacuum = f"{FILES} is {configuration[FILES]!r}, which is no interval that is known"
     if configuration.get(CLEANUP, "true").lower() == "false":
         why = f"{CLEANUP} is false"
     elif log_ms is None or log_ms < RETENTION_MIN_MS:
@@ -51,6 +54,7 @@ def retention(upkeep: Upkeep, configuration: Mapping[str, str]) -> Retention:
         files_ms=max(files_ms if files_ms is not None else FILES_DEFAULT_MS, RETENTION_MIN_MS),
         log_ms=max(log_ms if log_ms is not None else LOG_DEFAULT_MS, RETENTION_MIN_MS),
         properties={**set_files, **set_log},
+        why_not_vacuum=why_not_vacuum,
         why_not_clean=why,
     )
 
@@ -63,9 +67,12 @@ def _held(
     None is a property that cannot be read. What the contract says nothing of is left as it is.
     """
     has_ms = _milliseconds(configuration[name]) if name in configuration else default_ms
-    if wanted_ms is None or wanted_ms == has_ms:
+    if wanted_ms is None:
         return has_ms, {}
-    return wanted_ms, {name: f"interval {-(-wanted_ms // HOUR_MS)} hours"}
+    hours = -(-wanted_ms // HOUR_MS)
+    if hours * HOUR_MS == has_ms:
+        return has_ms, {}
+    return hours * HOUR_MS, {name: f"interval {hours} hours"}
 
 
 def _milliseconds(text: str) -> int | None:

@@ -10,6 +10,7 @@ vacuum removes. It prints a line of JSON for each thing that is done.
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -30,6 +31,9 @@ _ROW_GROUP_BYTES = 16 << 20
 _ROW_GROUP_ROWS = (8_192, 1 << 20)
 _SORT_MEMORY = 128 << 20
 _COMMIT_EVERY = timedelta(seconds=20)
+_SORTED_NAME = re.compile(r"(?:.*/)?part-\d+-[0-9a-f-]+-c\d+\.zstd\.parquet")
+"""How the engine names what it wrote: the codec is part of the name, and so it is the mark of what
+was sorted. Nothing else of an `add` that the engine writes is ours to choose."""
 _NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
@@ -45,9 +49,10 @@ def look(table: DeltaTable, job: Job) -> Iterator[Job]:
     names = [_values(adds, f"partition.{column}") for column in columns]
     keys = zip(*names, strict=True) if names else iter([()] * adds.num_rows)
     parts: dict[tuple[Any, ...], _Part] = {}
-    for key, size, moment, count in zip(keys, sizes, modified, rows, strict=True):
+    paths = _values(adds, "path")
+    for key, path, size, moment, count in zip(keys, paths, sizes, modified, rows, strict=True):
         part = parts.get(key) or parts.setdefault(key, _Part(job["targets"]))
-        part.add(size, moment, count)
+        part.add(size, moment, count, is_sorted=_SORTED_NAME.fullmatch(path) is not None)
     yield {
         "version": table.version(),
         "newest_us": _newest_us(adds, job.get("newest")),
@@ -116,14 +121,18 @@ class _Part:
     def __init__(self, targets: Sequence[int]) -> None:
         self._small = max(targets) // 2
         self._bins = [_Bins(target) for target in targets]
-        self._files = self._bytes = self._rows = self._small_files = self._small_bytes = 0
-        self._newest_ms = 0
+        self._files = self._bytes = self._small_files = self._small_bytes = 0
+        self._unsorted_files = self._unsorted_bytes = self._newest_ms = 0
+        self._rows: int | None = 0
 
-    def add(self, size: int, modified_ms: int, rows: int | None) -> None:
+    def add(self, size: int, modified_ms: int, rows: int | None, *, is_sorted: bool) -> None:
         """Take in one file."""
         self._files += 1
         self._bytes += size
-        self._rows += rows or 0
+        self._rows = None if rows is None or self._rows is None else self._rows + rows
+        if not is_sorted:
+            self._unsorted_files += 1
+            self._unsorted_bytes += size
         self._newest_ms = max(self._newest_ms, modified_ms)
         if size < self._small:
             self._small_files += 1
@@ -141,6 +150,8 @@ class _Part:
             "rows": self._rows,
             "small_files": self._small_files,
             "small_bytes": self._small_bytes,
+            "unsorted_files": self._unsorted_files,
+            "unsorted_bytes": self._unsorted_bytes,
             "newest_ms": self._newest_ms,
             "merges": [[bins.saved_files, bins.merged_bytes] for bins in self._bins],
         }
@@ -165,11 +176,7 @@ def compact(table: DeltaTable, job: Job) -> Iterator[Job]:
             "target_size": task["target"],
             "max_concurrent_tasks": 1,
             "min_commit_interval": _COMMIT_EVERY,
-            "writer_properties": WriterProperties(
-                compression="ZSTD",
-                compression_level=3,
-                max_row_group_size=_row_group_rows(task["bytes"], task["rows"]),
-            ),
+            "writer_properties": _writer(task),
             "post_commithook_properties": _NO_HOOKS,
         }
         try:
@@ -184,6 +191,13 @@ def compact(table: DeltaTable, job: Job) -> Iterator[Job]:
             yield _failure(error)
         else:
             yield {"added": metrics["numFilesAdded"], "removed": metrics["numFilesRemoved"]}
+
+
+def _writer(task: Job) -> WriterProperties:
+    rows = _row_group_rows(task["bytes"], task["rows"])
+    if task["interim"]:
+        return WriterProperties(compression="SNAPPY", max_row_group_size=rows)
+    return WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=rows)
 
 
 def _row_group_rows(size: int, rows: int) -> int:

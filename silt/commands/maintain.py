@@ -38,7 +38,6 @@ def run(options: argparse.Namespace) -> int:
     """Maintain each table. Returns 1 if one could not be, or not wholly."""
     if options.minutes <= 0:
         raise UsageError("--minutes must be more than 0.")
-    use_credentials_for(options.table_root)
     given = {"SILT_TABLE_ROOT": options.table_root, "SILT_CONTRACTS": options.contracts}
     maintenance = Maintenance(read_settings(given))
     names = options.tables or maintenance.names
@@ -51,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
     ends_at = clock.monotonic() + 60 * options.minutes
     reports, failed = list[Report](), False
     for name in names:
+        use_credentials_for(maintenance.uri(name))
         keeper = maintenance.keeper(name, _teller(name, quiet=options.json))
         reports.append(keeper.report)
         try:
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
             output.complain(f"{name}: {keeper.report.stopped}")
     if options.json:
         output.as_json([report.as_json() for report in reports])
-    return int(failed or any(report.stopped is not None for report in reports))
+    return int(failed or any(r.stopped is not None or r.partitions_failed for r in reports))
 
 
 def _teller(name: str, *, quiet: bool) -> Callable[[str], None]:

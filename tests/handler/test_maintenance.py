@@ -3,10 +3,13 @@
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 import pytest
@@ -134,6 +137,61 @@ def test_active_partition_is_left_alone(tmp_path: Path) -> None:
     assert len(read_folder(table(tmp_path)).adds) == 6
 
 
+@pytest.mark.logs_errors
+def test_table_of_a_protocol_that_is_not_known_is_not_written_to(tmp_path: Path) -> None:
+    """A commit without what the feature asks for would break the table for those who know it."""
+    aged(tmp_path, 5)
+    log = table(tmp_path) / "_delta_log"
+    newest = sorted(log.glob("*.json"))[-1]
+    features = {"readerFeatures": [], "writerFeatures": ["inCommitTimestamp"]}
+    protocol = {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, **features}}
+    (log / f"{int(newest.stem) + 1:020}.json").write_text(json.dumps(protocol) + "\n")
+    before = sorted(log.iterdir())
+    with pytest.raises(MaintenanceFailed, match="uses inCommitTimestamp"):
+        maintenance_of(tmp_path).handle({"tables": ["sales/orders"]}, None)
+    assert sorted(log.iterdir()) == before
+
+
+def test_table_that_was_not_cleaned_for_long_is_cleaned_before_it_is_compacted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a table that always has more to compact than fits would never be."""
+    aged(tmp_path, 5)
+    ask = Engine.ask
+
+    def out_of_time(engine: Engine, do: str, left_s: float, **job: Any) -> Iterator[Any]:
+        if do == "compact":
+            raise OutOfTime("late")
+        return (yield from ask(engine, do, left_s, **job))
+
+    monkeypatch.setattr(Engine, "ask", out_of_time)
+    report = by_table(maintenance_of(tmp_path).handle({}, None))["sales/orders"]
+    assert report["stopped"] == "late"
+    assert read_folder(table(tmp_path)).txns[VACUUMED] == 1
+
+
+def test_another_table_is_first_each_time(tmp_path: Path) -> None:
+    aged(tmp_path, 1)
+    clock = FakeClock()
+    work = maintenance_of(tmp_path, clock=clock)
+    seen: list[str] = []
+    for _ in range(2):
+        work._run(work.names, [lambda keeper, _time: seen.append(keeper.report.table)], 1e9)
+        clock.now_s += 60
+    assert set(seen[:2]) == set(seen[2:]) == set(work.names)
+    assert seen[0] != seen[2]
+
+
+def test_dry_run_compacts_nothing_that_was_handed_out_either(tmp_path: Path) -> None:
+    aged(tmp_path, 3)
+    task = {"values": {}, "target": 1, "sort_by": [], "bytes": 1, "rows": 1, "interim": False}
+    asked = {"silt": "compact", "table": "sales/orders", "lease": 1}
+    maintenance_of(tmp_path, dry_run=True).handle(
+        {**asked, "task": {**task, "work_bytes": 1}}, None
+    )
+    assert len(read_folder(table(tmp_path)).adds) == 3
+
+
 def test_quiet_partition_is_sorted_once(tmp_path: Path) -> None:
     contract = QUIET.replace("maintenance: {", "maintenance: {sort_by: [id], ")
     function = function_for(tmp_path, contract)
@@ -144,6 +202,23 @@ def test_quiet_partition_is_sorted_once(tmp_path: Path) -> None:
     (path,) = read_folder(table(tmp_path)).adds
     assert pq.read_table(table(tmp_path) / path)["id"].to_pylist() == [1, 3, 5, 9]
     assert by_table(work.handle({}, None))["sales/orders"]["partitions_due"] == 0
+
+
+def test_sort_whose_files_stay_small_is_not_repeated_for_ever(tmp_path: Path) -> None:
+    """The engine closes files by a size that it estimates, of what is not compressed yet."""
+    contract = QUIET.replace("maintenance: {", "maintenance: {sort_by: [id], ")
+    function = function_for(tmp_path, contract)
+    text = json.dumps({"currency": "EUR", "channel": "web", "campaign": "autumn"}) * 30
+    for i in range(5):
+        batch = [record(400 * i + k, {"id": k, "name": f"{text}{k}"}) for k in range(400)]
+        function.handle(event(batch), None)
+    work = maintenance_of(tmp_path)
+    work.handle({"tables": ["sales/orders"]}, None)
+    version = read_folder(table(tmp_path)).version
+    for _ in range(3):
+        report = by_table(work.handle({"tables": ["sales/orders"]}, None))["sales/orders"]
+        assert report["partitions_due"] == 0
+    assert read_folder(table(tmp_path)).version == version
 
 
 def test_tables_that_are_named_are_done_alone(tmp_path: Path) -> None:
@@ -163,6 +238,8 @@ def test_table_that_is_not_there_yet_is_no_failure(tmp_path: Path) -> None:
     ("asked", "message"),
     [
         ({"silt": "compost"}, "'compost' is nothing to maintain"),
+        ({"tables": "sales/orders"}, "Expected a list of names"),
+        ({"tables": 5}, "Expected a list of names"),
         ({"tables": ["sales/other"]}, "Expected one of sales/orders, sales/orders__dead_letters"),
         ({"silt": "compact", "table": "sales/orders"}, "does not say which"),
         (
@@ -213,7 +290,8 @@ def test_table_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert len(read_folder(table(tmp_path, "orders__dead_letters")).adds) == 1
 
 
-def test_partition_that_kills_the_engine_holds_up_no_other(
+@pytest.mark.logs_errors
+def test_partition_that_kills_the_engine_holds_up_no_other_and_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aged(tmp_path, 5, PARTED)
@@ -227,9 +305,13 @@ def test_partition_that_kills_the_engine_holds_up_no_other(
         return (yield from ask(engine, do, left_s, **job))
 
     monkeypatch.setattr(Engine, "ask", dies_at_day_0)
-    report = by_table(maintenance_of(tmp_path).handle({"tables": ["sales/orders"]}, None))
-    assert report["sales/orders"]["partitions_compacted"] == 1
-    assert "day=0: ended" in report["sales/orders"]["notes"][0]
+    with pytest.raises(
+        MaintenanceFailed, match="1 partitions could not be compacted: day=0: ended"
+    ):
+        maintenance_of(tmp_path).handle({"tables": ["sales/orders"]}, None)
+    assert (
+        len([path for path in read_folder(table(tmp_path)).adds if path.startswith("day=1")]) == 1
+    )
     assert asked.count("compact") == 2
     check(tmp_path, 5)
 
@@ -528,6 +610,56 @@ def test_partition_that_was_handed_out_too_long_ago_is_left_alone(tmp_path: Path
     answer = by_table(maintenance_of(tmp_path, clock=clock).handle(json.loads(sent[0]), None))
     assert "is over" in answer["sales/orders"]["stopped"]
     assert read_folder(table(tmp_path)).version == version
+    check(tmp_path, 5)
+
+
+@pytest.fixture
+def lambda_api() -> Iterator[tuple[str, list[tuple[str, str | None, Any]]]]:
+    """Yield the address of what takes invocations as AWS does, and those that came."""
+    came: list[tuple[str, str | None, Any]] = []
+
+    class Api(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            came.append((unquote(self.path), self.headers["X-Amz-Invocation-Type"], body))
+            self.send_response(202)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Api) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", came
+        server.shutdown()
+
+
+@pytest.mark.usefixtures("small_share")
+def test_function_invokes_its_own_version_asynchronously(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lambda_api: Any
+) -> None:
+    endpoint, came = lambda_api
+    aged(tmp_path, 5, PARTED)
+    for name, value in (
+        ("SILT_TABLE_ROOT", str(tmp_path / "tables")),
+        ("SILT_CONTRACTS", str(tmp_path / "contracts")),
+        ("SILT_FAN_OUT", "true"),
+        ("AWS_ENDPOINT_URL_LAMBDA", endpoint),
+        ("AWS_ACCESS_KEY_ID", "key"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_DEFAULT_REGION", "eu-west-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    lambda_handler({"tables": ["sales/orders"]}, OwnContext())
+    paths, kinds, events = zip(*came, strict=True)
+    path = f"/2015-03-31/functions/{OwnContext.invoked_function_arn}/invocations"
+    assert set(paths) == {path}
+    assert kinds == ("Event", "Event")
+    for sent in events:
+        lambda_handler(sent, OwnContext())
+    assert len(read_folder(table(tmp_path)).adds) == 2
     check(tmp_path, 5)
 
 

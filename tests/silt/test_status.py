@@ -142,3 +142,19 @@ def test_retention_that_the_table_has_not_yet_is_no_failure(
     function_for(tmp_path, SMALL + "maintenance: {retain: 2d}\n").handle(event(rows(0, 3)), None)
     assert silt(tmp_path) == 0
     assert "sales/orders: well" in capsys.readouterr().out
+
+
+def test_dead_letters_that_cannot_be_read_are_a_remark(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aged(tmp_path, 1)
+    (path,) = table(tmp_path, "orders__dead_letters").glob("*.parquet")
+    path.write_bytes(b"no Parquet")
+    clock_moves_on = [record(9, b"bad", timestamp=now_ms())]
+    function_for(tmp_path, QUIET, clock=SystemClock()).handle(event(clock_moves_on), None)
+    for path in table(tmp_path, "orders__dead_letters").glob("*.parquet"):
+        path.write_bytes(b"no Parquet")
+    assert silt(tmp_path) == 1
+    out = capsys.readouterr().out
+    assert "cannot be read" in out
+    assert "demo-uuid-1/orders/0" in out

@@ -58,6 +58,42 @@ def test_process_that_dies_is_a_failure() -> None:
     assert caught.value.kind == "ended"
 
 
+def test_line_that_is_cut_off_is_no_answer() -> None:
+    code = (
+        'import os, sys\nsys.stdout.write(\'{"n": 1}\\n{"n": \')\nsys.stdout.flush()\n'
+        "os.kill(os.getpid(), 9)"
+    )
+    lines = scripted(code).ask("look", 30)
+    assert next(lines) == {"n": 1}
+    with pytest.raises(EngineFailed, match="ended with -9"):
+        next(lines)
+
+
+def test_process_that_ends_before_it_has_read_its_job_is_a_failure() -> None:
+    job = "x" * 1_000_000
+    with pytest.raises(EngineFailed, match="ended with 3"):
+        list(scripted("import os; os._exit(3)").ask("compact", 30, job=job))
+
+
+@pytest.mark.parametrize("left_s", [0.5, 0.0, -3.0])
+def test_without_time_nothing_is_started(tmp_path: Path, left_s: float) -> None:
+    engine = scripted(f"open({str(tmp_path / 'started')!r}, 'w')")
+    with pytest.raises(OutOfTime, match="no time left to look"):
+        list(engine.ask("look", left_s))
+    assert not (tmp_path / "started").exists()
+
+
+def test_folder_named_handler_where_a_person_stands_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function_for(tmp_path).handle(event(rows(0, 3)), None)
+    (tmp_path / "handler").mkdir()
+    (tmp_path / "handler" / "__init__.py").write_text("raise ImportError('another')")
+    monkeypatch.chdir(tmp_path)
+    uri = str(tmp_path / "tables" / "sales" / "orders")
+    assert len(list(Engine(uri).ask("look", 60, targets=[1, 1]))) == 1
+
+
 def test_what_the_engine_cannot_do_is_told_with_table_and_reason(tmp_path: Path) -> None:
     uri = str(tmp_path / "nothing")
     with pytest.raises(EngineFailed, match=r"could not checkpoint .*TableNotFoundError") as caught:

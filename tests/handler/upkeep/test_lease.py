@@ -90,15 +90,16 @@ def test_clock_that_ran_far_ahead_blocks_nobody(memory: Memory, ahead_ms: int) -
     assert Lease.take(other, patience) is not None
 
 
-def test_release_notes_what_was_done(memory: Memory) -> None:
+def test_what_was_done_is_noted(memory: Memory) -> None:
     clock = FakeClock()
     table, patience = table_of(memory, clock)
     for done in (1, 2):
         lease = Lease.take(table, patience)
         assert lease is not None
         clock.now_s += 5
-        assert lease.release(patience, VACUUMED)
+        assert lease.renew(patience, VACUUMED)
         assert table.read(patience).txns[VACUUMED] == Txn(done, clock.epoch_ms())
+        assert lease.release(patience)
     assert table.read(patience).txns[LEASE].version == 4
 
 

@@ -29,6 +29,7 @@ def part(
     files: int = 50,
     small: int = 0,
     partly: int | None = None,
+    unsorted: int = 0,
 ) -> Partition:
     return Partition(
         values={"day": name},
@@ -37,6 +38,8 @@ def part(
         rows=1000,
         small_files=files,
         small_bytes=small * MIB,
+        unsorted_files=unsorted,
+        unsorted_bytes=unsorted * MIB,
         newest_ms=NOW_MS - round(age_h * HOUR_MS),
         whole=Merge(saved, 10 * MIB if saved else 0),
         partly=Merge(saved if partly is None else partly, 10 * MIB),
@@ -79,18 +82,26 @@ def test_what_the_engine_would_not_merge_is_never_due() -> None:
 def test_sorted_table_is_compacted_in_part_while_active_and_sorted_once_quiet() -> None:
     whole, partly = targets(SORTED)
     assert partly * 4 == whole
-    active = part("a", saved=0, age_h=0, partly=BAD_FILES)
-    assert [(t.target, t.sort_by) for t in due([active], SORTED, NOW_MS)] == [(partly, ())]
-    quiet = part("a", saved=3, age_h=2, small=100)
+    active = part("a", saved=0, age_h=0, partly=BAD_FILES, unsorted=50)
+    (task,) = due([active], SORTED, NOW_MS)
+    assert (task.target, task.sort_by, task.interim) == (partly, (), True)
+    quiet = part("a", saved=0, age_h=2, unsorted=20)
     (task,) = due([quiet], SORTED, NOW_MS)
-    assert (task.target, task.sort_by) == (whole, ("id",))
+    assert (task.target, task.sort_by, task.interim) == (whole, ("id",), False)
     assert task.work_bytes == quiet.bytes  # a sort rewrites all of it
+
+
+def test_what_a_sort_wrote_is_not_sorted_again_however_small_its_files_are() -> None:
+    assert not due([part("a", saved=40, age_h=9, small=100, unsorted=0)], SORTED, NOW_MS)
+    # A late record does not rewrite the partition either; some of them do.
+    assert not due([part("a", saved=40, age_h=9, unsorted=SAVED_MIN - 1)], SORTED, NOW_MS)
+    assert due([part("a", saved=40, age_h=9, unsorted=SAVED_MIN)], SORTED, NOW_MS)
 
 
 def test_partition_too_large_to_sort_is_compacted_all_the_same() -> None:
     large = replace(part("a", saved=9, age_h=2), bytes=SORT_BYTES_MAX + 1)
     (task,) = due([large], SORTED, NOW_MS)
-    assert task.sort_by == ()
+    assert (task.sort_by, task.interim) == ((), False)
 
 
 def test_unsorted_table_has_one_target() -> None:
@@ -98,7 +109,7 @@ def test_unsorted_table_has_one_target() -> None:
 
 
 def test_task_names_its_partition_as_a_folder() -> None:
-    task = Task({"day": "2026-11-24", "site": None}, 1, (), 1, 1, 1)
+    task = Task({"day": "2026-11-24", "site": None}, 1, (), 1, 1, False, 1)
     assert task.where == "day=2026-11-24/site=None"
     assert replace(task, values={}).where == "the whole table"
 

@@ -47,9 +47,16 @@ def test_table_that_wants_less_than_a_day_is_given_a_day(text: str) -> None:
     assert text in held.why_not_clean
 
 
+def test_time_that_is_no_whole_hour_is_set_once() -> None:
+    upkeep = replace(UPKEEP, retain_ms=1530 * 60_000, log_retain_ms=2000 * 60_000)
+    held = retention(upkeep, {})
+    assert held.properties == {FILES: "interval 26 hours", LOG: "interval 34 hours"}
+    assert retention(upkeep, held.properties).properties == {}
+
+
 def test_interval_that_cannot_be_read_is_no_reason_to_delete() -> None:
-    held = retention(UPKEEP, {FILES: "a fortnight", LOG: "interval 1 month"})
-    assert held.files_ms == 7 * DAY_MS
+    held = retention(UPKEEP, {FILES: "interval 2 weeks 3 days", LOG: "interval 1 month"})
+    assert "interval 2 weeks 3 days" in (held.why_not_vacuum or "")
     assert "interval 1 month" in (held.why_not_clean or "")
 
 

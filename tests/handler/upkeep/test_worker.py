@@ -41,6 +41,7 @@ def task(values: dict[str, Any], target: int, sort_by: list[str] | None = None) 
         "sort_by": sort_by or [],
         "bytes": 1000,
         "rows": 10,
+        "interim": False,
         "work_bytes": 0,
     }
 
@@ -102,6 +103,39 @@ def test_sort_lays_rows_out_by_the_column(tmp_path: Path) -> None:
     compact(place(tmp_path), task({}, 1 << 20, ["id"]))
     (path,) = DeltaTable(place(tmp_path)).file_uris()
     assert pa.parquet.read_table(path)["id"].to_pylist() == [1, 3, 5, 9]
+
+
+def test_file_that_a_sort_wrote_is_known_by_its_name(tmp_path: Path) -> None:
+    """Appended files and those of an interim compaction are not sorted; what a sort wrote is."""
+
+    def unsorted() -> int:
+        (part,) = look(place(tmp_path), 1 << 20, 1 << 20)["partitions"]
+        return int(part["unsorted_files"])
+
+    function = function_for(tmp_path)
+    for i in range(3):
+        function.handle(event(rows(i, i + 1)), None)
+    assert unsorted() == 3
+    compact(place(tmp_path), {**task({}, 1 << 20), "interim": True})
+    assert unsorted() == 1
+    compact(place(tmp_path), task({}, 1 << 20, ["id"]))
+    assert unsorted() == 0
+    function.handle(event(rows(3, 4)), None)
+    assert unsorted() == 1
+
+
+def test_rows_of_files_without_statistics_are_not_known(tmp_path: Path) -> None:
+    function = function_for(tmp_path)
+    function.handle(event(rows(0, 2)), None)
+    log = tmp_path / "tables" / "sales" / "orders" / "_delta_log"
+    newest = sorted(log.glob("*.json"))[-1]
+    lines = [json.loads(line) for line in newest.read_text().splitlines()]
+    (add,) = [line for line in lines if "add" in line]
+    del add["add"]["stats"]
+    bare = {"add": {**add["add"], "path": "another.parquet"}}
+    (log / f"{int(newest.stem) + 1:020}.json").write_text(json.dumps(bare) + "\n")
+    (part,) = look(place(tmp_path), 1 << 20, 1 << 20)["partitions"]
+    assert (part["files"], part["rows"]) == (2, None)
 
 
 def test_partition_that_fails_is_told_and_the_next_is_done(tmp_path: Path) -> None:
