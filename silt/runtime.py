@@ -119,7 +119,8 @@ class RuntimeApi:
             while self._current is None or self._current.taken.is_set():
                 self._lock.wait()
             invocation = self._current
-            invocation.deadline_ms = round((time.time() + invocation.timeout_s) * 1000)
+            # Down, not to the nearest: the client must never see more than the time-out.
+            invocation.deadline_ms = int((time.time() + invocation.timeout_s) * 1000)
             invocation.taken_at = time.monotonic()
             invocation.taken.set()
             return invocation

@@ -247,7 +247,12 @@ def test_given_up_batch_is_kept_in_a_bucket_and_replayed(
     config = MappingConfig(maximum_retry_attempts=1, on_failure=Destination(place))
     mapping = LocalMapping(settings, config)
     mapping.start()
-    wait_until(lambda: sum(p.given_up for p in mapping.progress) == 3, "given up")
+
+    def all_given_up() -> bool:
+        mapping.check()
+        return sum(p.given_up for p in mapping.progress) == 3
+
+    wait_until(all_given_up, "given up")
     mapping.close()
     client = s3.client()
     listed = client.list_objects_v2(Bucket="lake", Prefix="given-up/aws/lambda/")["Contents"]
