@@ -130,8 +130,9 @@ class Maintenance:
 
         A table gets an equal share of the time that is left, and leaves what it does not need.
         """
-        # Each time another table is first: what takes all of the time does not starve the others.
-        turn = self._clock.epoch_ms() // 60_000 % max(1, len(names))
+        # By chance another table is first each time (a schedule is never punctual to the
+        # millisecond): one that takes all of the time does not starve the others.
+        turn = self._clock.epoch_ms() % max(1, len(names))
         keepers = {name: self.keeper(name) for name in [*names[turn:], *names[:turn]]}
         failed: dict[str, SiltError] = {}
         for piece in work:
