@@ -233,7 +233,8 @@ def _invoke_again(context: Any) -> Invoke:
     def invoke(event: bytes) -> None:
         import boto3  # of the Lambda runtime: nothing of it is shipped, and few runs need it
 
-        boto3.client("lambda").invoke(
+        # A session of its own: the default one would keep the credentials of its first use.
+        boto3.Session().client("lambda").invoke(
             FunctionName=context.invoked_function_arn, InvocationType="Event", Payload=event
         )
 
