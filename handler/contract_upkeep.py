@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from handler.contract_model import MaintenanceModel, RetentionModel
@@ -64,15 +64,7 @@ def compile_upkeep(
     own = given.dead_letters
     if own is not None:
         retain_ms, log_retain_ms = _retention(own, (*here, "dead_letters"), report)
-    dead_letters = Upkeep(
-        enabled=rows.enabled,
-        target_file_size=rows.target_file_size,
-        sort_by=(),
-        checkpoint_commits=rows.checkpoint_commits,
-        quiet_for_ms=rows.quiet_for_ms,
-        retain_ms=retain_ms,
-        log_retain_ms=log_retain_ms,
-    )
+    dead_letters = replace(rows, sort_by=(), retain_ms=retain_ms, log_retain_ms=log_retain_ms)
     return rows, dead_letters
 
 

@@ -24,8 +24,9 @@ from handler.errors import EventError, MaintenanceFailed, OutOfTime, SiltError
 from handler.metrics import emit
 from handler.settings import Settings, read_settings
 from handler.upkeep.engine import Engine
-from handler.upkeep.keeper import Keeper, Report
+from handler.upkeep.keeper import Keeper
 from handler.upkeep.plan import Task
+from handler.upkeep.report import Report
 
 DELEGATE_FROM_BYTES = 16 << 30
 """What one invocation compacts in its time, with a margin; of more, partitions are handed out."""
@@ -151,20 +152,23 @@ class Maintenance:
         return [keepers[name].report for name in names if name not in failed], failed
 
     def uri(self, name: str) -> str:
-        """Return where a table of the contracts is."""
-        return self._places[name].uri
+        """Return where a table of the contracts is. Raises EventError if there is none."""
+        return self._place(name).uri
 
     def keeper(self, name: str, tell: Callable[[str], None] = lambda _line: None) -> Keeper:
         """Return what keeps a table of the contracts. Raises EventError if there is none."""
+        place = self._place(name)
+        table = Table(name, self._open_store(place.uri), self._pool)
+        delegate = partial(self._hand_out, name) if self._invoke is not None else None
+        return Keeper(table, Engine(place.uri), place.upkeep, delegate=delegate, tell=tell)
+
+    def _place(self, name: str) -> Place:
         if name not in self.names:
             raise EventError(
                 f"No contract of {self._settings.contracts} has the table {name!r}, or it says "
                 f"maintenance: enabled: false. Expected one of {', '.join(self.names)}."
             )
-        place = self._places[name]
-        table = Table(name, self._open_store(place.uri), self._pool)
-        delegate = partial(self._hand_out, name) if self._invoke is not None else None
-        return Keeper(table, Engine(place.uri), place.upkeep, delegate=delegate, tell=tell)
+        return self._places[name]
 
     def _begin(self, keeper: Keeper, patience: Patience) -> None:
         if keeper.look(patience) and not self._settings.dry_run:

@@ -132,7 +132,7 @@ class Terms:
                 )
             ]
 
-        swap.append([table], decide, patience, lambda _which, _committed: None)
+        swap.append([table], decide, patience)
 
     def _message(self, table: Table) -> str:
         term = _kept_term(table)

@@ -17,7 +17,8 @@ from handler.errors import SiltError, TableMismatch, UnsupportedTable
 from handler.settle import Stream
 from handler.table_schema import TableSchema
 from handler.upkeep.engine import Engine
-from handler.upkeep.keeper import Figures, Keeper, known
+from handler.upkeep.keeper import Keeper
+from handler.upkeep.report import Figures, known
 from silt.tables import NamedTable
 
 CHECKPOINTS_MISSED = 5

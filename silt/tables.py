@@ -1,5 +1,6 @@
 """Which tables a command is about: names of the contracts' tables, or places."""
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,15 @@ class NamedTable:
     name: str
     uri: str
     contract: Contract | None
+
+
+def add_table_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name tables, as `named_tables` takes them."""
+    parser.add_argument(
+        "tables", nargs="*", help="tables of the contracts, or URIs; default: all of the contracts"
+    )
+    parser.add_argument("--table-root", help="where the tables of the contracts are")
+    parser.add_argument("--contracts", default="schemas", help="folder of contracts")
 
 
 def named_tables(

@@ -49,7 +49,7 @@ def append(
     tables: Sequence[Table],
     decide: Decide,
     patience: Patience,
-    committed: Callable[[int, Committed], None],
+    committed: Callable[[int, Committed], None] = lambda _which, _committed: None,
 ) -> None:
     """Commit a change to each table, in order, each decided from the snapshot that it follows.
 

@@ -39,6 +39,8 @@ class Engine:
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
+        assert process.stdin is not None
+        assert process.stdout is not None
         late = threading.Event()
 
         def end() -> None:
@@ -48,8 +50,6 @@ class Engine:
         timer = threading.Timer(left_s, end)
         timer.start()
         try:
-            assert process.stdin is not None
-            assert process.stdout is not None
             with contextlib.suppress(BrokenPipeError):  # it has ended already: see below
                 process.stdin.write(orjson.dumps({"table": self._uri, "do": do, **job}))
             with contextlib.suppress(BrokenPipeError):
@@ -73,4 +73,4 @@ class Engine:
             timer.cancel()
             process.kill()
             process.wait()
-            process.stdout.close()  # type: ignore[union-attr]
+            process.stdout.close()

@@ -3,13 +3,13 @@
 import contextlib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from typing import Any, Literal
 
 from handler.contract_upkeep import Upkeep
 from handler.delta import swap
-from handler.delta.log import LOG, Change, check_appendable
+from handler.delta.log import LOG, Change, Metadata, check_appendable
 from handler.delta.parquet_ranges import fetch_all
 from handler.delta.patience import Patience
 from handler.delta.store import Entry
@@ -18,7 +18,8 @@ from handler.errors import EngineFailed, SiltError
 from handler.upkeep.engine import Engine
 from handler.upkeep.lease import LEASE_MS, VACUUMED, Lease
 from handler.upkeep.plan import Partition, Task, due, targets
-from handler.upkeep.properties import HOUR_MS, retention
+from handler.upkeep.properties import HOUR_MS, Retention, retention
+from handler.upkeep.report import Figures, Report
 
 VACUUM_EVERY_MS = 23 * HOUR_MS
 """Less than a day, so that a schedule of a day does not skip every other one."""
@@ -30,81 +31,6 @@ Vacuum = Literal["daily", "now", "never"]
 """When a table is vacuumed and its log cleaned."""
 Delegate = Callable[[Sequence[Task], int], int]
 """Hands tasks out under a lease to other invocations; returns how many, from the first."""
-
-
-@dataclass(slots=True)
-class Figures:
-    """What was found of a table. What is None was not looked at.
-
-    `oldest_unreferenced_hours` is the age of the oldest file that the newest snapshot does not
-    name, `files_to_vacuum` how many of these were older than `retain_hours`.
-    """
-
-    table: str
-    version: int = -1
-    commits_since_checkpoint: int | None = None
-    partitions: int | None = None
-    files: int | None = None
-    small_files: int | None = None
-    data_bytes: int | None = None
-    rows: int | None = None
-    partitions_due: int | None = None
-    due_bytes: int | None = None
-    retain_hours: int | None = None
-    files_to_vacuum: int | None = None
-    oldest_unreferenced_hours: float | None = None
-
-    @property
-    def exists(self) -> bool:
-        """Return whether there is a table."""
-        return self.version >= 0
-
-    def take_in(self, partitions: Sequence[Partition], tasks: Sequence[Task]) -> None:
-        """Sum the partitions up, and what is due of them."""
-        self.partitions = len(partitions)
-        self.files = sum(part.files for part in partitions)
-        self.small_files = sum(part.small_files for part in partitions)
-        self.data_bytes = sum(part.bytes for part in partitions)
-        rows = [part.rows for part in partitions]
-        self.rows = None if None in rows else sum(row for row in rows if row is not None)
-        self.partitions_due = len(tasks)
-        self.due_bytes = sum(task.work_bytes for task in tasks)
-
-
-@dataclass(slots=True)
-class Report:
-    """What was found of a table, and what was done to it.
-
-    `stopped` says why not everything that was due was done.
-    """
-
-    figures: Figures
-    checkpoint_written: bool = False
-    partitions_compacted: int = 0
-    partitions_failed: int = 0
-    partitions_delegated: int = 0
-    conflicts: int = 0
-    files_removed: int = 0
-    files_added: int = 0
-    files_vacuumed: int = 0
-    log_files_cleaned: int = 0
-    notes: list[str] = field(default_factory=list)
-    stopped: str | None = None
-
-    @property
-    def table(self) -> str:
-        """Return the name of the table."""
-        return self.figures.table
-
-    def as_json(self) -> dict[str, Any]:
-        """Return figures and deeds on one level, without what was not looked at."""
-        deeds = asdict(self)
-        return known({**deeds.pop("figures"), **deeds})
-
-
-def known(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values without those that are not known."""
-    return {name: value for name, value in values.items() if value is not None}
 
 
 class Keeper:
@@ -244,9 +170,7 @@ class Keeper:
             inner = within.partition(f"/{LOG}/")[0]
             self._note(f"no vacuum: another table lies within, at {inner}")
             return
-        snapshot = self._table.known(patience)
-        assert snapshot.metadata is not None
-        held = retention(self._upkeep, snapshot.metadata.configuration)
+        held = self._retention(patience)
         if held.why_not_vacuum is not None:
             self._note(f"no vacuum: {held.why_not_vacuum}")
             return
@@ -314,25 +238,28 @@ class Keeper:
 
     def _set_properties(self, patience: Patience) -> None:
         """Let the table say how long the contract wants it to keep files and commits."""
-        table = self._table
 
         def decide(_done: frozenset[int]) -> list[Change | None]:
-            metadata = table.known(patience).metadata
-            assert metadata is not None
-            properties = retention(self._upkeep, metadata.configuration).properties
+            properties = self._retention(patience).properties
             if not properties:
                 return [None]
             info = {"operation": "SET TBLPROPERTIES", "operationParameters": properties}
-            changed = metadata.with_configuration(properties)
+            changed = self._metadata(patience).with_configuration(properties)
             return [Change(files=(), txns={}, info=info, metadata=changed)]
 
-        swap.append([table], decide, patience, lambda _which, _committed: None)
+        swap.append([self._table], decide, patience)
+
+    def _metadata(self, patience: Patience) -> Metadata:
+        metadata = self._table.known(patience).metadata
+        assert metadata is not None
+        return metadata
+
+    def _retention(self, patience: Patience) -> Retention:
+        return retention(self._upkeep, self._metadata(patience).configuration)
 
     def _clean(self, patience: Patience) -> None:
         """Delete commits behind a checkpoint that are older than the log's retention."""
-        snapshot = self._table.known(patience)
-        assert snapshot.metadata is not None
-        held = retention(self._upkeep, snapshot.metadata.configuration)
+        held = self._retention(patience)
         if held.why_not_clean is not None:
             self._note(f"the log is not cleaned: {held.why_not_clean}")
             return

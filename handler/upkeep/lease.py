@@ -96,7 +96,7 @@ class Lease:
 def _swap(table: Table, decide: swap.Decide, patience: Patience) -> None:
     # Minutes may have passed since the snapshot was read: the table may have been made anew.
     table.confirmed = False
-    swap.append([table], decide, patience, lambda _which, _committed: None)
+    swap.append([table], decide, patience)
 
 
 def _change(number: int, what: str, more: Mapping[str, Txn] = MappingProxyType({})) -> Change:

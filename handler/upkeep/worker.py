@@ -75,8 +75,8 @@ def _newest_us(adds: pa.Table, column: str | None) -> int | None:
     name = f"max.{column}"
     if name not in adds.column_names:
         return None
-    newest = pc.max(adds[name].cast(pa.timestamp("us")).cast(pa.int64()))
-    return newest.as_py()  # type: ignore[no-any-return]
+    newest = pc.max(adds[name].cast(pa.timestamp("us")).cast(pa.int64())).as_py()
+    return int(newest) if newest is not None else None
 
 
 def _texts(columns: Sequence[str], key: Sequence[Any]) -> dict[str, str | None]:

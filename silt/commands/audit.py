@@ -7,7 +7,7 @@ from typing import Any
 from silt import output
 from silt.credentials import use_credentials_for
 from silt.errors import UsageError
-from silt.tables import named_tables
+from silt.tables import add_table_arguments, named_tables
 
 EXAMPLE = """example:
   silt audit sales/orders --table-root .silt/tables
@@ -19,11 +19,7 @@ It reads the table and its dead letters, changes nothing, and ends with 1 on any
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument(
-        "tables", nargs="*", help="tables of the contracts, or URIs; default: all of the contracts"
-    )
-    parser.add_argument("--table-root", help="where the tables of the contracts are")
-    parser.add_argument("--contracts", default="schemas", help="folder of contracts")
+    add_table_arguments(parser)
     parser.add_argument("--broker", metavar="SERVERS", help="explain gaps by what Kafka still has")
     parser.add_argument("--topic", help="the topic, where no contract names it")
     parser.add_argument("--group", help="the mapping's consumer group: up to there all must stand")

@@ -4,10 +4,11 @@ import argparse
 from collections.abc import Callable
 
 from handler.delta.patience import Patience, SystemClock
-from handler.errors import OutOfTime, SiltError
+from handler.errors import EventError, OutOfTime, SiltError
 from handler.maintenance import Maintenance
 from handler.settings import read_settings
-from handler.upkeep.keeper import Keeper, Report
+from handler.upkeep.keeper import Keeper
+from handler.upkeep.report import Report
 from silt import output
 from silt.credentials import use_credentials_for
 from silt.errors import UsageError
@@ -41,16 +42,15 @@ def run(options: argparse.Namespace) -> int:
     given = {"SILT_TABLE_ROOT": options.table_root, "SILT_CONTRACTS": options.contracts}
     maintenance = Maintenance(read_settings(given))
     names = options.tables or maintenance.names
-    if unknown := [name for name in names if name not in maintenance.names]:
-        raise UsageError(
-            f"No contract of {options.contracts} has the table {unknown[0]!r}, or it says "
-            f"maintenance: enabled: false. Expected one of {', '.join(maintenance.names)}."
-        )
+    try:
+        places = [(name, maintenance.uri(name)) for name in names]
+    except EventError as error:
+        raise UsageError(str(error)) from error
     clock = SystemClock()
     ends_at = clock.monotonic() + 60 * options.minutes
     reports, failed = list[Report](), False
-    for name in names:
-        use_credentials_for(maintenance.uri(name))
+    for name, uri in places:
+        use_credentials_for(uri)
         keeper = maintenance.keeper(name, _teller(name, quiet=options.json))
         reports.append(keeper.report)
         try:

@@ -9,7 +9,7 @@ from handler.delta.store import Pool
 from handler.errors import SiltError
 from silt import output
 from silt.credentials import use_credentials_for
-from silt.tables import named_tables
+from silt.tables import add_table_arguments, named_tables
 
 if TYPE_CHECKING:
     from silt.status import Status
@@ -30,11 +30,7 @@ COLOURS = {"wrong": "red", "attention": "yellow"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument(
-        "tables", nargs="*", help="tables of the contracts, or URIs; default: all of the contracts"
-    )
-    parser.add_argument("--table-root", help="where the tables of the contracts are")
-    parser.add_argument("--contracts", default="schemas", help="folder of contracts")
+    add_table_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import duckdb
@@ -106,17 +107,21 @@ class Tables:
     def state(self, name: str | None = None) -> State:
         """Return what the log of a table says, by the tests' own reader."""
         bucket, prefix = self._place(name or self.name)
-        pages = self.s3.client().get_paginator("list_objects_v2")
+        pages = self._client.get_paginator("list_objects_v2")
         listed = pages.paginate(Bucket=bucket, Prefix=f"{prefix}_delta_log/")
         keys = [e["Key"].removeprefix(prefix) for page in listed for e in page.get("Contents", [])]
         return read_log(keys, lambda key: self._get(bucket, prefix + key))
+
+    @cached_property
+    def _client(self) -> Any:
+        return self.s3.client()
 
     def _place(self, name: str) -> tuple[str, str]:
         bucket, _, prefix = f"{self.root}/{name}/".removeprefix("s3://").partition("/")
         return bucket, prefix
 
     def _get(self, bucket: str, key: str) -> bytes:
-        return self.s3.client().get_object(Bucket=bucket, Key=key)["Body"].read()
+        return self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
 
     def _own(self, name: str, columns: tuple[str, str]) -> list[Place]:
         bucket, prefix = self._place(name)
