@@ -3,9 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test torture bench aged contention soak lint format lock
+.PHONY: help setup demo test torture package bench cold-start aged contention soak lint format lock
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup: $(READY) ## Make .venv with the locked packages
 $(READY): requirements/dev.txt pyproject.toml
@@ -39,8 +39,14 @@ format: $(READY) ## Format the code
 	@$(BIN)/ruff check --fix .
 	@COLUMNS=100 $(BIN)/python -m silt.docs
 
+package: $(READY) ## Make the artifacts that run in Lambda; ARGS="--arch x86_64 --python 3.12"
+	@$(BIN)/silt package $(ARGS)
+
 bench: $(READY) ## Measure the handler against a bare floor and against the obvious way, in one run
 	@$(BIN)/python -m bench
+
+cold-start: $(READY) ## What a cold start of the artifact takes, in ROUNDS=15
+	@$(BIN)/python -m bench.cold_start --rounds $(or $(ROUNDS),15)
 
 aged: $(READY) ## A table of COMMITS=10000 small commits, before maintenance and after
 	@$(BIN)/python -m bench.aged --commits $(or $(COMMITS),10000)
@@ -62,5 +68,8 @@ lock: $(READY) ## Choose new versions of all packages
 		--python-version 3.11 --upgrade --extra cli --extra dev pyproject.toml -o requirements/dev.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-strip-extras \
 		--python-version 3.11 -c requirements/dev.txt pyproject.toml -o requirements/ship.txt
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-strip-extras \
+		--python-version 3.11 -c requirements/dev.txt --extra maintenance pyproject.toml \
+		-o requirements/maintenance.txt
 	@echo matplotlib | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \
 		--python-version 3.11 --upgrade - -o requirements/plot.txt

@@ -11,6 +11,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
+from handler import __build__
 from handler.answer import PARTS, account, failures, freshness_ms, offsets_of, raise_for
 from handler.contract import load_contracts
 from handler.deadline import limit_s
@@ -62,7 +63,7 @@ class Function:
         self._pool = Pool()
         self._ingests: dict[str, Ingest] = {}
         self._cold = True
-        self._logger = Logger(service="silt", level=settings.log_level)
+        self._logger = Logger(service="silt", level=settings.log_level, build=__build__)
         if settings.health_check:
             self._check_health()
 

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from aws_lambda_powertools import Logger
 
+from handler import __build__
 from handler.contract import DEAD_LETTERS_SUFFIX, Contract, load_contracts
 from handler.contract_upkeep import Upkeep
 from handler.deadline import limit_s
@@ -85,7 +86,7 @@ class Maintenance:
         contracts = load_contracts(settings.contracts).values()
         self._places = places(contracts, settings.table_root)
         self.names = [name for name, place in self._places.items() if place.upkeep.enabled]
-        self._logger = Logger(service="silt", level=settings.log_level)
+        self._logger = Logger(service="silt", level=settings.log_level, build=__build__)
 
     def handle(self, event: Any, context: Any) -> dict[str, Any]:
         """Maintain what the event names, tell the operator, and return a report of each table.

@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "show the health of tables",
     "maintain": "checkpoint, compact and clean tables now",
     "dev": "run the local event source mapping on a Kafka topic",
+    "package": "make the artifacts that run in Lambda",
 }
 """Each command with what it does, in a few words."""
 

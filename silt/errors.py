@@ -5,3 +5,7 @@ from handler.errors import SiltError
 
 class UsageError(SiltError):
     """The command was used wrongly: exit code 2."""
+
+
+class PackagingError(SiltError):
+    """An artifact could not be made: exit code 1."""

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +23,7 @@ from silt.events import encode
 Kind = Literal["response", "error", "timeout", "crash", "throttle"]
 
 API = "/2018-06-01/runtime"
+CLIENT = (sys.executable, "-m", "awslambdaric")
 START_LIMIT_S = 60.0
 """A process that has not asked for its first invocation by then has failed to start."""
 MEMORY_MB = 1769
@@ -151,18 +152,33 @@ class Sandbox:
         handler: str = "handler.app.lambda_handler",
         timeout_s: float = 60.0,
         log: Path | None = None,
+        client: Sequence[str] = CLIENT,
+        task_root: Path | None = None,
     ) -> None:
-        self._environment = dict(environment)
+        """`client` starts the runtime client, this interpreter's by default.
+
+        With `task_root`, a folder as Lambda unpacks it, the process stands there and sees nothing
+        of this one's environment; otherwise the function is the checkout's.
+        """
+        self._environment = {**({} if task_root else os.environ), **environment}
+        self._client = client
+        self._task_root = task_root
         self._handler = handler
         self.timeout_s = timeout_s
         self._log = log
         self._api: RuntimeApi | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
+        self._started_at = 0.0
+        self.init_s = 0.0
+        """How long the last start took, from the process to its request for the first event."""
+        self.answer_s = 0.0
+        """How long the function had the last event that it answered."""
 
     def invoke(self, event: Mapping[str, Any]) -> Outcome:
         """Give an event to the function and wait for what comes of it."""
         api = self._started()
+        is_first = not api.is_warm
         invocation = _Invocation(encode(event), self.timeout_s)
         api.offer(invocation)
         begun = time.monotonic()
@@ -179,6 +195,9 @@ class Sandbox:
                 timed_out = f"the function did not answer within {limit_s:g} s"
                 return api.withdraw(invocation, Outcome("timeout", timed_out))
         assert invocation.outcome is not None
+        self.answer_s = time.monotonic() - invocation.taken_at
+        if is_first:
+            self.init_s = invocation.taken_at - self._started_at
         return invocation.outcome
 
     @property
@@ -214,9 +233,8 @@ class Sandbox:
         return self._api
 
     def _start(self, address: str) -> None:
-        root = Path(__file__).resolve().parent.parent
+        root = self._task_root or Path(__file__).resolve().parent.parent
         environment = {
-            **os.environ,
             **self._environment,
             "AWS_LAMBDA_RUNTIME_API": address,
             "AWS_LAMBDA_FUNCTION_NAME": "silt-local",
@@ -231,11 +249,13 @@ class Sandbox:
         if self._log is not None:
             self._log.parent.mkdir(parents=True, exist_ok=True)
             output = self._log.open("ab")
+        self._started_at = time.monotonic()
         try:
             # A group of its own, so that Ctrl-C reaches only us and we end it in order.
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "awslambdaric", self._handler],
+                [*self._client, self._handler],
                 env=environment,
+                cwd=self._task_root,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

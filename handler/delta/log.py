@@ -13,11 +13,13 @@ from urllib.parse import quote
 
 import orjson
 
+from handler import __build__
 from handler.delta_types import Array, DataType, Field, Map, Primitive, Struct, from_json, to_json
 from handler.errors import BrokenLog, UnsupportedTable
 
 LOG = "_delta_log"
-ENGINE = "silt"
+ENGINE = f"silt/{__build__}"
+"""Which build made a commit: the artifact can be found again by it."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 # What these ask of a writer is nothing for an append, or is looked for in the metadata below.

@@ -1,0 +1,1 @@
+"""From a clone to the artifacts that run in Lambda: the same bytes from the same inputs."""

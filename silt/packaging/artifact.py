@@ -1,0 +1,189 @@
+"""The zip that runs in Lambda: locked packages, the function, its contracts, byte code, a bill."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import tempfile
+import zipfile
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from handler import __version__
+from handler.contract import load_contracts
+from silt.errors import PackagingError, UsageError
+from silt.packaging import sbom
+from silt.packaging.trim import NEVER_RUNS, files, trim
+from silt.packaging.wheels import Target, install, interpreter
+
+Function = Literal["ingest", "maintenance"]
+
+ROOT = Path(__file__).resolve().parents[2]
+MIB = 1 << 20
+LIMITS_MIB = {"ingest": 130, "maintenance": 250}
+"""Unzipped. Lambda's own limit is 250 ('Lambda quotas')."""
+LOCKS = {"ingest": "ship.txt", "maintenance": "maintenance.txt"}
+FUNCTIONS: tuple[Function, ...] = ("ingest", "maintenance")
+TASK_ROOT = "/var/task"
+"""Where Lambda unpacks an artifact: the paths in tracebacks."""
+MANIFEST, SBOM = "silt.json", "sbom.cdx.json"
+_OF_MAINTENANCE = re.compile(r"handler/(maintenance\.py|upkeep/)")
+"""What the function of appends has no use for: tests/test_layers.py holds that."""
+_TIME = (1980, 1, 1, 0, 0, 0)
+"""The oldest time that a zip can tell: no file is newer, whenever it was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """An artifact that was made, with what it weighs.
+
+    `sizes` is in bytes, unzipped, by package; `byte_code` is whether it carries any.
+    """
+
+    function: Function
+    target: Target
+    build: str
+    path: Path
+    sha256: str
+    sizes: dict[str, int]
+    byte_code: bool
+
+    @property
+    def unzipped(self) -> int:
+        """Return its size unzipped, in bytes."""
+        return sum(self.sizes.values())
+
+
+def artifact_name(function: Function, target: Target) -> str:
+    """Return the file name of an artifact: it tells what it is for."""
+    return f"silt-{function}-{target.arch}-py{target.python}.zip"
+
+
+def make(function: Function, target: Target, contracts: Path, out: Path) -> Artifact:
+    """Make an artifact in the folder `out`. Raises ContractError, PackagingError, UsageError."""
+    lock = ROOT / "requirements" / LOCKS[function]
+    if not lock.exists():
+        raise UsageError("silt package works in a clone of Silt: it needs its requirements/.")
+    load_contracts(str(contracts))
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="silt-package-") as name:
+        tree = Path(name)
+        install(lock, target, tree)
+        bill = tree / SBOM
+        sources = _sources(function, contracts)
+        build = _build(function, target, lock, sources)
+        bill.write_text(sbom.bill(tree, f"silt-{function}", build))
+        trim(tree)
+        for path, content in sources.items():
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_bytes(_stamped(content, build) if path == _STAMPED else content)
+        byte_code = _compile(tree, target)
+        manifest = {"function": function, "build": build, **asdict(target), "byte_code": byte_code}
+        (tree / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        sizes = _sizes(tree)
+        _refuse_what_is_too_large(function, sizes)
+        made = out / artifact_name(function, target)
+        _zip(tree, made)
+    digest = hashlib.sha256(made.read_bytes()).hexdigest()
+    return Artifact(function, target, build, made, digest, sizes, byte_code)
+
+
+_STAMPED = "handler/__init__.py"
+
+
+def _sources(function: Function, contracts: Path) -> dict[str, bytes]:
+    """Return what of Silt goes in, by path: the function and its contracts."""
+    found = {}
+    for path in files(ROOT / "handler"):
+        name = path.relative_to(ROOT).as_posix()
+        is_needed = function == "maintenance" or not _OF_MAINTENANCE.match(name)
+        if path.suffix == ".py" and is_needed:
+            found[name] = path.read_bytes()
+    for path in sorted([*contracts.glob("*.yaml"), *contracts.glob("*.yml")]):
+        found[f"schemas/{path.name}"] = path.read_bytes()
+    return found
+
+
+def _build(function: Function, target: Target, lock: Path, sources: dict[str, bytes]) -> str:
+    """Return the version with a digest of all that the artifact is made from."""
+    whole = hashlib.sha256()
+    inputs = {**sources, "lock": lock.read_bytes(), "trim": repr(sorted(NEVER_RUNS)).encode()}
+    for name, content in sorted(inputs.items()):
+        whole.update(f"{name}\0{len(content)}\0".encode() + content)
+    whole.update(f"{function} {target}".encode())
+    return f"{__version__}+{whole.hexdigest()[:12]}"
+
+
+def _stamped(source: bytes, build: str) -> bytes:
+    stamped, count = re.subn(
+        rb"^__build__ = .*$", f'__build__ = "{build}"'.encode(), source, flags=re.M
+    )
+    if count != 1:
+        raise PackagingError(f"{_STAMPED} has {count} lines that set __build__. Expected one.")
+    return stamped
+
+
+def _compile(tree: Path, target: Target) -> bool:
+    """Make byte code for the target. Returns False where its Python is not on this machine."""
+    python = interpreter(target.python)
+    if python is None:
+        return False
+    # Unchecked: /var/task cannot be written, and a check costs a stat a module. The seed: sets in
+    # byte code have an order.
+    command = [
+        python,
+        "-s",
+        "-P",
+        "-m",
+        "compileall",
+        "-q",
+        "--invalidation-mode",
+        "unchecked-hash",
+    ]
+    done = subprocess.run(
+        [*command, "-s", str(tree), "-p", TASK_ROOT, str(tree)],
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise PackagingError(f"Byte code could not be made by {python}: {done.stdout[-2000:]}")
+    return True
+
+
+def _sizes(tree: Path) -> dict[str, int]:
+    """Return the bytes of each package of the artifact, the largest first."""
+    sizes: Counter[str] = Counter()
+    for path in files(tree):
+        parts = path.relative_to(tree).parts
+        part = parts[0] if len(parts) > 1 else "single files"
+        part = "licences, metadata" if part.endswith(".dist-info") else part
+        sizes[part] += path.stat().st_size
+    return dict(sizes.most_common())
+
+
+def _refuse_what_is_too_large(function: Function, sizes: dict[str, int]) -> None:
+    whole = sum(sizes.values())
+    if whole > LIMITS_MIB[function] * MIB:
+        largest = ", ".join(f"{name} {size / MIB:.1f}" for name, size in list(sizes.items())[:5])
+        raise PackagingError(
+            f"The artifact of {function} has {whole / MIB:.1f} MiB unzipped; at most "
+            f"{LIMITS_MIB[function]} are allowed. The largest, in MiB: {largest}."
+        )
+
+
+def _zip(tree: Path, made: Path) -> None:
+    """Write a zip of a folder that is the same each time, and put it in its place at once."""
+    part = made.with_suffix(".part")
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in files(tree):
+            info = zipfile.ZipInfo(path.relative_to(tree).as_posix(), _TIME)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o100644 << 16  # readable by the user that Lambda runs as
+            info.create_system = 3
+            archive.writestr(info, path.read_bytes())
+    part.replace(made)

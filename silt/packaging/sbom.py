@@ -1,0 +1,67 @@
+"""The bill of materials of an artifact, in CycloneDX."""
+
+import json
+import uuid
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+
+from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.model.bom import Bom, BomMetaData
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.output.json import JsonV1Dot6
+from packageurl import PackageURL
+
+NAMESPACE = uuid.UUID("6f0c1e2a-53f7-4a06-9d0e-3a3c2f0b9a51")
+"""For serial numbers that follow from what is listed."""
+_CLASSIFIER = "License :: OSI Approved :: "
+
+
+def bill(packages: Path, name: str, build: str) -> str:
+    """Return the bill of what is installed in a folder, as the JSON of CycloneDX 1.6.
+
+    It says the same for the same packages and build: no time, no random number.
+    """
+    components = [_component(found) for found in distributions(path=[str(packages)])]
+    components.sort(key=lambda component: component.name)
+    product = Component(
+        name=name,
+        version=build,
+        type=ComponentType.APPLICATION,
+        bom_ref=name,
+        purl=PackageURL("pypi", name="silt-delta", version=build.split("+")[0]),
+    )
+    bom = Bom(
+        serial_number=uuid.uuid5(NAMESPACE, f"{name} {build}"),
+        metadata=BomMetaData(component=product),
+        components=components,
+    )
+    bom.register_dependency(product, components)
+    told = json.loads(JsonV1Dot6(bom).output_as_string())
+    del told["metadata"]["timestamp"]  # optional, and another one each time
+    return json.dumps(told, indent=1, sort_keys=True) + "\n"
+
+
+def _component(found: Distribution) -> Component:
+    about = found.metadata
+    name = about["Name"].lower().replace("_", "-")
+    purl = PackageURL("pypi", name=name, version=found.version)
+    return Component(
+        name=name,
+        version=found.version,
+        type=ComponentType.LIBRARY,
+        bom_ref=str(purl),
+        purl=purl,
+        description=about["Summary"],
+        licenses=[LicenseFactory().make_from_string(licence) for licence in _licences(found)],
+    )
+
+
+def _licences(found: Distribution) -> list[str]:
+    """Return what a package says of its licence: an expression if it has one, else its words."""
+    about = found.metadata
+    if about["License-Expression"]:
+        return [about["License-Expression"]]
+    if about["License"]:
+        return [about["License"].splitlines()[0]]
+    classifiers = about.get_all("Classifier") or []
+    return [c.removeprefix(_CLASSIFIER) for c in classifiers if c.startswith(_CLASSIFIER)]
