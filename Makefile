@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test torture package bench cold-start aged contention soak lint format lock
+.PHONY: help setup demo test tools snapshots torture package bench cold-start aged contention soak lint format lock
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -21,8 +21,24 @@ $(READY): requirements/dev.txt pyproject.toml
 demo: $(READY) ## A Kafka topic becomes a Delta table, on embedded parts, with a kill in the middle
 	@$(BIN)/python -m silt.demo
 
-test: $(READY) lint ## Lint, check types, run every test
+test: $(READY) lint tools ## Lint, check types, run every test
 	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+tools: $(READY) node_modules/.ready .venv-scan/.ready ## Make node_modules (osls) and .venv-scan (cfn-lint, checkov)
+
+# Node.js of this machine, if there is one, else that of .venv.
+node_modules/.ready: package-lock.json $(READY)
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent
+	@touch node_modules/.ready
+
+.venv-scan/.ready: requirements/scan.txt
+	@$(PYTHON) -m venv .venv-scan
+	@.venv-scan/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/scan.txt
+	@touch .venv-scan/.ready
+
+snapshots: $(READY) ## Write the templates that tests compare with
+	@for file in docs/deployments/*.yml; do \
+		$(BIN)/silt template $$file > tests/snapshots/$$(basename $$file) || exit 1; done
 
 torture: $(READY) ## Break everything at once, for MINUTES=5; SEED= and ROUNDS= repeat what broke
 	@$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) \
@@ -71,5 +87,7 @@ lock: $(READY) ## Choose new versions of all packages
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-strip-extras \
 		--python-version 3.11 -c requirements/dev.txt --extra maintenance pyproject.toml \
 		-o requirements/maintenance.txt
+	@printf 'checkov\ncfn-lint\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \
+		--python-version 3.11 --upgrade - -o requirements/scan.txt
 	@echo matplotlib | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \
 		--python-version 3.11 --upgrade - -o requirements/plot.txt

@@ -13,11 +13,11 @@ from aws_lambda_powertools import Logger
 
 from handler import __build__
 from handler.answer import PARTS, account, failures, freshness_ms, offsets_of, raise_for
-from handler.contract import load_contracts
+from handler.contract import chosen, load_contracts
 from handler.deadline import limit_s
 from handler.delta.patience import Clock, Patience, SystemClock
 from handler.delta.store import Pool, Store, open_store
-from handler.errors import SiltError, UnknownTopic
+from handler.errors import SiltError, Superseded, TableError, UnknownTopic
 from handler.event import Batch, parse_event
 from handler.ingest import Ingest, Result
 from handler.metrics import emit
@@ -59,11 +59,11 @@ class Function:
         self._clock = clock or SystemClock()
         self._open_store = open_store
         self._random = random
-        self._contracts = load_contracts(settings.contracts)
+        self._contracts = chosen(load_contracts(settings.contracts), settings.topics)
         self._pool = Pool()
         self._ingests: dict[str, Ingest] = {}
         self._cold = True
-        self._logger = Logger(service="silt", level=settings.log_level, build=__build__)
+        self._logger = Logger(service=settings.name, level=settings.log_level, build=__build__)
         if settings.health_check:
             self._check_health()
 
@@ -78,13 +78,20 @@ class Function:
         except SiltError as error:
             extra = {"error": type(error).__name__, "reason": str(error)}
             self._logger.error("invocation failed", extra=extra)
+            if isinstance(error, TableError | Superseded):
+                self._emit_drift(event)
             raise
         log = self._logger.warning if report.failures else self._logger.info
         log("invocation", extra=report.line)
-        _emit(report)
+        _emit(self._settings.name, report)
         if not self._settings.partial_batch_response:
             raise_for(report.failures, report.why or "")
         return {"batchItemFailures": report.failures}
+
+    def _emit_drift(self, event: Any) -> None:
+        """Count that contract and table do not fit each other: an alarm watches it."""
+        topic = parse_event(event, self._settings.source).topic
+        emit(self._settings.name, "topic", topic, {"contract_drift": 1})
 
     def run(self, event: Any, context: Any) -> Report:
         """Settle one event and return what became of it. Raises SiltError; logs nothing."""
@@ -199,13 +206,13 @@ def would(result: Result) -> dict[str, int]:
     }
 
 
-def _emit(report: Report) -> None:
+def _emit(name: str, report: Report) -> None:
     """Print one EMF record: the accounting and the measures, by topic."""
     plan = report.result.plan
     tripped = plan is not None and plan.stopped == "circuit_breaker"
     counts = {name: report.counts[name] for name in ("delivered", *PARTS)}
     flags = {"circuit_breaker": int(tripped), "cold_start": int(report.line["cold_start"])}
-    emit("topic", report.topic, {**counts, **report.measures, **flags})
+    emit(name, "topic", report.topic, {**counts, **report.measures, **flags})
 
 
 def _peak_memory_mb() -> float:

@@ -30,7 +30,7 @@ from handler.contract_rules import (
 from handler.contract_upkeep import Upkeep, compile_upkeep
 from handler.contract_yaml import Document, Path
 from handler.delta_types import Field, Primitive
-from handler.errors import ContractError
+from handler.errors import ContractError, SettingsError
 
 DEAD_LETTERS_SUFFIX = "__dead_letters"
 
@@ -164,6 +164,21 @@ def load_contracts(folder: str | FilePath) -> dict[str, Contract]:
     return contracts
 
 
+def chosen(
+    contracts: Mapping[str, Contract], topics: Sequence[str] | None
+) -> Mapping[str, Contract]:
+    """Return the contracts of some topics, all for None. Raises SettingsError for an unknown "
+    "one."""
+    if topics is None:
+        return contracts
+    if missing := [topic for topic in topics if topic not in contracts]:
+        raise SettingsError(
+            f"SILT_TOPICS names {', '.join(map(repr, missing))}, and there are contracts for "
+            f"{', '.join(sorted(contracts))} alone. The function did not start; nothing was read."
+        )
+    return {topic: contracts[topic] for topic in topics}
+
+
 def _nested(contract: Contract, document: Document, tables: Mapping[str, Contract]) -> list[str]:
     """Return what is wrong with a table that lies within another, or has one within."""
     own = contract.table.strip("/")
@@ -218,7 +233,8 @@ def _compile(document: Document, file: str, report: Any) -> Contract | None:
     if _TABLE.fullmatch(model.table) is None or "." in segments or ".." in segments:
         report_unless_broken(
             ("table",),
-            f"{model.table!r} is no table. Expected a path such as sales/orders, or s3://bucket/path",
+            f"{model.table!r} is no table. Expected a path such as sales/orders, or "
+            "s3://bucket/path",
         )
     columns = compile_columns(model, report_unless_broken)
     types = {column.name: column.type for column in columns}
@@ -260,7 +276,7 @@ def _validate(document: Document, report: Any) -> tuple[ContractModel | None, li
             return ContractModel.model_validate(data), broken
         except ValidationError as error:
             details = error.errors(include_url=False)
-            paths = [_written_path(data, detail["loc"]) for detail in details]
+            paths = [contract_yaml.written_path(data, detail["loc"]) for detail in details]
             for path, detail in zip(paths, details, strict=True):
                 if path in broken:
                     continue
@@ -269,21 +285,6 @@ def _validate(document: Document, report: Any) -> tuple[ContractModel | None, li
                     report(path, _explain(document, path, dict(detail)))
                 _mend(data, path, detail["type"])
     return None, broken
-
-
-def _written_path(data: Any, loc: Sequence[str | int]) -> Path:
-    """Drop from pydantic's location what is a branch of a union and no key of the file."""
-    path: list[str | int] = []
-    for i, step in enumerate(loc):
-        if isinstance(data, dict) and step not in data and i == len(loc) - 1:
-            path.append(step)  # a missing key is a place of its own
-            break
-        try:
-            data = data[step]
-        except (KeyError, IndexError, TypeError):
-            break
-        path.append(step)
-    return tuple(path)
 
 
 def _mend(data: Any, path: Path, kind: str) -> None:

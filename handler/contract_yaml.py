@@ -5,7 +5,7 @@ would read `no` as false, `010` as 8, `1:30` as 90 and `2026-05-01` as a date ob
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -59,6 +59,21 @@ def parse(text: str) -> Document:
         return document
     document.data = _value(document, root, (), frozenset())
     return document
+
+
+def written_path(data: Any, loc: Sequence[str | int]) -> Path:
+    """Drop from pydantic's location what is a branch of a union and no key of the file."""
+    path: list[str | int] = []
+    for i, step in enumerate(loc):
+        if isinstance(data, dict) and step not in data and i == len(loc) - 1:
+            path.append(step)  # a missing key is a place of its own
+            break
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            break
+        path.append(step)
+    return tuple(path)
 
 
 def _value(document: Document, node: yaml.Node, path: Path, parents: frozenset[int]) -> Any:

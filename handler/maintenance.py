@@ -15,7 +15,7 @@ import orjson
 from aws_lambda_powertools import Logger
 
 from handler import __build__
-from handler.contract import DEAD_LETTERS_SUFFIX, Contract, load_contracts
+from handler.contract import DEAD_LETTERS_SUFFIX, Contract, chosen, load_contracts
 from handler.contract_upkeep import Upkeep
 from handler.deadline import limit_s
 from handler.delta.patience import Clock, Patience, SystemClock
@@ -83,10 +83,10 @@ class Maintenance:
         self._open_store = open_store
         self._invoke = invoke
         self._pool = Pool()
-        contracts = load_contracts(settings.contracts).values()
-        self._places = places(contracts, settings.table_root)
+        contracts = chosen(load_contracts(settings.contracts), settings.topics)
+        self._places = places(contracts.values(), settings.table_root)
         self.names = [name for name, place in self._places.items() if place.upkeep.enabled]
-        self._logger = Logger(service="silt", level=settings.log_level, build=__build__)
+        self._logger = Logger(service=settings.name, level=settings.log_level, build=__build__)
 
     def handle(self, event: Any, context: Any) -> dict[str, Any]:
         """Maintain what the event names, tell the operator, and return a report of each table.
@@ -111,7 +111,7 @@ class Maintenance:
         for report in reports:
             self._logger.info("maintenance", extra=report.as_json())
             if report.figures.exists:
-                emit("table", report.table, _measures(report))
+                emit(self._settings.name, "table", report.table, _measures(report))
             if report.partitions_failed:
                 notes = "; ".join(report.notes)
                 failed[report.table] = MaintenanceFailed(

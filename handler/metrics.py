@@ -12,9 +12,12 @@ _UNITS = {
 }
 
 
-def emit(dimension: str, value: str, measures: Mapping[str, float]) -> None:
-    """Print the measures of one topic or table; the end of a name is its unit, else a count."""
-    metrics = EphemeralMetrics(namespace=NAMESPACE, service="silt")
+def emit(service: str, dimension: str, value: str, measures: Mapping[str, float]) -> None:
+    """Print the measures of one topic or table of a deployment, which `service` names.
+
+    The end of a measure's name is its unit, else it is a count.
+    """
+    metrics = EphemeralMetrics(namespace=NAMESPACE, service=service)
     metrics.add_dimension(name=dimension, value=value)
     for name, measure in measures.items():
         ending = next((ending for ending in _UNITS if name.endswith(ending)), None)

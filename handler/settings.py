@@ -20,6 +20,14 @@ def _boolean(text: Any) -> Any:
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 
 
+def _names(text: Any) -> Any:
+    return tuple(name.strip() for name in text.split(",")) if isinstance(text, str) else text
+
+
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+Topics = Annotated[tuple[TopicName, ...], BeforeValidator(_names)]
+
+
 class Settings(BaseModel):
     """The environment of the function. Field `x` is the variable SILT_X."""
 
@@ -33,6 +41,18 @@ class Settings(BaseModel):
         "schemas",
         description="The folder of the contracts",
         json_schema_extra={"expected": "a folder"},
+    )
+    topics: Topics | None = Field(
+        None,
+        description="Of which topics contracts count, separated by commas: those that the "
+        "role may write. Default: all of the folder",
+        json_schema_extra={"expected": "names of topics, such as orders,clicks"},
+    )
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = Field(
+        "silt",
+        description="Names the deployment in log lines and metrics (service), so that two in one "
+        "account stay apart",
+        json_schema_extra={"expected": "1 to 100 of A-Z, a-z, 0-9, '.', '_' and '-'"},
     )
     source: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = Field(
         None,

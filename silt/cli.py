@@ -12,13 +12,14 @@ from handler.errors import SiltError
 from silt.errors import UsageError
 
 COMMANDS = {
-    "check": "validate the contracts",
+    "check": "validate the contracts and the deployment",
     "replay": "give saved events to the function again",
     "audit": "prove from a table that each record stands once",
     "status": "show the health of tables",
     "maintain": "checkpoint, compact and clean tables now",
     "dev": "run the local event source mapping on a Kafka topic",
     "package": "make the artifacts that run in Lambda",
+    "template": "print the deployment as a CloudFormation template",
 }
 """Each command with what it does, in a few words."""
 

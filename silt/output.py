@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn
@@ -28,6 +29,16 @@ def complain(text: str) -> None:
 def as_json(value: Any) -> None:
     """Print a value for a script."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def as_yaml(value: Any) -> None:
+    """Print a value as YAML, for a script or a file, without aliases, which few tools take."""
+    sys.stdout.write(yaml.dump(value, Dumper=_WithoutAliases, sort_keys=False, width=100))
+
+
+class _WithoutAliases(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 @contextlib.contextmanager

@@ -1,18 +1,27 @@
-"""silt check: validate the contracts."""
+"""silt check: validate the contracts and the deployment."""
 
 import argparse
+from pathlib import Path
 
 from handler.check import Checker
 from handler.contract import Contract, load_contracts
 from handler.errors import ContractError
 from silt import output
+from silt.errors import DeploymentError
 
-EXAMPLE = "example:\n  silt check schemas"
+EXAMPLE = """example:
+  silt check schemas
+  silt check schemas --deployment deploy.prod.yml
+
+Where there is a deploy.yml it is checked too: combinations that would lose records, or that AWS
+would refuse, are named with their lines."""
+DEPLOYMENT = Path("deploy.yml")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("folder", nargs="?", default="schemas", help="folder of contracts")
+    parser.add_argument("--deployment", type=Path, help="default: deploy.yml, where there is one")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -29,6 +38,9 @@ def run(options: argparse.Namespace) -> int:
         return 1
     compiled = [_compile(contract) for contract in contracts.values()]
     problems = [problem for problem in compiled if problem is not None]
+    deployment = options.deployment or (DEPLOYMENT if DEPLOYMENT.exists() else None)
+    if deployment is not None:
+        problems += _problems_of(deployment)
     for problem in problems:
         output.complain(problem)
     found = [
@@ -47,7 +59,8 @@ def run(options: argparse.Namespace) -> int:
         return int(bool(problems))
     rows = [[c["topic"], c["table"], c["columns"], c["version"], c["file"]] for c in found]
     output.table("Contracts", ["topic", "table", "columns", "version", "file"], rows)
-    output.say(f"{len(found)} contracts, {len(problems) or 'no'} problems.")
+    checked = f"{len(found)} contracts" + (f" and {deployment}" if deployment else "")
+    output.say(f"{checked}, {len(problems) or 'no'} problems.")
     return int(bool(problems))
 
 
@@ -58,3 +71,15 @@ def _compile(contract: Contract) -> str | None:
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         return f"{contract.file}: the contract cannot be compiled: {error}"
     return None
+
+
+def _problems_of(deployment: Path) -> list[str]:
+    """Read a deployment and render it; return what stands against it."""
+    from silt.deployment.read import read_deployment
+    from silt.deployment.template import cloudformation
+
+    try:
+        cloudformation(read_deployment(deployment))
+    except (DeploymentError, ContractError) as error:  # contracts of another folder, perhaps
+        return list(error.problems)
+    return []

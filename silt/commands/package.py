@@ -4,41 +4,69 @@ import argparse
 from pathlib import Path
 
 from silt import output
-from silt.packaging.artifact import FUNCTIONS, LIMITS_MIB, MIB, Artifact, make
-from silt.packaging.wheels import ARCHES, PYTHONS, Target
+from silt.deployment.read import read_deployment
+from silt.packaging.artifact import (
+    FUNCTIONS,
+    LIMITS_MIB,
+    MIB,
+    Artifact,
+    artifact_name,
+    is_fresh,
+    make,
+)
+from silt.packaging.wheels import ARCHES, DEFAULT_PYTHON, PYTHONS, Target
 
 EXAMPLE = """example:
   silt package
-  silt package --arch x86_64 --python 3.12 --function ingest --out dist
+  silt package --deployment deploy.prod.yml
+  silt package --arch x86_64 --python 3.12 --function ingest --out dist --force
 
-The same inputs make the same bytes. An artifact holds the locked packages for the target, without
-what never runs; the function; the contracts; byte code, where the target's Python is on this
-machine; and its bill of materials (sbom.cdx.json)."""
+deploy.yml says for what they are, and is checked first. The same inputs make the same bytes, so an
+artifact that is there and up to date is left alone. It holds the locked packages for the target,
+without what never runs; the function; the contracts; byte code, where the target's Python is on
+this machine; and its bill of materials (sbom.cdx.json)."""
+DEPLOYMENT = Path("deploy.yml")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("--arch", choices=ARCHES, default="arm64", help="default: arm64")
-    parser.add_argument("--python", choices=PYTHONS, default="3.13", help="default: 3.13")
+    parser.add_argument("--deployment", type=Path, help="default: deploy.yml, where there is one")
+    parser.add_argument("--arch", choices=ARCHES, help="in place of the deployment's")
+    parser.add_argument("--python", choices=PYTHONS, help="in place of the deployment's")
+    parser.add_argument("--contracts", type=Path, help="in place of the deployment's")
     parser.add_argument("--function", choices=FUNCTIONS, help="default: both")
-    parser.add_argument("--contracts", default="schemas", help="folder of contracts")
-    parser.add_argument("--out", default="dist", help="where to put them; default: dist")
+    parser.add_argument("--out", type=Path, default=Path("dist"), help="default: dist")
+    parser.add_argument("--force", action="store_true", help="make what is up to date too")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Make the artifacts and print what they weigh."""
-    target = Target(options.arch, options.python)
+    """Make the artifacts that are missing or old, and print what they weigh."""
+    target, contracts = _asked(options)
     made = []
     for function in [options.function] if options.function else FUNCTIONS:
+        if not options.force and is_fresh(function, target, contracts, options.out):
+            if not options.json:
+                output.say(f"{options.out / artifact_name(function, target)} is up to date.")
+            continue
         with output.progress(f"packaging {function}", "") as _advance:
-            artifact = make(function, target, Path(options.contracts), Path(options.out))
+            artifact = make(function, target, contracts, options.out)
         made.append(artifact)
         if not options.json:
             _print(artifact)
     if options.json:
         output.as_json([_as_json(artifact) for artifact in made])
     return 0
+
+
+def _asked(options: argparse.Namespace) -> tuple[Target, Path]:
+    """Return target and contracts: as given, as the deployment says, or the defaults."""
+    arch, python, contracts = ARCHES[0], DEFAULT_PYTHON, Path("schemas")
+    file = options.deployment or (DEPLOYMENT if DEPLOYMENT.exists() else None)
+    if file is not None:
+        model = read_deployment(file).model
+        arch, python, contracts = model.architecture, model.python, file.parent / model.contracts
+    return Target(options.arch or arch, options.python or python), options.contracts or contracts
 
 
 def _print(artifact: Artifact) -> None:

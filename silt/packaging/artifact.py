@@ -62,11 +62,35 @@ def artifact_name(function: Function, target: Target) -> str:
     return f"silt-{function}-{target.arch}-py{target.python}.zip"
 
 
+def build_of(function: Function, target: Target, contracts: Path) -> str:
+    """Return the version with a digest of all that an artifact is made from, as it is now."""
+    whole = hashlib.sha256()
+    inputs = {
+        **_sources(function, contracts),
+        "lock": _lock(function).read_bytes(),
+        "trim": repr(sorted(NEVER_RUNS)).encode(),
+    }
+    for name, content in sorted(inputs.items()):
+        whole.update(f"{name}\0{len(content)}\0".encode() + content)
+    whole.update(f"{function} {target}".encode())
+    return f"{__version__}+{whole.hexdigest()[:12]}"
+
+
+def is_fresh(function: Function, target: Target, contracts: Path, out: Path) -> bool:
+    """Return whether the artifact that lies in `out` is made of the inputs as they are now."""
+    try:
+        with zipfile.ZipFile(out / artifact_name(function, target)) as archive:
+            manifest = json.loads(archive.read(MANIFEST))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return False
+    build = build_of(function, target, contracts)
+    compiled = manifest["byte_code"] or interpreter(target.python) is None
+    return bool(manifest["build"] == build and compiled)
+
+
 def make(function: Function, target: Target, contracts: Path, out: Path) -> Artifact:
     """Make an artifact in the folder `out`. Raises ContractError, PackagingError, UsageError."""
-    lock = ROOT / "requirements" / LOCKS[function]
-    if not lock.exists():
-        raise UsageError("silt package works in a clone of Silt: it needs its requirements/.")
+    lock = _lock(function)
     load_contracts(str(contracts))
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="silt-package-") as name:
@@ -74,7 +98,7 @@ def make(function: Function, target: Target, contracts: Path, out: Path) -> Arti
         install(lock, target, tree)
         bill = tree / SBOM
         sources = _sources(function, contracts)
-        build = _build(function, target, lock, sources)
+        build = build_of(function, target, contracts)
         bill.write_text(sbom.bill(tree, f"silt-{function}", build))
         trim(tree)
         for path, content in sources.items():
@@ -91,6 +115,13 @@ def make(function: Function, target: Target, contracts: Path, out: Path) -> Arti
     return Artifact(function, target, build, made, digest, sizes, byte_code)
 
 
+def _lock(function: Function) -> Path:
+    lock = ROOT / "requirements" / LOCKS[function]
+    if not lock.exists():
+        raise UsageError("silt package works in a clone of Silt: it needs its requirements/.")
+    return lock
+
+
 _STAMPED = "handler/__init__.py"
 
 
@@ -105,16 +136,6 @@ def _sources(function: Function, contracts: Path) -> dict[str, bytes]:
     for path in sorted([*contracts.glob("*.yaml"), *contracts.glob("*.yml")]):
         found[f"schemas/{path.name}"] = path.read_bytes()
     return found
-
-
-def _build(function: Function, target: Target, lock: Path, sources: dict[str, bytes]) -> str:
-    """Return the version with a digest of all that the artifact is made from."""
-    whole = hashlib.sha256()
-    inputs = {**sources, "lock": lock.read_bytes(), "trim": repr(sorted(NEVER_RUNS)).encode()}
-    for name, content in sorted(inputs.items()):
-        whole.update(f"{name}\0{len(content)}\0".encode() + content)
-    whole.update(f"{function} {target}".encode())
-    return f"{__version__}+{whole.hexdigest()[:12]}"
 
 
 def _stamped(source: bytes, build: str) -> bytes:

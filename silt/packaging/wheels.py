@@ -15,6 +15,7 @@ Arch = Literal["x86_64", "arm64"]
 ARCHES: tuple[Arch, ...] = ("arm64", "x86_64")
 PYTHONS = ("3.12", "3.13", "3.14")
 """The runtimes of Lambda ('Lambda runtimes' in its guide) that Silt supports."""
+DEFAULT_PYTHON = "3.13"
 _PLATFORM = "manylinux_2_28"
 """These runtimes are of Amazon Linux 2023, with glibc 2.34; the one of 3.11 has 2.26, which is too
 old for pyarrow's wheels."""

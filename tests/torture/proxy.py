@@ -54,6 +54,7 @@ class Request:
     method: str
     key: str
     number: int
+    query: str = ""
 
 
 def kind_of(method: str, path: str) -> Kind:
@@ -142,7 +143,9 @@ class FaultProxy:
         with self._lock:
             kind = kind_of(method, path)
             self.seen[kind] += 1
-            request = Request(kind, method, unquote(urlsplit(path).path), self.seen.total())
+            parts = urlsplit(path)
+            number = self.seen.total()
+            request = Request(kind, method, unquote(parts.path), number, parts.query)
             fault = self.plan(request)
             if fault == "stale" and path not in self._listings:
                 fault = None

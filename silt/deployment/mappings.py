@@ -1,0 +1,128 @@
+"""The event source mapping of a topic: each value, and why the guarantees need it."""
+
+from typing import Any
+
+from silt.deployment.model import DeploymentModel, Msk, Pollers, SelfManaged
+from silt.deployment.names import function_key
+from silt.deployment.read import Deployment, TopicDeployment
+
+RETRY_ATTEMPTS = 100
+"""Where none are given. A bad record needs no retry at all: what fails is the store, a permission,
+or a batch that the circuit breaker stopped. Hours of retries outlast most of that, and a partition
+that waits longer than its topic's retention would lose records."""
+_TYPES = {
+    "plain": "BASIC_AUTH",
+    "scram": "SASL_SCRAM_512_AUTH",
+    "scram_256": "SASL_SCRAM_256_AUTH",
+    "scram_512": "SASL_SCRAM_512_AUTH",
+    "mtls": "CLIENT_CERTIFICATE_TLS_AUTH",
+}
+
+
+def event_source_mapping(deployment: Deployment, topic: TopicDeployment) -> dict[str, Any]:
+    """Return the resource of a topic's mapping.
+
+    It is `AWS::Lambda::EventSourceMapping` itself, because the framework's `kafka` and `msk` events
+    can say neither bounds on retries nor destinations, partial responses, metrics or logging.
+    """
+    model, mapping = deployment.model, topic.mapping
+    key = function_key(topic.topic)
+    properties: dict[str, Any] = {
+        "FunctionName": {"Fn::GetAtt": [f"{key}LambdaFunction", "Arn"]},
+        "Topics": [topic.topic],
+        "Enabled": mapping.enabled,
+        # Full batches: a commit costs the same for one record and for 10,000.
+        "BatchSize": mapping.batch_size,
+        "MaximumBatchingWindowInSeconds": mapping.window_s,
+        # From the oldest record: LATEST can miss some while the mapping is being created.
+        "StartingPosition": mapping.starting_position.upper(),
+        # Off: a half of a batch that the circuit breaker stopped would slip under it.
+        "BisectBatchOnFunctionError": False,
+        # What an alarm needs: the lag, and batches that were given up or dropped.
+        "MetricsConfig": {"Metrics": ["EventCount", "ErrorCount", "KafkaMetrics"]},
+        "LoggingConfig": {"SystemLogLevel": "WARN"},
+        **_source(model, topic),
+    }
+    if mapping.starting_timestamp is not None:
+        properties["StartingPositionTimestamp"] = mapping.starting_timestamp
+    if mapping.pollers is not None:
+        properties |= _provisioned(topic, mapping.pollers)
+    else:
+        del properties["BisectBatchOnFunctionError"]  # of provisioned mode alone, as are bounds
+    if mapping.on_failure:
+        # S3 alone keeps the records themselves, so that a replay needs no broker.
+        bucket: Any = {"Fn::GetAtt": ["OnFailureBucket", "Arn"]}
+        if model.on_failure.bucket is not None:
+            bucket = {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{model.on_failure.bucket}"}
+        properties["DestinationConfig"] = {"OnFailure": {"Destination": bucket}}
+    if model.tags:
+        properties["Tags"] = [{"Key": k, "Value": v} for k, v in sorted(model.tags.items())]
+    return {"Type": "AWS::Lambda::EventSourceMapping", "Properties": properties}
+
+
+def _provisioned(topic: TopicDeployment, pollers: Pollers) -> dict[str, Any]:
+    mapping = topic.mapping
+    config: dict[str, Any] = {"MinimumPollers": pollers.minimum, "MaximumPollers": pollers.maximum}
+    if pollers.group is not None:
+        config["PollerGroupName"] = pollers.group
+    found: dict[str, Any] = {
+        "ProvisionedPollerConfig": config,
+        # Bounded only with a destination: without one the end of the attempts is a loss.
+        "MaximumRetryAttempts": retry_attempts(topic),
+        "MaximumRecordAgeInSeconds": mapping.record_age_s,
+    }
+    if topic.partial_batch_response:
+        # Only what is unsettled comes again; without it AWS takes every answer for a success.
+        found["FunctionResponseTypes"] = ["ReportBatchItemFailures"]
+    return found
+
+
+def retry_attempts(topic: TopicDeployment) -> int:
+    """Return how often a batch is tried again before it is given up; -1 is endless."""
+    given = topic.mapping.retry_attempts
+    if given is not None:
+        return given
+    return RETRY_ATTEMPTS if topic.mapping.on_failure else -1
+
+
+def _source(model: DeploymentModel, topic: TopicDeployment) -> dict[str, Any]:
+    if model.msk is not None:
+        return _msk(model.msk, topic.group)
+    assert model.self_managed is not None
+    return _self_managed(model.self_managed, topic.group)
+
+
+def _msk(msk: Msk, group: str) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "EventSourceArn": msk.cluster_arn,
+        "AmazonManagedKafkaEventSourceConfig": {"ConsumerGroupId": group},
+    }
+    if msk.secret_arn is not None:
+        # IAM needs none: it is what a mapping of MSK does by itself.
+        found["SourceAccessConfigurations"] = [
+            {"Type": _TYPES[msk.authentication], "URI": msk.secret_arn}
+        ]
+    return found
+
+
+def _self_managed(cluster: SelfManaged, group: str) -> dict[str, Any]:
+    access = []
+    if cluster.secret_arn is not None:
+        access.append({"Type": _TYPES[cluster.authentication], "URI": cluster.secret_arn})
+    if cluster.root_ca_secret_arn is not None:
+        access.append({"Type": "SERVER_ROOT_CA_CERTIFICATE", "URI": cluster.root_ca_secret_arn})
+    if cluster.vpc is not None:
+        access += [{"Type": "VPC_SUBNET", "URI": f"subnet:{s}"} for s in cluster.vpc.subnets]
+        access += [
+            {"Type": "VPC_SECURITY_GROUP", "URI": f"security_group:{each}"}
+            for each in cluster.vpc.security_groups
+        ]
+    found: dict[str, Any] = {
+        "SelfManagedEventSource": {
+            "Endpoints": {"KafkaBootstrapServers": list(cluster.bootstrap_servers)}
+        },
+        "SelfManagedKafkaEventSourceConfig": {"ConsumerGroupId": group},
+    }
+    if access:
+        found["SourceAccessConfigurations"] = access
+    return found

@@ -1,0 +1,319 @@
+"""The format of deploy.yml as pydantic models: `schemas/deployment.schema.json` is made of them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+_ARN = r"^arn:aws[a-z-]*:{service}:[a-z0-9-]*:[0-9]*:.+$"
+Arn = Annotated[str, Field(pattern=_ARN.format(service="[a-z0-9-]+"))]
+ClusterArn = Annotated[
+    str,
+    Field(
+        pattern=r"^arn:aws[a-z-]*:kafka:[a-z0-9-]+:[0-9]{12}:cluster/[A-Za-z0-9._-]+/[A-Za-z0-9-]+$"
+    ),
+]
+SecretArn = Annotated[str, Field(pattern=_ARN.format(service="secretsmanager"))]
+KeyArn = Annotated[
+    str, Field(pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$")
+]
+TopicArn = Annotated[str, Field(pattern=_ARN.format(service="sns"))]
+Subnet = Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")]
+SecurityGroup = Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")]
+LogDays = Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 3653]
+Python = Literal["3.12", "3.13", "3.14"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Vpc(_Model):
+    """Where in a VPC something runs."""
+
+    subnets: Annotated[list[Subnet], Field(min_length=1, max_length=16)] = Field(
+        description="Private subnets, one a zone."
+    )
+    security_groups: Annotated[list[SecurityGroup], Field(min_length=1, max_length=5)] = Field(
+        description="Security groups; outgoing traffic is what is needed."
+    )
+
+
+class Msk(_Model):
+    """A cluster of Amazon MSK."""
+
+    cluster_arn: ClusterArn = Field(
+        description="The ARN of the cluster, provisioned or serverless."
+    )
+    authentication: Literal["iam", "scram", "mtls", "none"] = Field(
+        "iam", description="How the mapping's pollers authenticate."
+    )
+    secret_arn: SecretArn | None = Field(
+        None,
+        description="scram: user and password, a secret that is associated with the cluster; mtls: "
+        "certificate, privateKey and privateKeyPassword.",
+    )
+    secret_key_arn: KeyArn | None = Field(
+        None, description="The KMS key of the secret, if it is not the default one."
+    )
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="SILT_SOURCE: the cluster's name in stream ids. Default: its unique id.",
+    )
+
+
+class SelfManaged(_Model):
+    """A cluster of Apache Kafka that is not Amazon MSK."""
+
+    bootstrap_servers: Annotated[
+        list[Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+:[0-9]{1,5}$")]],
+        Field(min_length=1, max_length=10),
+    ] = Field(description="host:port of up to 10 brokers.")
+    authentication: Literal["plain", "scram_256", "scram_512", "mtls", "none"] = Field(
+        description="How the mapping's pollers authenticate."
+    )
+    secret_arn: SecretArn | None = Field(
+        None,
+        description="plain and scram: username and password; mtls: certificate, privateKey and "
+        "privateKeyPassword.",
+    )
+    secret_key_arn: KeyArn | None = Field(
+        None, description="The KMS key of the secrets, if it is not the default one."
+    )
+    root_ca_secret_arn: SecretArn | None = Field(
+        None, description="A secret with the certificate of a private authority, as `certificate`."
+    )
+    vpc: Vpc | None = Field(
+        None, description="From where the cluster is reached, if not from the internet."
+    )
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="SILT_SOURCE: the cluster's name in stream ids. Default: a digest of the "
+        "sorted servers, which changes with them: give a name before the first deployment.",
+    )
+
+
+class Pollers(_Model):
+    """Provisioned mode: pollers that are kept ready, at most 5 MB/s each."""
+
+    minimum: Annotated[int, Field(ge=1, le=200)] = Field(1, description="Pollers that always run.")
+    maximum: Annotated[int, Field(ge=1, le=2000)] = Field(
+        4, description="As many as there are at most; docs/sizing.md says how many are good."
+    )
+    group: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._-]{1,128}$",
+        description="Mappings of one group in one VPC share pollers: cheaper for small topics.",
+    )
+
+
+def _pollers(value: Any) -> Any:
+    return None if value == "on_demand" else value
+
+
+class Mapping(_Model):
+    """The event source mapping of a topic."""
+
+    enabled: bool = Field(
+        True, description="false: deploy without reading, to try the function first."
+    )
+    pollers: Annotated[Pollers | None, BeforeValidator(_pollers)] = Field(
+        Pollers.model_validate({}),
+        description="Provisioned pollers, or on_demand: no partial batch responses, no bounds on "
+        "retries; the function then fails a batch whole, and redelivery is harmless.",
+    )
+    partial_batch_response: bool | None = Field(
+        None, description="Report single records. Default: true with provisioned pollers."
+    )
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        10_000, description="Records of a batch at most; 6 MB or the window end it sooner."
+    )
+    window_s: Annotated[int, Field(ge=0, le=300)] = Field(
+        5, description="Seconds that a batch is gathered: fewer and larger files, later rows."
+    )
+    starting_position: Literal["trim_horizon", "latest", "at_timestamp"] = Field(
+        "trim_horizon",
+        description="Where a new consumer group begins. latest may miss records while the mapping "
+        "is created.",
+    )
+    starting_timestamp: int | None = Field(
+        None, description="With at_timestamp: seconds since 1970."
+    )
+    consumer_group: str | None = Field(
+        None,
+        pattern=r"^[a-zA-Z0-9/:_+=.@-]{1,200}$",
+        description="Default: `<name>-<topic>`. Only a new mapping can change it.",
+    )
+    retry_attempts: Annotated[int, Field(ge=-1, le=10_000)] | None = Field(
+        None,
+        description="Attempts before a batch goes to the on-failure bucket; -1: endless. Default: "
+        "100 with provisioned pollers. A bad record never needs one: it is a dead letter.",
+    )
+    record_age_s: Annotated[int, Field(ge=-1, le=604_800)] = Field(
+        -1,
+        description="A record older than this goes to the on-failure bucket unread; -1: never. Set "
+        "it below the topic's retention if at all.",
+    )
+    on_failure: bool = Field(
+        True, description="Keep batches that AWS gives up on, whole, in the on-failure bucket."
+    )
+    consumption_mode: Literal["stream", "queue"] = Field(
+        "stream", description="queue (share groups) gives up the order, and is refused."
+    )
+    bisect: bool = Field(
+        False, description="Halve failed batches; refused: Silt finds the bad records itself."
+    )
+    schema_registry: Literal["off"] = Field(
+        "off", description="Silt reads JSON as producers wrote it."
+    )
+
+
+class Function(_Model):
+    """The function of a topic."""
+
+    memory_mb: Annotated[int, Field(ge=256, le=10_240)] = Field(
+        1769, description="1,769 MB are one processor. Processor time grows with it."
+    )
+    timeout_s: Annotated[int, Field(ge=30, le=900)] = Field(
+        300, description="An append that lost some races takes seconds; what ran out comes again."
+    )
+    reserved_concurrency: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None,
+        description="Keeps so much for the function, and lets it have no more. A poller invokes "
+        "once a partition at a time; docs/sizing.md.",
+    )
+    vpc: Vpc | None = Field(
+        None, description="The function needs S3 alone; in a VPC, by a gateway endpoint."
+    )
+    health_check: bool = Field(
+        True, description="SILT_HEALTH_CHECK: look at table and contract at cold start."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="SILT_LOG_LEVEL."
+    )
+    generation: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        0, description="SILT_GENERATION: raise it after the topic was recreated or moved."
+    )
+
+
+class Maintenance(_Model):
+    """The function that keeps tables in shape."""
+
+    enabled: bool = Field(True, description="Deploy the function and its schedule.")
+    every_minutes: Annotated[int, Field(ge=1, le=1440)] = Field(
+        5, description="How often it runs; a run that finds nothing due writes nothing."
+    )
+    memory_mb: Annotated[int, Field(ge=512, le=10_240)] = Field(
+        3008, description="Memory and processor of the engine."
+    )
+    timeout_s: Annotated[int, Field(ge=120, le=900)] = Field(
+        900, description="A run that finds much to do goes on in the next one."
+    )
+    storage_mb: Annotated[int, Field(ge=512, le=10_240)] = Field(
+        512, description="/tmp, where the engine sorts what does not fit into memory."
+    )
+    fan_out: bool = Field(
+        False,
+        description="SILT_FAN_OUT: hand out large tables to more invocations of itself; adds "
+        "lambda:InvokeFunction on itself.",
+    )
+    vpc: Vpc | None = Field(None, description="As for the functions of topics.")
+
+
+class OnFailure(_Model):
+    """The bucket of batches that AWS gave up on."""
+
+    bucket: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        description="A bucket of yours. Default: one that is made, private and encrypted.",
+    )
+    expire_days: Annotated[int, Field(ge=7, le=3650)] = Field(
+        90, description="Replay before: then they are deleted, unless you gave the bucket."
+    )
+
+
+class Alarms(_Model):
+    """When somebody is told, by topic."""
+
+    enabled: bool = Field(True, description="Make alarms and the dashboard.")
+    notify: list[TopicArn] = Field([], description="SNS topics that are told; none: only shown.")
+    lag_records: Annotated[int, Field(ge=1)] = Field(
+        100_000, description="More than these behind, and growing for a quarter of an hour."
+    )
+    freshness_s: Annotated[int, Field(ge=10)] = Field(
+        600, description="The oldest record of a batch was older when it was settled."
+    )
+    dead_letter_percent: Annotated[float | int, Field(gt=0, le=100)] = Field(
+        5, description="Of the records of a quarter of an hour."
+    )
+    no_data_minutes: Annotated[int, Field(ge=5, le=1440, multiple_of=5)] | None = Field(
+        60, description="No record in so long; null where a topic may be quiet."
+    )
+
+
+def _topic(value: Any) -> Any:
+    return {"topic": value} if isinstance(value, str) else value
+
+
+class Topic(_Model):
+    """One topic: a function, a role and a mapping of its own."""
+
+    topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")] = Field(
+        description="Its name; its contract is found by it."
+    )
+    mapping: Mapping | None = Field(None, description="What differs from `mapping` of all.")
+    function: Function | None = Field(None, description="What differs from `function` of all.")
+    alarms: Alarms | None = Field(None, description="What differs from `alarms` of all.")
+
+
+class DeploymentModel(_Model):
+    """deploy.yml."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")] = Field(
+        description="Begins the name of everything that is made; another one for each stage."
+    )
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")] = Field(
+        description="Where everything stands: the cluster's, and should be the bucket's."
+    )
+    architecture: Literal["arm64", "x86_64"] = Field("arm64", description="arm64 is cheaper.")
+    python: Python = Field("3.13", description="The runtime.")
+    contracts: str = Field("schemas", description="The folder of the contracts.")
+    table_root: Annotated[
+        str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#*\s]+)?$")
+    ] = Field(description="Where the tables are: s3://bucket/prefix.")
+    create_bucket: bool = Field(
+        False, description="Make the bucket of table_root; it outlives the stack."
+    )
+    kms_key_arn: KeyArn | None = Field(
+        None,
+        description="A key for logs, environment, the buckets that are made, and what the tables' "
+        "bucket is encrypted with.",
+    )
+    msk: Msk | None = Field(None, description="Either msk or self_managed.")
+    self_managed: SelfManaged | None = Field(None, description="Either msk or self_managed.")
+    topics: Annotated[
+        list[Annotated[Topic, BeforeValidator(_topic)]], Field(min_length=1, max_length=100)
+    ] = Field(description="Names, or a mapping with what differs for one.")
+    mapping: Mapping = Field(Mapping.model_validate({}), description="Of all topics.")
+    function: Function = Field(Function.model_validate({}), description="Of all topics.")
+    maintenance: Maintenance = Field(
+        Maintenance.model_validate({}), description="One for all tables."
+    )
+    on_failure: OnFailure = Field(OnFailure.model_validate({}), description="One for all topics.")
+    alarms: Alarms = Field(Alarms.model_validate({}), description="Of all topics.")
+    log_days: LogDays = Field(30, description="How long logs are kept.")
+    permissions_boundary: Arn | None = Field(None, description="Of the roles that are made.")
+    tags: dict[str, str] = Field({}, description="Of everything that can have some.")
+
+
+def deployment_schema() -> dict[str, Any]:
+    """Return the JSON Schema of deploy.yml, for editors."""
+    schema = DeploymentModel.model_json_schema()
+    # What runs before the validation is not in pydantic's schema: names alone, and on_demand.
+    items = schema["properties"]["topics"]["items"]
+    schema["properties"]["topics"]["items"] = {"anyOf": [{"type": "string"}, items]}
+    pollers = schema["$defs"]["Mapping"]["properties"]["pollers"]["anyOf"]
+    pollers[:] = [each for each in pollers if each != {"type": "null"}] + [{"const": "on_demand"}]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -1,0 +1,44 @@
+"""What things are called in AWS: from the deployment's name and the topic."""
+
+import hashlib
+import re
+from urllib.parse import urlsplit
+
+FUNCTION_NAME_MAX = 64
+"""'CreateFunction' of the Lambda API."""
+GROUP_MAX = 200
+"""'AmazonManagedKafkaEventSourceConfig' of the Lambda API."""
+
+
+def function_name(name: str, topic: str) -> str:
+    """Return the name of a topic's function: letters, digits, '-' and '_', at most 64."""
+    return _cut(f"{name}-{re.sub(r'[^A-Za-z0-9_-]', '-', topic)}", FUNCTION_NAME_MAX)
+
+
+def maintenance_name(name: str) -> str:
+    """Return the name of the maintenance function: no topic's, which have one dash less."""
+    return f"{name}--maintenance"
+
+
+def function_key(topic: str) -> str:
+    """Return what begins the logical ids of a topic's resources: letters and digits."""
+    words = re.split(r"[^A-Za-z0-9]+", topic)
+    return "Topic" + "".join(word[:1].upper() + word[1:] for word in words)
+
+
+def consumer_group(name: str, topic: str) -> str:
+    """Return the consumer group of a topic's mapping where none is given."""
+    return _cut(f"{name}-{topic}", GROUP_MAX)
+
+
+def _cut(whole: str, length: int) -> str:
+    """Return a name, or where it is too long as much as fits and a digest of all of it."""
+    if len(whole) <= length:
+        return whole
+    return f"{whole[: length - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+
+
+def bucket_and_prefix(uri: str) -> tuple[str, str]:
+    """Return bucket and key prefix, without slashes at its ends, of a place on S3."""
+    parts = urlsplit(uri)
+    return parts.netloc, parts.path.strip("/")

@@ -1,0 +1,253 @@
+"""What each role may do, and why: `docs/permissions.md` is made from these statements."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from handler.contract import DEAD_LETTERS_SUFFIX
+from silt.deployment.model import DeploymentModel, Msk, SelfManaged
+from silt.deployment.names import bucket_and_prefix, function_name, maintenance_name
+from silt.deployment.read import Deployment, TopicDeployment
+
+NETWORK = (
+    "ec2:CreateNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeVpcs",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeSecurityGroups",
+)
+"""What Lambda does in a VPC with the role ('Configuring Lambda permissions for Amazon MSK')."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement of a policy, with its reason."""
+
+    sid: str
+    actions: tuple[str, ...]
+    resources: tuple[Any, ...]
+    why: str
+    condition: dict[str, Any] | None = None
+
+    def as_policy(self) -> dict[str, Any]:
+        """Return it as IAM writes it."""
+        told: dict[str, Any] = {
+            "Sid": self.sid,
+            "Effect": "Allow",
+            "Action": list(self.actions),
+            "Resource": list(self.resources),
+        }
+        if self.condition is not None:
+            told["Condition"] = self.condition
+        return told
+
+
+def of_topic(deployment: Deployment, topic: TopicDeployment) -> list[Statement]:
+    """Return what the role of a topic's function may do: the function's, and its mapping's."""
+    model = deployment.model
+    name = function_name(model.name, topic.topic)
+    table = topic.contract.uri(model.table_root)
+    found = [
+        _logs(name),
+        Statement(
+            "ReadAndAppend",
+            ("s3:GetObject", "s3:PutObject"),
+            tuple(_objects([table])),
+            "Reads the log and, for a look-up, data files; puts data files and commits. It deletes "
+            "nothing: what a lost race leaves behind is vacuumed by maintenance.",
+        ),
+        *_list([table]),
+    ]
+    found += _key(model)
+    if topic.mapping.on_failure:
+        found += _on_failure(model, topic)
+    if model.msk is not None:
+        found += _msk(model.msk, topic)
+    if model.self_managed is not None:
+        found += _secrets(model.self_managed.secret_arn, model.self_managed.root_ca_secret_arn)
+        found += _secret_key(model.self_managed)
+    if needs_network(model, topic):
+        found.append(_network())
+    return found
+
+
+def of_maintenance(deployment: Deployment) -> list[Statement]:
+    """Return what the role of the maintenance function may do."""
+    model = deployment.model
+    tables = [topic.contract.uri(model.table_root) for topic in deployment.topics]
+    found = [
+        _logs(maintenance_name(model.name)),
+        Statement(
+            "Maintain",
+            ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
+            tuple(_objects(tables)),
+            "Compacts, checkpoints, vacuums and cleans the logs of the tables of the contracts. "
+            "The only role that may delete; large files are put in parts.",
+        ),
+        *_list(tables),
+    ]
+    found += _key(model)
+    if model.maintenance.fan_out:
+        found.append(
+            Statement(
+                "FanOut",
+                ("lambda:InvokeFunction",),
+                (_arn("lambda", f"function:{maintenance_name(model.name)}"),),
+                "Hands partitions of a large table to more invocations of itself.",
+            )
+        )
+    if model.maintenance.vpc is not None:
+        found.append(_network())
+    return found
+
+
+def needs_network(model: DeploymentModel, topic: TopicDeployment) -> bool:
+    """Return whether Lambda makes network interfaces with the role of a topic."""
+    in_vpc = model.msk is not None or (
+        model.self_managed is not None and model.self_managed.vpc is not None
+    )
+    return in_vpc or topic.function.vpc is not None
+
+
+def _logs(name: str) -> Statement:
+    return Statement(
+        "WriteLog",
+        ("logs:CreateLogStream", "logs:PutLogEvents"),
+        (_arn("logs", f"log-group:/aws/lambda/{name}:log-stream:*"),),
+        "Writes log lines and metrics (EMF) into the group that the stack makes; it may make none.",
+    )
+
+
+def _objects(tables: Sequence[str]) -> Iterator[Any]:
+    """Give the objects of tables and of their dead letters."""
+    for table in tables:
+        bucket, prefix = bucket_and_prefix(table)
+        for folder in (prefix, prefix + DEAD_LETTERS_SUFFIX):
+            yield {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{bucket}/{folder}/*"}
+
+
+def _list(tables: Sequence[str]) -> Iterator[Statement]:
+    """Give a statement for each bucket."""
+    prefixes: dict[str, list[str]] = {}
+    for table in tables:
+        bucket, prefix = bucket_and_prefix(table)
+        for folder in (prefix, prefix + DEAD_LETTERS_SUFFIX):
+            prefixes.setdefault(bucket, []).append(f"{folder}/*")
+    for i, (bucket, allowed) in enumerate(prefixes.items()):
+        yield Statement(
+            f"List{i or ''}",
+            ("s3:ListBucket",),
+            ({"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{bucket}"},),
+            "Lists the logs, and learns that an object is not there: without it S3 answers 403 "
+            "instead of 404. IfExists, because a GET has no prefix that could be compared.",
+            {"StringLikeIfExists": {"s3:prefix": allowed}},
+        )
+
+
+def _key(model: DeploymentModel) -> Iterator[Statement]:
+    if model.kms_key_arn is not None:
+        yield Statement(
+            "UseKey",
+            ("kms:Decrypt", "kms:GenerateDataKey"),
+            (model.kms_key_arn,),
+            "Reads and writes objects that are encrypted with the key.",
+        )
+
+
+def _on_failure(model: DeploymentModel, topic: TopicDeployment) -> Iterator[Statement]:
+    bucket: Any = {"Fn::GetAtt": ["OnFailureBucket", "Arn"]}
+    if model.on_failure.bucket is not None:
+        bucket = {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{model.on_failure.bucket}"}
+    yield Statement(
+        "KeepFailedBatches",
+        ("s3:PutObject",),
+        ({"Fn::Join": ["/", [bucket, "aws/lambda/*"]]},),
+        "The mapping puts batches that it gives up on, under the prefix that AWS chooses.",
+    )
+    yield Statement(
+        "FindOnFailureBucket",
+        ("s3:ListBucket",),
+        (bucket,),
+        "AWS asks for it beside s3:PutObject ('Configuring S3 on-failure destinations').",
+    )
+
+
+def _msk(msk: Msk, topic: TopicDeployment) -> Iterator[Statement]:
+    yield Statement(
+        "DescribeCluster",
+        ("kafka:DescribeCluster", "kafka:DescribeClusterV2"),
+        (msk.cluster_arn,),
+        "The mapping learns where the cluster is.",
+    )
+    yield Statement(
+        "GetBootstrapBrokers",
+        ("kafka:GetBootstrapBrokers",),
+        ("*",),
+        "The mapping learns the brokers' addresses. The action knows no resource.",
+    )
+    if msk.authentication == "iam":
+        of_cluster = msk.cluster_arn.replace(":cluster/", ":{}/")
+        yield Statement(
+            "Connect",
+            ("kafka-cluster:Connect", "kafka-cluster:DescribeClusterDynamicConfiguration"),
+            (msk.cluster_arn,),
+            "The pollers connect.",
+        )
+        yield Statement(
+            "ReadTopic",
+            ("kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"),
+            (f"{of_cluster.format('topic')}/{topic.topic}",),
+            "The pollers read this topic.",
+        )
+        yield Statement(
+            "UseGroup",
+            ("kafka-cluster:DescribeGroup", "kafka-cluster:AlterGroup"),
+            (f"{of_cluster.format('group')}/{topic.group}",),
+            "The pollers commit offsets under this consumer group.",
+        )
+    yield from _secrets(msk.secret_arn)
+    yield from _secret_key(msk)
+
+
+def _secrets(*arns: str | None) -> Iterator[Statement]:
+    given = tuple(arn for arn in arns if arn is not None)
+    if given:
+        yield Statement(
+            "ReadSecret",
+            ("secretsmanager:GetSecretValue",),
+            given,
+            "The pollers authenticate, and check the cluster's certificate.",
+        )
+
+
+def _secret_key(cluster: Msk | SelfManaged) -> Iterator[Statement]:
+    if cluster.secret_key_arn is not None:
+        yield Statement(
+            "DecryptSecret",
+            ("kms:Decrypt",),
+            (cluster.secret_key_arn,),
+            "The secrets are encrypted with this key.",
+        )
+
+
+def _network() -> Statement:
+    return Statement(
+        "UseNetwork",
+        NETWORK,
+        ("*",),
+        "Lambda makes the network interfaces of pollers and of functions in a VPC. Describe "
+        "actions know no resource, and AWS asks for all resources of the others; in this region "
+        "alone.",
+        {"StringEquals": {"aws:RequestedRegion": {"Ref": "AWS::Region"}}},
+    )
+
+
+def _arn(service: str, rest: str) -> dict[str, str]:
+    whole = f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{rest}"
+    return {"Fn::Sub": whole}
+
+
+def policy(statements: Iterable[Statement]) -> dict[str, Any]:
+    """Return a policy document."""
+    return {"Version": "2012-10-17", "Statement": [s.as_policy() for s in statements]}

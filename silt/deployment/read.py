@@ -1,0 +1,166 @@
+"""deploy.yml in, a checked deployment out: every problem with its line."""
+
+from collections.abc import Mapping as MappingType
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from handler import contract_yaml
+from handler.contract import Contract, load_contracts
+from handler.contract_rules import nearest
+from silt.deployment.model import Alarms, DeploymentModel, Function, Mapping
+from silt.deployment.names import consumer_group
+from silt.errors import DeploymentError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicDeployment:
+    """One topic with its contract and what holds for it; `path` is its place in deploy.yml."""
+
+    topic: str
+    group: str
+    contract: Contract
+    mapping: Mapping
+    function: Function
+    alarms: Alarms
+    path: tuple[str | int, ...]
+
+    @property
+    def provisioned(self) -> bool:
+        """Return whether the mapping has pollers of its own."""
+        return self.mapping.pollers is not None
+
+    @property
+    def partial_batch_response(self) -> bool:
+        """Return whether single records are reported to the mapping."""
+        asked = self.mapping.partial_batch_response
+        return self.provisioned if asked is None else asked
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A deployment that may be made: the file, and each of its topics."""
+
+    file: str
+    model: DeploymentModel
+    topics: tuple[TopicDeployment, ...]
+
+
+def read_deployment(file: Path) -> Deployment:
+    """Read deploy.yml and its contracts.
+
+    Raises DeploymentError with all problems, ContractError for those of the contracts.
+    """
+    from silt.deployment.rules import problems_of
+
+    try:
+        text = file.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeploymentError([f"{file}: the file cannot be read as UTF-8: {error}"]) from error
+    document = contract_yaml.parse(text)
+    found = [(line, path, message) for path, line, message in document.problems]
+    if document.data is None or not isinstance(document.data, dict):
+        _raise(file, found or [(1, (), "expected a mapping with name, region, table_root, topics")])
+    try:
+        model = DeploymentModel.model_validate(document.data)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            path = contract_yaml.written_path(document.data, detail["loc"])
+            found.append((document.line(path), path, _explain(path, dict(detail))))
+        _raise(file, found)
+    if found:
+        _raise(file, found)
+    contracts = load_contracts(file.parent / model.contracts)
+    for i, topic in enumerate(model.topics):
+        if topic.topic not in contracts:
+            path = ("topics", i)
+            message = (
+                f"there is no contract for the topic {topic.topic!r} in {model.contracts}"
+                f"{nearest(topic.topic, list(contracts))}"
+            )
+            found.append((document.line(path), path, message))
+    if found:
+        _raise(file, found)
+    deployment = Deployment(
+        str(file),
+        model,
+        tuple(
+            TopicDeployment(
+                topic.topic,
+                mapping.consumer_group or consumer_group(model.name, topic.topic),
+                contracts[topic.topic],
+                mapping,
+                _merged(model.function, topic.function),
+                _merged(model.alarms, topic.alarms),
+                ("topics", i),
+            )
+            for i, topic in enumerate(model.topics)
+            for mapping in [_merged(model.mapping, topic.mapping)]
+        ),
+    )
+    found += [(document.line(path), path, text) for path, text in problems_of(deployment)]
+    if found:
+        _raise(file, found)
+    return deployment
+
+
+def _merged(of_all: M, own: M | None) -> M:
+    if own is None:
+        return of_all
+    return of_all.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+
+
+def _raise(file: Path, found: list[tuple[int, Any, str]]) -> None:
+    lines = []
+    for line, path, message in sorted(set(found), key=lambda problem: (problem[0], str(problem))):
+        dotted = ".".join(map(str, path))
+        lines.append(f"{file}:{line}: {dotted + ': ' if dotted else ''}{message}")
+    raise DeploymentError(lines)
+
+
+def _explain(path: tuple[str | int, ...], detail: MappingType[str, Any]) -> str:
+    kind, given = detail["type"], detail["input"]
+    last = str(path[-1]) if path else ""
+    if kind == "missing":
+        return f"`{detail['loc'][-1]}` is missing. It is required"
+    if kind == "extra_forbidden":
+        return f"there is no key {last!r}{nearest(last, _keys_of(path))}"
+    if kind == "string_pattern_mismatch":
+        return (
+            f"{given!r} is none. Expected {detail['ctx']['pattern']}. {_description(path)}".strip()
+        )
+    message = str(detail["msg"]).replace("Input should", "it should")
+    return f"{message}, got {given!r}"[:300]
+
+
+def _keys_of(path: tuple[str | int, ...]) -> list[str]:
+    """Return the keys that may stand beside the last one of a path."""
+    model = _model_at(path[:-1])
+    return list(model.model_fields) if model is not None else []
+
+
+def _description(path: tuple[str | int, ...]) -> str:
+    model = _model_at(path[:-1])
+    field = model.model_fields.get(str(path[-1])) if model is not None else None
+    return (field.description or "") if field is not None else ""
+
+
+def _model_at(path: tuple[str | int, ...]) -> type[BaseModel] | None:
+    model: type[BaseModel] | None = DeploymentModel
+    for step in path:
+        if isinstance(step, int):  # an entry of a list: its model is the list's
+            continue
+        field = model.model_fields.get(step) if model is not None else None
+        model = _model_in(field.annotation) if field is not None else None
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    models = (_model_in(part) for part in get_args(annotation))
+    return next((model for model in models if model is not None), None)

@@ -1,0 +1,184 @@
+"""Which deployments would lose records, or could not work: refused before anything is made."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from silt.deployment.model import Msk, SelfManaged
+from silt.deployment.names import function_key, function_name
+from silt.deployment.read import Deployment, TopicDeployment
+
+Problem = tuple[tuple[str | int, ...], str]
+AGE_MIN_S = 60
+
+
+def problems_of(deployment: Deployment) -> list[Problem]:
+    """Return what is wrong with a deployment that is well-formed, by its path in deploy.yml."""
+    problems = list(_source(deployment))
+    for topic in deployment.topics:
+        problems += [(_place(deployment, topic, path), text) for path, text in _mapping(topic)]
+    problems += _together(deployment)
+    return list(dict.fromkeys(problems))
+
+
+def _place(
+    deployment: Deployment, topic: TopicDeployment, path: tuple[str, ...]
+) -> tuple[str | int, ...]:
+    """Return where a value of a topic's mapping is written: at the topic, or for all."""
+    own = deployment.model.topics[int(topic.path[1])].mapping
+    return (*topic.path, *path) if own is not None and path[1] in own.model_fields_set else path
+
+
+def _source(deployment: Deployment) -> Iterator[Problem]:
+    model = deployment.model
+    if (model.msk is None) == (model.self_managed is None):
+        yield (), "expected either msk or self_managed: the cluster that the topics are in"
+        return
+    if model.msk is not None:
+        yield from _msk(model.msk, model.region)
+    if model.self_managed is not None:
+        yield from _self_managed(model.self_managed)
+
+
+def _msk(msk: Msk, region: str) -> Iterator[Problem]:
+    found = msk.cluster_arn.split(":")[3]
+    if found != region:
+        yield (
+            ("region",),
+            f"{region} is not the cluster's region, {found}. A mapping must be in its cluster's",
+        )
+    needs = msk.authentication in ("scram", "mtls")
+    if needs and msk.secret_arn is None:
+        yield ("msk",), f"authentication {msk.authentication} needs a secret_arn"
+    if not needs and msk.secret_arn is not None:
+        yield ("msk", "secret_arn"), f"authentication {msk.authentication} uses no secret"
+
+
+def _self_managed(cluster: SelfManaged) -> Iterator[Problem]:
+    needs = cluster.authentication != "none"
+    if needs and cluster.secret_arn is None:
+        yield ("self_managed",), f"authentication {cluster.authentication} needs a secret_arn"
+    if not needs and cluster.secret_arn is not None:
+        yield ("self_managed", "secret_arn"), "authentication none uses no secret"
+
+
+def _mapping(topic: TopicDeployment) -> Iterator[tuple[tuple[str, ...], str]]:
+    mapping = topic.mapping
+    if mapping.consumption_mode == "queue":
+        yield (
+            ("mapping", "consumption_mode"),
+            (
+                "queue gives up the order within a partition: watermarks would answer nothing, and "
+                "each record would be looked up. Expected stream"
+            ),
+        )
+    if mapping.bisect:
+        yield (
+            ("mapping", "bisect"),
+            (
+                "bisect must stay off: Silt finds the bad records itself, and the halves of a "
+                "batch that the circuit breaker stopped would slip under it"
+            ),
+        )
+    if mapping.pollers is not None:
+        if mapping.pollers.minimum > mapping.pollers.maximum:
+            yield (
+                ("mapping", "pollers"),
+                f"minimum {mapping.pollers.minimum} is more than maximum {mapping.pollers.maximum}",
+            )
+    else:
+        yield from _on_demand(topic)
+    yield from _bounds(topic)
+    if (mapping.starting_position == "at_timestamp") != (mapping.starting_timestamp is not None):
+        given = "position" if mapping.starting_timestamp is None else "timestamp"
+        yield (
+            ("mapping", f"starting_{given}"),
+            "at_timestamp and starting_timestamp belong together: give both or neither",
+        )
+
+
+def _on_demand(topic: TopicDeployment) -> Iterator[tuple[tuple[str, ...], str]]:
+    mapping = topic.mapping
+    if topic.partial_batch_response:
+        yield (
+            ("mapping", "partial_batch_response"),
+            (
+                "AWS ignores partial batch responses without provisioned pollers, so every answer "
+                "would be a success and unsettled records would be lost. Give pollers, or drop the "
+                "key"
+            ),
+        )
+    for key, default in (("retry_attempts", None), ("record_age_s", -1)):
+        if getattr(mapping, key) != default:
+            yield ("mapping", key), f"{key} needs provisioned pollers. Give pollers, or drop it"
+
+
+def _bounds(topic: TopicDeployment) -> Iterator[tuple[tuple[str, ...], str]]:
+    mapping = topic.mapping
+    attempts = mapping.retry_attempts
+    bounded = (attempts is not None and attempts != -1) or mapping.record_age_s != -1
+    if bounded and not mapping.on_failure:
+        yield (
+            ("mapping", "on_failure"),
+            (
+                "retry_attempts and record_age_s end in a batch that is dropped, unless it is kept "
+                "in the on-failure bucket. Set on_failure: true, or drop the bounds"
+            ),
+        )
+    if 0 <= mapping.record_age_s < AGE_MIN_S:
+        yield ("mapping", "record_age_s"), f"expected -1, or at least {AGE_MIN_S}"
+    if attempts == -1 and mapping.on_failure:
+        yield (
+            ("mapping", "retry_attempts"),
+            (
+                "AWS caps endless retries at 10 where there is an on-failure destination. Give a "
+                "number, or set on_failure: false for endless ones"
+            ),
+        )
+
+
+def _together(deployment: Deployment) -> Iterator[Problem]:
+    """Give what is wrong with topics beside each other."""
+    topics: dict[str, TopicDeployment] = {}
+    names: dict[str, TopicDeployment] = {}
+    keys: dict[str, TopicDeployment] = {}
+    groups: dict[str, TopicDeployment] = {}
+    for topic in deployment.topics:
+        if topics.setdefault(topic.topic, topic) is not topic:
+            yield (
+                topic.path,
+                (
+                    f"{topic.topic!r} stands twice. Two mappings of one topic into one table would "
+                    "each deliver every record, under consumer groups of their own: all would be "
+                    "looked up"
+                ),
+            )
+            continue
+        name = function_name(deployment.model.name, topic.topic)
+        key = function_key(topic.topic)
+        for known, found in ((names, name), (keys, key.lower())):
+            other = known.setdefault(found, topic)
+            if other is not topic:
+                yield (
+                    topic.path,
+                    f"{topic.topic!r} and {other.topic!r} would both become the function {name}",
+                )
+                break
+        other = groups.setdefault(topic.group, topic)
+        if other is not topic:
+            yield (
+                topic.path,
+                (
+                    f"the consumer group {topic.group!r} is that of {other.topic!r} too, and each "
+                    "mapping needs one of its own"
+                ),
+            )
+    bucket = urlsplit(deployment.model.table_root).netloc
+    for topic in deployment.topics:
+        table = topic.contract.uri(deployment.model.table_root)
+        if not table.startswith("s3://"):
+            yield topic.path, f"its table {table} is not on S3, where alone the function can write"
+    if deployment.model.on_failure.bucket == bucket:
+        yield (
+            ("on_failure", "bucket"),
+            "the bucket of the tables cannot be the one of failed batches: it may expire nothing",
+        )

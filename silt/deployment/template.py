@@ -1,0 +1,177 @@
+"""A deployment as a template of CloudFormation, and as what serverless.yml takes of it."""
+
+from typing import Any
+
+from handler import __version__
+from silt.deployment.alarms import alarms_of
+from silt.deployment.buckets import buckets_of
+from silt.deployment.dashboard import dashboard
+from silt.deployment.functions import (
+    MAINTENANCE_KEY,
+    LambdaFunction,
+    functions_of,
+    lambda_function,
+    role_and_log,
+)
+from silt.deployment.mappings import event_source_mapping
+from silt.deployment.names import function_key
+from silt.deployment.read import Deployment
+from silt.errors import DeploymentError
+
+RESOURCES_MAX = 500
+"""'CloudFormation quotas'."""
+
+
+def cloudformation(deployment: Deployment) -> dict[str, Any]:
+    """Return the whole template. The functions' code is a path: `aws cloudformation package`.
+
+    Raises DeploymentError for more resources than a stack may have.
+    """
+    model = deployment.model
+    functions = functions_of(deployment)
+    found = {f"{f.key}LambdaFunction": lambda_function(model, f) for f in functions}
+    found |= resources(deployment, functions)
+    if len(found) > RESOURCES_MAX:
+        message = (
+            f"{deployment.file}: {len(deployment.topics)} topics need {len(found)} resources, and "
+            f"a stack of CloudFormation takes {RESOURCES_MAX}. Divide the topics into several "
+            "deployments, each with a name of its own, or set alarms: {enabled: false} for some"
+        )
+        raise DeploymentError([message])
+    return {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": f"Silt {__version__}: Kafka topics into Delta tables, each record once",
+        "Resources": found,
+        "Outputs": outputs(deployment, functions),
+    }
+
+
+def serverless(deployment: Deployment) -> dict[str, Any]:
+    """Return the parts that serverless.yml includes: the same functions and resources.
+
+    The framework makes `AWS::Lambda::Function` itself, of the same names, because it uploads their
+    code and its own commands know them.
+    """
+    model = deployment.model
+    functions = functions_of(deployment)
+    return {
+        "name": model.name,
+        "region": model.region,
+        "functions": {_framework_key(f): _framework_function(deployment, f) for f in functions},
+        "resources": {
+            "Description": cloudformation(deployment)["Description"],
+            "Resources": resources(deployment, functions),
+            "Outputs": {
+                **outputs(deployment, functions),
+                # The framework exports its bucket by service and stage, which two stacks share.
+                "ServerlessDeploymentBucketName": {
+                    "Value": {"Ref": "ServerlessDeploymentBucket"},
+                    "Export": {"Name": f"{model.name}-deployment-bucket"},
+                },
+            },
+        },
+    }
+
+
+def resources(deployment: Deployment, functions: list[LambdaFunction]) -> dict[str, Any]:
+    """Return everything but the functions themselves, by logical id."""
+    model = deployment.model
+    found: dict[str, Any] = {}
+    for function in functions:
+        found |= role_and_log(model, function)
+    for topic in deployment.topics:
+        found[f"{function_key(topic.topic)}Mapping"] = event_source_mapping(deployment, topic)
+    found |= buckets_of(deployment)
+    if model.maintenance.enabled:
+        found |= _schedule(deployment)
+    found |= alarms_of(deployment)
+    if model.alarms.enabled:
+        found["Dashboard"] = dashboard(deployment)
+    return found
+
+
+def outputs(deployment: Deployment, functions: list[LambdaFunction]) -> dict[str, Any]:
+    """Return what a person or `silt doctor` looks up after a deployment."""
+    found: dict[str, Any] = {
+        f"{function.key}Function": {"Value": function.name} for function in functions
+    }
+    for topic in deployment.topics:
+        key = f"{function_key(topic.topic)}Mapping"
+        found[f"{key}Id"] = {"Value": {"Ref": key}}
+    return found
+
+
+def _schedule(deployment: Deployment) -> dict[str, Any]:
+    minutes = deployment.model.maintenance.every_minutes
+    function = {"Fn::GetAtt": [f"{MAINTENANCE_KEY}LambdaFunction", "Arn"]}
+    rate = f"rate({minutes} minute{'' if minutes == 1 else 's'})"
+    return {
+        "MaintenanceSchedule": {
+            "Type": "AWS::Events::Rule",
+            "Properties": {
+                "Description": "Silt: maintenance of all tables",
+                "ScheduleExpression": rate,
+                "State": "ENABLED",
+                "Targets": [{"Id": "maintenance", "Arn": function, "Input": '{"silt":"maintain"}'}],
+            },
+        },
+        "MaintenancePermission": {
+            "Type": "AWS::Lambda::Permission",
+            "Properties": {
+                "Action": "lambda:InvokeFunction",
+                "FunctionName": function,
+                "Principal": "events.amazonaws.com",
+                "SourceArn": {"Fn::GetAtt": ["MaintenanceSchedule", "Arn"]},
+            },
+        },
+        # A run that failed is not tried again by AWS: the next one of the schedule does better.
+        "MaintenanceInvokeConfig": {
+            "Type": "AWS::Lambda::EventInvokeConfig",
+            "Properties": {
+                "FunctionName": {"Ref": f"{MAINTENANCE_KEY}LambdaFunction"},
+                "Qualifier": "$LATEST",
+                "MaximumRetryAttempts": 0,
+                "MaximumEventAgeInSeconds": 900,
+            },
+        },
+    }
+
+
+def _framework_key(function: LambdaFunction) -> str:
+    """Return the key in `functions:`: the framework begins its logical ids with a capital."""
+    return function.key[:1].lower() + function.key[1:]
+
+
+def _framework_function(deployment: Deployment, function: LambdaFunction) -> dict[str, Any]:
+    model = deployment.model
+    made = lambda_function(model, function)
+    properties = made["Properties"]
+    told: dict[str, Any] = {
+        "name": function.name,
+        "description": function.description,
+        "handler": function.handler,
+        "runtime": properties["Runtime"],
+        "architecture": model.architecture,
+        "package": {"artifact": properties["Code"]},
+        "role": f"{function.key}Role",
+        "memorySize": function.memory_mb,
+        "timeout": function.timeout_s,
+        "environment": function.environment,
+        "dependsOn": made["DependsOn"],
+        # The log group is ours, with its retention and key.
+        "disableLogs": True,
+    }
+    if model.tags:
+        told["tags"] = dict(sorted(model.tags.items()))
+    if "EphemeralStorage" in properties:
+        told["ephemeralStorageSize"] = function.storage_mb
+    if function.reserved_concurrency is not None:
+        told["reservedConcurrency"] = function.reserved_concurrency
+    if model.kms_key_arn is not None:
+        told["kmsKeyArn"] = model.kms_key_arn
+    if function.vpc is not None:
+        told["vpc"] = {
+            "subnetIds": function.vpc.subnets,
+            "securityGroupIds": function.vpc.security_groups,
+        }
+    return told

@@ -1,0 +1,113 @@
+"""serverless.yml in the real framework: every example is packaged, offline, and compared."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from silt.deployment.read import read_deployment
+from silt.deployment.template import cloudformation
+from silt.packaging.artifact import FUNCTIONS, artifact_name, build_of
+from silt.packaging.wheels import Target
+from tests.builders import ROOT
+
+EXAMPLES = [ROOT / "deploy.yml", *sorted((ROOT / "docs/deployments").glob("*.yml"))]
+FRAMEWORK = ("serverless.yml", "serverless.cjs", "package.json", "docs", "schemas")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Return a folder with what the framework reads, so that tests do not meet in its output."""
+    for name in (*FRAMEWORK, "deploy.yml"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / name)
+        else:
+            shutil.copy(source, tmp_path / name)
+    (tmp_path / "node_modules").symlink_to(ROOT / "node_modules")
+    return tmp_path
+
+
+def osls(checkout: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run the framework without credentials and, its proxy being nowhere, without a network."""
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(checkout),
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+    }
+    return subprocess.run(
+        [ROOT / "node_modules/.bin/osls", *arguments],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+def place_artifacts(checkout: Path, example: Path) -> None:
+    """Put stand-ins that are up to date where `silt package` would put the artifacts.
+
+    That it makes the real ones is the matter of tests/test_artifact.py and of CI's `make package`.
+    """
+    model = read_deployment(example).model
+    target = Target(model.architecture, model.python)
+    (checkout / "dist").mkdir()
+    for function in FUNCTIONS:
+        build = build_of(function, target, example.parent / model.contracts)
+        with zipfile.ZipFile(checkout / "dist" / artifact_name(function, target), "w") as archive:
+            archive.writestr("silt.json", json.dumps({"build": build, "byte_code": True}))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_framework_packages_each_example_as_silt_template_prints_it(
+    example: Path, checkout: Path
+) -> None:
+    inside = checkout / example.relative_to(ROOT)
+    place_artifacts(checkout, example)
+    done = osls(checkout, "package", f"--param=deployment={inside.relative_to(checkout)}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = json.loads(
+        (checkout / ".serverless/cloudformation-template-update-stack.json").read_text()
+    )
+    wanted = cloudformation(read_deployment(example))
+    own = {"ServerlessDeploymentBucket", "ServerlessDeploymentBucketPolicy"}
+    assert set(made["Resources"]) - own == set(wanted["Resources"])
+    for key, resource in wanted["Resources"].items():
+        assert comparable(made["Resources"][key]) == comparable(resource), key
+    model = read_deployment(example).model
+    keys = {
+        resource["Properties"]["Code"]["S3Key"].rsplit("/", 1)[1]
+        for resource in made["Resources"].values()
+        if resource["Type"] == "AWS::Lambda::Function"
+    }
+    target = Target(model.architecture, model.python)
+    assert artifact_name("ingest", target) in keys
+
+
+def comparable(resource: dict[str, Any]) -> dict[str, Any]:
+    """Return a resource without what the framework says of its order and where its code is."""
+    if resource["Type"] != "AWS::Lambda::Function":
+        return resource
+    properties = {key: v for key, v in resource["Properties"].items() if key != "Code"}
+    return {"Type": resource["Type"], "Properties": properties}
+
+
+def test_deployment_that_would_lose_records_is_refused_by_the_framework(checkout: Path) -> None:
+    file = checkout / "deploy.yml"
+    file.write_text(
+        file.read_text() + "mapping: {pollers: on_demand, partial_batch_response: true}\n"
+    )
+    done = osls(checkout, "package")
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "deploy.yml:" in said
+    assert "AWS ignores partial batch responses without provisioned pollers" in said
+    assert not (checkout / ".serverless").exists()

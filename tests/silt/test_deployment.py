@@ -1,0 +1,214 @@
+"""deploy.yml: what is read, what is refused, and that each problem names its line."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from silt.cli import main
+from silt.deployment.names import FUNCTION_NAME_MAX, consumer_group, function_key, function_name
+from silt.deployment.read import read_deployment
+from silt.errors import DeploymentError
+from tests.builders import ROOT
+
+CLUSTER = (
+    "arn:aws:kafka:eu-central-1:123456789012:cluster/my-cluster/"
+    "6a1b2c3d-0000-4000-8000-123456789abc-1"
+)
+SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:AmazonMSK_x-AbCdEf"
+PLAIN = f"""name: silt
+region: eu-central-1
+contracts: {ROOT}/schemas
+table_root: s3://my-lake/tables
+msk:
+  cluster_arn: {CLUSTER}
+topics: [orders]
+"""
+OWN = PLAIN.replace(
+    f"msk:\n  cluster_arn: {CLUSTER}",
+    "self_managed:\n  bootstrap_servers: ['k:9092']\n  authentication: none",
+)
+
+
+def problems(folder: Path, text: str) -> list[str]:
+    """Return what is wrong with a file, without its name: line, path and message."""
+    file = folder / "deploy.yml"
+    file.write_text(text)
+    try:
+        read_deployment(file)
+    except DeploymentError as error:
+        return [problem.removeprefix(f"{file}:") for problem in error.problems]
+    return []
+
+
+def test_what_is_set_for_a_topic_goes_before_what_is_set_for_all(tmp_path: Path) -> None:
+    file = tmp_path / "deploy.yml"
+    file.write_text(
+        PLAIN.replace("[orders]", "[{topic: orders, mapping: {window_s: 9}}, clicks]")
+        + "mapping: {window_s: 3, batch_size: 500}\nfunction: {memory_mb: 512}\n"
+    )
+    orders, clicks = read_deployment(file).topics
+    assert (orders.mapping.window_s, orders.mapping.batch_size) == (9, 500)
+    assert (clicks.mapping.window_s, clicks.mapping.batch_size) == (3, 500)
+    assert orders.function.memory_mb == clicks.function.memory_mb == 512
+    assert (orders.group, clicks.group) == ("silt-orders", "silt-clicks")
+    assert orders.partial_batch_response
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("region:", "regoin:"), "2: regoin: there is no key 'regoin'. Did you mean 'region'?"),
+        (("eu-central-1\ncont", "eu-west-1\ncont"), "2: region: eu-west-1 is not the cluster's"),
+        (("s3://my-lake/tables", "/tmp/tables"), "4: table_root: '/tmp/tables' is none. Expected"),
+        (("s3://my-lake/tables", "s3://my-lake/t*s"), "4: table_root: 's3://my-lake/t*s' is none"),
+        (("name: silt", "name: Silt_1"), "1: name: 'Silt_1' is none. Expected ^[a-z]"),
+        (("[orders]", "[order]"), "7: topics.0: there is no contract for the topic 'order'"),
+        (("[orders]", "[]"), "7: topics: List should have at least 1 item"),
+        (("[orders]", "[orders, orders]"), "7: topics.1: 'orders' stands twice. Two mappings of"),
+        (("[orders]", "[{topic: orders, maping: {}}]"), "7: topics.0.maping: there is no key"),
+        (("topics:", "topics: [clicks]\ntopics:"), "8: topics: the key 'topics' stands twice"),
+        (("topics:", "architecture: arm\ntopics:"), "7: architecture: it should be 'arm64'"),
+        (("topics:", "python: 3.13\ntopics:"), "7: python: it should be '3.12', '3.13' or '3.14'"),
+        (("topics:", "log_days: 31\ntopics:"), "7: log_days: it should be 1, 3, 5"),
+        (("topics:", "on_failure: {bucket: my-lake}\ntopics:"), "7: on_failure.bucket: the bucket"),
+        (("msk:\n", "msk:\n  authentication: scram\n"), "5: msk: authentication scram needs a"),
+        (("msk:\n", f"msk:\n  secret_arn: {SECRET}\n"), "6: msk.secret_arn: authentication iam"),
+        (("msk:\n", "msk:\n  authentication: sasl\n"), "6: msk.authentication: it should be 'iam'"),
+        (("cluster/my-cluster/", "cluster/"), "6: msk.cluster_arn: 'arn:aws:kafka:"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(
+    change: tuple[str, str], expected: str, tmp_path: Path
+) -> None:
+    found = problems(tmp_path, PLAIN.replace(*change, 1))
+    assert any(problem.startswith(expected) for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("mapping", "expected"),
+    [
+        ("consumption_mode: queue", "consumption_mode: queue gives up the order"),
+        ("bisect: true", "bisect: bisect must stay off"),
+        ("pollers: {minimum: 5, maximum: 2}", "pollers: minimum 5 is more than maximum 2"),
+        (
+            "pollers: on_demand, partial_batch_response: true",
+            "partial_batch_response: AWS ignores partial batch responses without provisioned",
+        ),
+        (
+            "pollers: on_demand, retry_attempts: 5",
+            "retry_attempts: retry_attempts needs provisioned",
+        ),
+        ("pollers: on_demand, record_age_s: 3600", "record_age_s: record_age_s needs provisioned"),
+        ("on_failure: false, retry_attempts: 5", "on_failure: retry_attempts and record_age_s end"),
+        (
+            "on_failure: false, record_age_s: 3600",
+            "on_failure: retry_attempts and record_age_s end",
+        ),
+        ("retry_attempts: -1", "retry_attempts: AWS caps endless retries at 10"),
+        ("record_age_s: 59", "record_age_s: expected -1, or at least 60"),
+        ("starting_position: at_timestamp", "starting_position: at_timestamp and starting_time"),
+        ("starting_timestamp: 1", "starting_timestamp: at_timestamp and starting_timestamp"),
+        ("batch_size: 10001", "batch_size: it should be less than or equal to 10000, got 10001"),
+        ("window_s: 301", "window_s: it should be less than or equal to 300, got 301"),
+        ("pollers: {minimum: 201}", "pollers.minimum: it should be less than or equal to 200"),
+        ("schema_registry: glue", "schema_registry: it should be 'off', got 'glue'"),
+    ],
+)
+def test_mapping_that_would_lose_records_or_that_aws_refuses_is_refused(
+    mapping: str, expected: str, tmp_path: Path
+) -> None:
+    of_all = problems(tmp_path, f"{PLAIN}mapping: {{{mapping}}}\n")
+    assert any(problem.startswith(f"8: mapping.{expected}") for problem in of_all), of_all
+    own = problems(
+        tmp_path, PLAIN.replace("[orders]", f"[{{topic: orders, mapping: {{{mapping}}}}}]")
+    )
+    assert any(p.startswith(f"7: topics.0.mapping.{expected}") for p in own), own
+
+
+def test_problem_of_all_topics_is_told_once(tmp_path: Path) -> None:
+    text = PLAIN.replace("[orders]", "[orders, clicks, sensors]") + "mapping: {bisect: true}\n"
+    assert len(problems(tmp_path, text)) == 1
+
+
+def test_source_is_one_and_knows_its_secrets(tmp_path: Path) -> None:
+    both = PLAIN + "self_managed: {bootstrap_servers: ['k:9092'], authentication: none}\n"
+    assert problems(tmp_path, both)[0].startswith("1: expected either msk or self_managed")
+    assert problems(tmp_path, OWN) == []
+    needs = OWN.replace("authentication: none", "authentication: plain")
+    assert problems(tmp_path, needs) == ["5: self_managed: authentication plain needs a secret_arn"]
+    none = OWN.replace("authentication: none", f"authentication: none\n  secret_arn: {SECRET}")
+    assert "authentication none uses no secret" in problems(tmp_path, none)[0]
+
+
+def test_two_topics_of_one_function_name_or_one_group_are_refused(tmp_path: Path) -> None:
+    contracts = tmp_path / "schemas"
+    contracts.mkdir()
+    sensors = (ROOT / "schemas/sensors.yaml").read_text()
+    for topic in ("a.b", "a-b"):
+        text = sensors.replace("topic: sensors", f"topic: {topic}")
+        (contracts / f"{topic}.yaml").write_text(text.replace("plant/sensors", f"plant/{topic}"))
+    text = PLAIN.replace(f"{ROOT}/schemas", "schemas")
+    found = problems(tmp_path, text.replace("[orders]", "[a.b, a-b]"))
+    assert found == ["7: topics.1: 'a-b' and 'a.b' would both become the function silt-a-b"]
+    group = "mapping: {consumer_group: mine}"
+    found = problems(
+        tmp_path, text.replace("[orders]", f"[{{topic: a.b, {group}}}, {{topic: a-b, {group}}}]")
+    )
+    assert any("the consumer group 'mine' is that of 'a.b' too" in problem for problem in found)
+
+
+def test_table_that_is_not_on_s3_is_refused(tmp_path: Path) -> None:
+    contracts = tmp_path / "schemas"
+    contracts.mkdir()
+    sensors = (ROOT / "schemas/sensors.yaml").read_text()
+    (contracts / "s.yaml").write_text(sensors.replace("plant/sensors", "/srv/sensors"))
+    text = PLAIN.replace(f"{ROOT}/schemas", "schemas").replace("[orders]", "[sensors]")
+    assert "its table /srv/sensors is not on S3" in problems(tmp_path, text)[0]
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "a: [", "name: 5\n", "\udcff"])
+def test_file_that_is_no_deployment_is_refused_with_a_line(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "deploy.yml"
+    file.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(DeploymentError) as raised:
+        read_deployment(file)
+    assert all(problem.startswith(f"{file}") for problem in raised.value.problems)
+
+
+def test_check_names_the_problems_of_the_deployment_and_package_refuses_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deploy.yml").write_text(PLAIN)
+    assert main(["check", str(ROOT / "schemas")]) == 0
+    assert "3 contracts and deploy.yml, no problems." in capsys.readouterr().out
+    (tmp_path / "deploy.yml").write_text(PLAIN + "mapping: {bisect: true}\n")
+    assert main(["check", str(ROOT / "schemas"), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["problems"][0].startswith("deploy.yml:8: mapping.bisect: bisect must stay off")
+    for command in (["package"], ["template"]):
+        assert main(command) == 1
+        assert "bisect must stay off" in capsys.readouterr().err
+    assert not (tmp_path / "dist").exists()
+    assert main(["template", "nowhere.yml"]) == 1
+    assert "nowhere.yml: the file cannot be read" in capsys.readouterr().err
+
+
+def test_examples_and_the_deployment_of_the_checkout_fit_the_shipped_schema() -> None:
+    schema = json.loads((ROOT / "schemas/deployment.schema.json").read_text())
+    for file in [ROOT / "deploy.yml", *(ROOT / "docs/deployments").glob("*.yml")]:
+        jsonschema.validate(yaml.safe_load(file.read_text()), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(PLAIN + "regoin: x\n"), schema)
+
+
+def test_names_stay_within_the_limits_of_aws_and_apart() -> None:
+    long, longer = "t" * 249, "t" * 248 + "u"
+    names = {function_name("silt", topic) for topic in (long, longer, "orders")}
+    assert len(names) == 3
+    assert max(map(len, names)) <= FUNCTION_NAME_MAX
+    assert len(consumer_group("silt", long)) <= 200
+    assert function_key("my.big-topic_2") == "TopicMyBigTopic2"
