@@ -5,20 +5,22 @@ import os
 import re
 import resource
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from handler import __build__
+from handler import __build__, health
 from handler.answer import PARTS, account, failures, freshness_ms, offsets_of, raise_for
-from handler.contract import chosen, load_contracts
+from handler.contract import DEAD_LETTERS_SUFFIX, chosen, load_contracts
 from handler.deadline import limit_s
 from handler.delta.patience import Clock, Patience, SystemClock
 from handler.delta.store import Pool, Store, open_store
-from handler.errors import SiltError, Superseded, TableError, UnknownTopic
+from handler.errors import EventError, SiltError, Superseded, TableError, UnknownTopic
 from handler.event import Batch, parse_event
+from handler.health import Finding
 from handler.ingest import Ingest, Result
 from handler.metrics import emit
 from handler.plan import Outcome
@@ -70,9 +72,13 @@ class Function:
     def handle(self, event: Any, context: Any) -> dict[str, Any]:
         """Settle one event, tell the operator, and return the partial batch response.
 
+        `{"silt": "health"}` is answered by what a look at the tables found.
+
         Raises SiltError for what cannot be tied to a record, and Unsettled where the mapping does
         not honour partial responses.
         """
+        if isinstance(event, Mapping) and "silt" in event:
+            return self._answer(event, context)
         try:
             report = self.run(event, context)
         except SiltError as error:
@@ -184,15 +190,43 @@ class Function:
         return result.plan.stopped if result.plan is not None else None
 
     def _check_health(self) -> None:
-        """Read each topic's table at cold start and log what is found; a finding stops nothing."""
+        """Read each topic's tables at cold start and log what is found; a finding stops nothing."""
         ends_at = self._clock.monotonic() + HEALTH_CHECK_LIMIT_S
-        for topic in sorted(self._contracts):
-            try:
-                snapshot = self._ingest(topic).check_table(Patience(self._clock, ends_at))
-            except SiltError as error:
-                self._logger.error("health", extra={"topic": topic, "reason": str(error)})
-            else:
-                self._logger.info("health", extra={"topic": topic, "version": snapshot.version})
+        self._log_findings(self._look(Patience(self._clock, ends_at)))
+
+    def _look(self, patience: Patience) -> Iterator[Finding]:
+        """Read the tables of each topic."""
+        for topic, contract in sorted(self._contracts.items()):
+            look = partial(self._described, topic, patience)
+            yield health.of_table(contract.table, look)
+
+    def _described(self, topic: str, patience: Patience) -> str:
+        return health.described(self._ingest(topic).check_table(patience))
+
+    def _answer(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """Look at the tables, try what an append needs of the store, and say what was found."""
+        if event["silt"] != "health":
+            raise EventError(
+                f"{event['silt']!r} is nothing that this function does. Expected 'health', or an "
+                "event of a Kafka event source mapping. Nothing was written."
+            )
+        patience = self._patience(self._clock.monotonic(), context)
+        findings = list(self._look(patience))
+        for contract in self._contracts.values():
+            uri = contract.uri(self._settings.table_root)
+            for name, place in (
+                (contract.table, uri),
+                (contract.dead_letters, uri + DEAD_LETTERS_SUFFIX),
+            ):
+                store = self._open_store(place)
+                findings += health.of_store(name, store, self._pool, patience)
+        self._log_findings(findings)
+        return health.answer(__build__, findings)
+
+    def _log_findings(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            log = self._logger.error if finding.state == "wrong" else self._logger.info
+            log("health", extra=finding.as_json())
 
 
 def would(result: Result) -> dict[str, int]:

@@ -66,10 +66,14 @@ class Ingest:
         self._work = Work(contract, Checker(contract), tables, schemas, terms, generation)
 
     def check_table(self, patience: Patience) -> Snapshot:
-        """Read the table and check that the contract fits it. Raises TableError or StoreError."""
-        snapshot = self._work.tables[ROWS].read(patience)
-        if snapshot.exists:
-            self._work.schemas[ROWS].fitted(snapshot)
+        """Read the table, and its dead letters, and check that the contract fits both.
+
+        Returns the table's snapshot. Raises TableError or StoreError.
+        """
+        for table, schema in zip(self._work.tables, self._work.schemas, strict=True):
+            snapshot = table.read(patience)
+            if snapshot.exists:
+                schema.fitted(snapshot)
         return snapshot
 
     def run(self, batch: Batch, source: str, patience: Patience, *, dry_run: bool) -> Result:

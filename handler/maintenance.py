@@ -1,8 +1,9 @@
 """The Lambda entry point of maintenance, on a schedule: every table of the contracts, in shape.
 
 An event with `{"silt": "maintain", "tables": ["sales/orders"]}` is of these tables alone; any other
-event, as a schedule sends it, is of all. `{"silt": "compact", ...}` is what this function sends to
-itself for one partition, where a table has more to compact than one invocation can.
+event, as a schedule sends it, is of all. `{"silt": "health"}` looks at each table and does nothing.
+`{"silt": "compact", ...}` is what this function sends to itself for one partition, where a table
+has more to compact than one invocation can.
 """
 
 import os
@@ -14,7 +15,7 @@ from typing import Any
 import orjson
 from aws_lambda_powertools import Logger
 
-from handler import __build__
+from handler import __build__, health
 from handler.contract import DEAD_LETTERS_SUFFIX, Contract, chosen, load_contracts
 from handler.contract_upkeep import Upkeep
 from handler.deadline import limit_s
@@ -94,6 +95,8 @@ class Maintenance:
         Raises MaintenanceFailed after the last table, with each that failed.
         """
         ends_at = self._clock.monotonic() + limit_s(self._settings, context)
+        if isinstance(event, Mapping) and event.get("silt") == "health":
+            return self._health(ends_at)
         asked = event.get("silt", "maintain") if isinstance(event, Mapping) else "maintain"
         if asked == "compact":
             name, number, task = _task_of(event)
@@ -151,6 +154,24 @@ class Maintenance:
                 except SiltError as error:
                     failed[name] = error
         return [keepers[name].report for name in names if name not in failed], failed
+
+    def _health(self, ends_at: float) -> dict[str, Any]:
+        """Look at each table, by the engine too where it is there, and do nothing."""
+        findings = [
+            health.of_table(name, partial(self._described, name, Patience(self._clock, ends_at)))
+            for name in self.names
+        ]
+        for finding in findings:
+            log = self._logger.error if finding.state == "wrong" else self._logger.info
+            log("health", extra=finding.as_json())
+        return health.answer(__build__, findings)
+
+    def _described(self, name: str, patience: Patience) -> str:
+        keeper = self.keeper(name)
+        if not keeper.look(patience):
+            return "not there yet; the first record makes it"
+        keeper.survey(patience)
+        return f"version {keeper.figures.version}, read by the engine"
 
     def uri(self, name: str) -> str:
         """Return where a table of the contracts is. Raises EventError if there is none."""

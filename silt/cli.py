@@ -19,6 +19,7 @@ COMMANDS = {
     "maintain": "checkpoint, compact and clean tables now",
     "dev": "run the local event source mapping on a Kafka topic",
     "package": "make the artifacts that run in Lambda",
+    "doctor": "find what is wrong with a deployment, and how to mend it",
     "template": "print the deployment as a CloudFormation template",
 }
 """Each command with what it does, in a few words."""

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import parse_qs
 
+from silt.doctor.resolve import resolved
 from tests.torture.proxy import Request
 
 PSEUDO = {
@@ -81,14 +82,4 @@ def _holds(operator: str, key: str, values: Iterable[str], asked: Asked) -> bool
 
 def text(resource: Any) -> str:
     """Return a resource with what CloudFormation fills in."""
-    if isinstance(resource, str):
-        return resource
-    if "Fn::Join" in resource:
-        between, parts = resource["Fn::Join"]
-        return str(between).join(text(part) for part in parts)
-    if "Fn::GetAtt" in resource:
-        return f"arn:aws:s3:::{resource['Fn::GetAtt'][0].lower()}"
-    filled = str(resource["Fn::Sub"])
-    for name, value in PSEUDO.items():
-        filled = filled.replace(f"${{{name}}}", value)
-    return filled
+    return resolved(resource, PSEUDO, {"OnFailureBucket": "arn:aws:s3:::onfailurebucket"})

@@ -50,9 +50,10 @@ CORE = {
         *("delta.swap", "delta.tables", "event", "plan", "rows", "table_schema"),
         "terms",
     },
+    "health": {"delta.log", "delta.patience", "delta.store"},
     "app": {
-        *("answer", "contract", "deadline", "delta.patience", "delta.store", "event", "ingest"),
-        *("metrics", "plan", "settings"),
+        *("answer", "contract", "deadline", "delta.patience", "delta.store", "event", "health"),
+        *("ingest", "metrics", "plan", "settings"),
     },
     "upkeep.plan": {"contract_upkeep"},
     "upkeep.properties": {"contract_upkeep"},
@@ -67,8 +68,8 @@ CORE = {
     },
     "maintenance": {
         *("contract", "contract_upkeep", "deadline", "delta.patience", "delta.store"),
-        *("delta.tables", "metrics", "settings", "upkeep.engine", "upkeep.keeper", "upkeep.plan"),
-        "upkeep.report",
+        *("delta.tables", "health", "metrics", "settings", "upkeep.engine", "upkeep.keeper"),
+        *("upkeep.plan", "upkeep.report"),
     },
     "delta.patience": set(),
     "delta.store": set(),

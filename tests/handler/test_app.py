@@ -9,10 +9,19 @@ from typing import Any
 import pytest
 
 import handler.app as app
+from handler import __build__
 from handler.answer import account
-from handler.errors import AccountingBroken, SettingsError
+from handler.delta.patience import SystemClock
+from handler.errors import (
+    AccountingBroken,
+    EventError,
+    SettingsError,
+    TableMismatch,
+    UnknownTopic,
+)
 from handler.plan import Outcome
 from tests.builders import SMALL, Context, FakeClock, event, function_for, record, rows
+from tests.reader import rows_of_folder
 
 
 def lines(out: str) -> list[dict[str, Any]]:
@@ -26,7 +35,8 @@ def test_health_check_reads_each_table_at_cold_start(
     capsys.readouterr()
     function_for(tmp_path, health_check=True)
     (line,) = lines(capsys.readouterr().out)
-    assert (line["message"], line["topic"], line["version"]) == ("health", "orders", 1)
+    assert (line["message"], line["subject"], line["state"]) == ("health", "sales/orders", "ok")
+    assert line["reason"] == "version 1, as the contract says"
 
 
 @pytest.mark.logs_errors
@@ -39,6 +49,73 @@ def test_health_check_says_what_does_not_fit_and_stops_nothing(
     (line,) = lines(capsys.readouterr().out)
     assert line["level"] == "ERROR"
     assert "the table has long, the contract string" in line["reason"]
+
+
+def test_health_event_is_answered_by_what_was_found_and_writes_no_row(tmp_path: Path) -> None:
+    function = function_for(tmp_path, clock=SystemClock())
+    function.handle(event(rows(0, 1)), None)
+    answer = function.handle({"silt": "health"}, None)
+    assert answer["healthy"]
+    assert answer["build"] == __build__
+    found = [(f["check"], f["subject"], f["state"]) for f in answer["findings"]]
+    checks = ("conditional put", "put", "get", "missing object", "list", "clock")
+    assert found == [
+        ("table", "sales/orders", "ok"),
+        *((check, "sales/orders", "ok") for check in checks),
+        *((check, "sales/orders__dead_letters", "ok") for check in checks),
+    ]
+    again = function.handle({"silt": "health"}, None)  # its probe is there already
+    assert [f["check"] for f in again["findings"]] == [f["check"] for f in answer["findings"]]
+    assert again["healthy"]
+    assert function.handle(event(rows(1, 2)), None) == {"batchItemFailures": []}
+    assert len(rows_of_folder(tmp_path / "tables/sales/orders")) == 2
+
+
+@pytest.mark.logs_errors
+def test_clock_that_is_wrong_is_found(tmp_path: Path) -> None:
+    function = function_for(tmp_path)  # its clock stands still, the disk's does not
+    answer = function.handle({"silt": "health"}, None)
+    assert not answer["healthy"]
+    wrong = {
+        finding["check"]: finding for finding in answer["findings"] if finding["state"] == "wrong"
+    }
+    assert set(wrong) == {"clock"}
+    assert "this machine's clock is" in wrong["clock"]["reason"]
+    assert "NTP" in wrong["clock"]["fix"]
+
+
+def test_event_for_silt_that_is_no_health_check_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EventError, match="'hello' is nothing that this function does"):
+        function_for(tmp_path).handle({"silt": "hello"}, None)
+
+
+def test_only_contracts_of_the_named_topics_count(tmp_path: Path) -> None:
+    other = SMALL.replace("orders", "clicks")
+    (tmp_path / "contracts").mkdir()
+    (tmp_path / "contracts/clicks.yaml").write_text(other)
+    function = function_for(tmp_path, topics=("orders",))
+    assert function.handle(event(rows(0, 1)), None) == {"batchItemFailures": []}
+    clicks = event([record(0, {"id": 1}, topic="clicks")])
+    with pytest.raises(UnknownTopic, match="Contracts are there for orders"):
+        function_for(tmp_path, topics=("orders",)).run(clicks, None)
+    with pytest.raises(SettingsError, match="SILT_TOPICS names 'order', and there are contracts"):
+        function_for(tmp_path, topics=("orders", "order"))
+
+
+@pytest.mark.logs_errors
+def test_table_that_does_not_fit_is_counted_as_contract_drift_of_the_deployment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    function_for(tmp_path).handle(event(rows(0, 1)), None)
+    capsys.readouterr()
+    drifted = function_for(tmp_path, SMALL.replace("long", "string"), name="silt-prod")
+    with pytest.raises(TableMismatch):
+        drifted.handle(event(rows(1, 2)), None)
+    (metrics,) = [
+        json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line
+    ]
+    assert metrics["contract_drift"] == [1.0]
+    assert (metrics["topic"], metrics["service"]) == ("orders", "silt-prod")
 
 
 def test_one_line_an_invocation_and_nothing_of_a_record_in_it(

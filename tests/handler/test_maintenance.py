@@ -693,3 +693,26 @@ def test_handler_reads_its_settings_from_the_environment(
     assert records[0]["files"] == [25.0]
     logged = [line for line in lines if line.get("message") == "maintenance"]
     assert [line["table"] for line in logged] == [line["table"] for line in records]
+
+
+def test_health_event_looks_at_each_table_by_the_engine_and_does_nothing(tmp_path: Path) -> None:
+    aged(tmp_path, 3)
+    before = read_folder(table(tmp_path)).version
+    answer = maintenance_of(tmp_path).handle({"silt": "health"}, None)
+    assert answer["healthy"]
+    assert [(f["check"], f["subject"], f["state"]) for f in answer["findings"]] == [
+        ("table", "sales/orders", "ok"),
+        ("table", "sales/orders__dead_letters", "ok"),
+    ]
+    assert answer["findings"][0]["reason"] == f"version {before}, read by the engine"
+    assert read_folder(table(tmp_path)).version == before
+
+
+@pytest.mark.logs_errors
+def test_health_event_names_a_table_that_cannot_be_read(tmp_path: Path) -> None:
+    aged(tmp_path, 2)
+    (table(tmp_path) / "_delta_log" / f"{1:020}.json").write_text("no Delta")
+    answer = maintenance_of(tmp_path).handle({"silt": "health"}, None)
+    assert not answer["healthy"]
+    wrong = [f for f in answer["findings"] if f["state"] == "wrong"]
+    assert [f["subject"] for f in wrong] == ["sales/orders"]

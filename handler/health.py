@@ -1,0 +1,157 @@
+"""Whether tables could be read and written from here: what `silt doctor` and the functions ask."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeVar
+
+from handler.delta.log import Snapshot
+from handler.delta.patience import Patience
+from handler.delta.store import Pool, Store
+from handler.errors import (
+    AccessDenied,
+    AlreadyExists,
+    NotFound,
+    OutOfTime,
+    SettingsError,
+    SiltError,
+    StoreError,
+    TableError,
+)
+
+T = TypeVar("T")
+State = Literal["ok", "warning", "wrong", "unknown"]
+
+PROBE_FOLDER = "_silt_probe"
+"""Below a table's folder: readers and vacuums pass over names that begin with an underscore."""
+PROBE = f"{PROBE_FOLDER}/probe"
+CLOCK_SKEW_MAX_MS = 60_000
+"""From here on a clock is wrong; a recreated topic is told from a late record within 5 minutes."""
+REQUEST_LIMIT_S = 10.0
+_REACH = "Look at bucket, region, and the route to S3: in a VPC, a gateway endpoint."
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found: of what, how it is, and where it is not well how to mend it."""
+
+    check: str
+    subject: str
+    state: State
+    reason: str
+    fix: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the finding for a script."""
+        return {key: value for key, value in asdict(self).items() if value != ""}
+
+
+def healthy(findings: Sequence[Finding]) -> bool:
+    """Return whether nothing is wrong; a warning, or what could not be looked at, is not that."""
+    return all(finding.state != "wrong" for finding in findings)
+
+
+def answer(build: str, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return what a function answers to `{"silt": "health"}`."""
+    told = [finding.as_json() for finding in findings]
+    return {"build": build, "healthy": healthy(findings), "findings": told}
+
+
+def described(snapshot: Snapshot) -> str:
+    """Return how a table is that could be read and fits its contract."""
+    if not snapshot.exists:
+        return "not there yet; the first record makes it"
+    return f"version {snapshot.version}, as the contract says"
+
+
+def of_table(name: str, look: Callable[[], str]) -> Finding:
+    """Look at a table: `look` returns how it is, or raises what is wrong with it."""
+    try:
+        return Finding("table", name, "ok", look())
+    except AccessDenied as error:
+        fix = "Allow s3:GetObject on its folder and s3:ListBucket on the bucket: permissions.md"
+        return Finding("table", name, "wrong", str(error), fix)
+    except TableError as error:
+        return Finding("table", name, "wrong", str(error), "Mend the contract or the table.")
+    except OutOfTime as error:
+        return Finding("table", name, "unknown", str(error), "Is the store slow, or out of reach?")
+    except (StoreError, SettingsError) as error:
+        return Finding("table", name, "wrong", str(error), _REACH)
+    except SiltError as error:
+        return Finding("table", name, "wrong", str(error))
+
+
+def of_store(name: str, store: Store, pool: Pool, patience: Patience) -> Iterator[Finding]:
+    """Try in a table's folder what an append needs; it leaves one empty object, `_silt_probe`.
+
+    Whoever writes first makes the object, and is refused the second time: that is the conditional
+    put on which everything rests.
+    """
+
+    def ask(call: Callable[[], T]) -> T | StoreError:
+        try:
+            return pool.one(call, min(REQUEST_LIMIT_S, patience.left_s))
+        except StoreError as error:
+            return error
+
+    ask(lambda: store.put_if_absent(PROBE, b""))
+    again = ask(lambda: store.put_if_absent(PROBE, b""))
+    yield _conditional_put(name, again)
+    yield _allowed("put", name, ask(lambda: store.put(PROBE, b"")), "s3:PutObject on its folder")
+    yield _allowed("get", name, ask(lambda: store.get(PROBE)), "s3:GetObject on its folder")
+    yield _missing(name, ask(lambda: store.get(f"{PROBE_FOLDER}/missing")))
+    listed = ask(lambda: store.list(PROBE_FOLDER, f"{PROBE_FOLDER}/"))
+    yield _allowed("list", name, listed, "s3:ListBucket on the bucket, for its folder")
+    if isinstance(listed, list) and listed:
+        yield _clock(name, patience.clock.epoch_ms() - listed[-1].modified_ms)
+
+
+def _conditional_put(name: str, again: object) -> Finding:
+    if isinstance(again, AlreadyExists):
+        return Finding("conditional put", name, "ok", "a second put-if-absent is refused")
+    if isinstance(again, StoreError):
+        return _allowed("conditional put", name, again, "s3:PutObject on its folder")
+    return Finding(
+        "conditional put",
+        name,
+        "wrong",
+        "the store took a put-if-absent where an object was: two writers would overwrite each "
+        "other's commits",
+        "Use a store that honours If-None-Match, as Amazon S3 does. Nothing is safe without it.",
+    )
+
+
+def _allowed(check: str, name: str, result: object, needs: str) -> Finding:
+    if isinstance(result, AccessDenied):
+        return Finding(check, name, "wrong", str(result), f"Allow {needs}: permissions.md")
+    if isinstance(result, StoreError):
+        return Finding(check, name, "wrong", str(result), _REACH)
+    return Finding(check, name, "ok", "allowed")
+
+
+def _missing(name: str, result: object) -> Finding:
+    if isinstance(result, AccessDenied):
+        return Finding(
+            "missing object",
+            name,
+            "wrong",
+            "a missing object is answered by 403, so that a table that is not there, or a version "
+            "that is not yet, cannot be told from a denied one",
+            "Allow s3:ListBucket on the bucket, with StringLikeIfExists on s3:prefix: "
+            "permissions.md",
+        )
+    if isinstance(result, NotFound):
+        return Finding("missing object", name, "ok", "answered by 404")
+    return _allowed("missing object", name, result, "s3:GetObject on its folder")
+
+
+def _clock(name: str, skew_ms: int) -> Finding:
+    told = f"{abs(skew_ms) / 1000:.1f} s {'ahead of' if skew_ms > 0 else 'behind'} the store's"
+    if abs(skew_ms) <= CLOCK_SKEW_MAX_MS:
+        return Finding("clock", name, "ok", f"at most {told}")
+    return Finding(
+        "clock",
+        name,
+        "wrong",
+        f"this machine's clock is {told}",
+        "Set the clock by NTP. A recreated topic is told by times, within five minutes.",
+    )

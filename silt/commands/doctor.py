@@ -1,0 +1,133 @@
+"""silt doctor: what is wrong with a deployment, and how to mend it."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from handler.contract import load_contracts
+from handler.errors import ContractError
+from handler.health import Finding, healthy
+from silt import output
+from silt.deployment.read import Deployment, TopicDeployment, read_deployment
+from silt.doctor.look import Broker, of_broker, of_deployment, of_tables
+from silt.errors import DeploymentError, UsageError
+
+EXAMPLE = """example:
+  silt doctor
+  silt doctor deploy.prod.yml --topic orders --json
+  silt doctor --bootstrap-servers kafka-1:9096 --kafka-option security.protocol=SSL
+  silt doctor --table-root .silt/tables
+
+It reads, tries what an append needs of the store (one empty object, _silt_probe, stays in a table's
+folder), and asks the functions to do the same with their own roles. It changes nothing else. It
+ends with 1 where something is wrong; a warning, or what it may not look at, is not that."""
+DEPLOYMENT = Path("deploy.yml")
+MARKS = {"ok": "ok", "warning": "!", "wrong": "WRONG", "unknown": "?"}
+COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red", "unknown": "yellow"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("deployment", nargs="?", type=Path, help="default: deploy.yml")
+    parser.add_argument("--topic", action="append", default=[], help="only this one; may repeat")
+    parser.add_argument(
+        "--table-root", help="look at tables here alone, without a deployment or AWS's services"
+    )
+    parser.add_argument("--contracts", default="schemas", help="with --table-root: their folder")
+    parser.add_argument("--bootstrap-servers", help="look at the broker too, from this machine")
+    parser.add_argument(
+        "--kafka-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of librdkafka's client, such as sasl.username; may repeat",
+    )
+    parser.add_argument(
+        "--no-invoke", action="store_true", help="do not ask the functions for their own health"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Look at everything and print each finding. Returns 1 if anything is wrong."""
+    findings = []
+    for finding in _look(options):
+        findings.append(finding)
+        if not options.json:
+            _print(finding)
+    if options.json:
+        output.as_json(
+            {"healthy": healthy(findings), "findings": [each.as_json() for each in findings]}
+        )
+    else:
+        counts = {state: sum(f.state == state for f in findings) for state in MARKS}
+        output.say(
+            f"{counts['ok']} well, {counts['warning']} warnings, {counts['wrong']} wrong, "
+            f"{counts['unknown']} not known."
+        )
+    return int(not healthy(findings))
+
+
+def _look(options: argparse.Namespace) -> Iterator[Finding]:
+    if options.table_root is not None:
+        if options.deployment is not None:
+            raise UsageError("Give either a deployment or --table-root.")
+        yield from _look_at_tables(options)
+        return
+    file = options.deployment or DEPLOYMENT
+    if not file.exists():
+        raise UsageError(f"There is no {file}. Give a deployment, or --table-root.")
+    try:
+        deployment = read_deployment(file)
+    except (DeploymentError, ContractError) as error:
+        for problem in error.problems:
+            yield Finding("deployment", str(file), "wrong", problem, "Mend the file: silt check")
+        return
+    topics = _chosen(deployment, options.topic)
+    invoke = not options.no_invoke
+    yield from of_deployment(deployment, topics, invoke=invoke)
+    if options.bootstrap_servers is not None:
+        yield from of_broker(topics, Broker(options.bootstrap_servers, _client(options)))
+
+
+def _look_at_tables(options: argparse.Namespace) -> Iterator[Finding]:
+    try:
+        contracts = load_contracts(options.contracts)
+    except ContractError as error:
+        for problem in error.problems:
+            fix = "Mend the contract: silt check"
+            yield Finding("contract", options.contracts, "wrong", problem, fix)
+        return
+    if unknown := [topic for topic in options.topic if topic not in contracts]:
+        raise UsageError(f"There is no contract for {', '.join(unknown)}.")
+    wanted = options.topic or sorted(contracts)
+    yield from of_tables([contracts[topic] for topic in wanted], options.table_root)
+
+
+def _chosen(deployment: Deployment, names: list[str]) -> list[TopicDeployment]:
+    by_name = {topic.topic: topic for topic in deployment.topics}
+    if unknown := [name for name in names if name not in by_name]:
+        raise UsageError(
+            f"{deployment.file} has no topic {', '.join(unknown)}, only {', '.join(by_name)}."
+        )
+    return [by_name[name] for name in names] if names else list(deployment.topics)
+
+
+def _client(options: argparse.Namespace) -> dict[str, str]:
+    client = {}
+    for option in options.kafka_option:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise UsageError(f"--kafka-option {option!r} is no NAME=VALUE.")
+        client[name] = value
+    return client
+
+
+def _print(finding: Finding) -> None:
+    mark = MARKS[finding.state]
+    lines = finding.reason.splitlines() or [""]
+    output.say(f"{mark:>5}  {finding.check}, {finding.subject}: {lines[0]}", COLOURS[finding.state])
+    for line in lines[1:]:
+        output.say(f"       {line}")
+    if finding.fix and finding.state != "ok":
+        output.say(f"       -> {finding.fix}")

@@ -1,0 +1,231 @@
+"""What AWS says: who we are, the bucket, the functions, their roles and mappings, the lag."""
+
+import datetime as dt
+import email.utils
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.parsers import ResponseParserError
+
+from handler.health import CLOCK_SKEW_MAX_MS, Finding
+from silt.deployment.functions import LambdaFunction, lambda_function
+from silt.deployment.model import DeploymentModel
+from silt.deployment.permissions import Statement
+from silt.doctor.resolve import resolved
+
+_LOG_IN = "Log in: set AWS_PROFILE, run aws sso login, or set AWS_ACCESS_KEY_ID and its secret."
+_MAY = "Ask for the permission, or run it with a role that has it."
+_LAG_MINUTES = 15
+FAILED = (ClientError, BotoCoreError, ResponseParserError)
+"""How a request to AWS fails: refused, not sent, or answered by something else than AWS."""
+
+
+class Account:
+    """One account and region, asked with the credentials of this machine."""
+
+    def __init__(self, region: str) -> None:
+        self._session = boto3.Session(region_name=region)
+        self.region = region
+        self.number: str | None = None
+        self.partition = self._session.get_partition_for_region(region)
+
+    def client(self, service: str, read_timeout_s: float = 20) -> Any:
+        """Return a client of a service, which gives up soon."""
+        retries = {"max_attempts": 2, "mode": "standard"}
+        config = Config(connect_timeout=5, read_timeout=read_timeout_s, retries=retries)
+        return self._session.client(service, config=config)
+
+    def identity(self) -> Iterator[Finding]:
+        """Give who we are, and how this machine's clock goes beside AWS's."""
+        try:
+            told = self.client("sts").get_caller_identity()
+        except (NoCredentialsError, ClientError) as error:
+            yield Finding("credentials", self.region, "wrong", str(error), _LOG_IN)
+            return
+        except BotoCoreError as error:
+            fix = "Is this machine on the network, and is the region right?"
+            yield Finding("credentials", self.region, "wrong", str(error), fix)
+            return
+        self.number = told["Account"]
+        yield Finding("credentials", told["Account"], "ok", told["Arn"])
+        date = told["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+        if date is not None:
+            yield clock(email.utils.parsedate_to_datetime(date), dt.datetime.now(dt.UTC))
+
+    def bucket(self, name: str) -> Finding:
+        """Return whether a bucket is there, ours to use, and in this region."""
+        try:
+            told = self.client("s3").head_bucket(Bucket=name)
+        except ClientError as error:
+            code = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            if code == 404:
+                fix = "Make it, or set create_bucket: true in deploy.yml; is its name right?"
+                return Finding("bucket", name, "wrong", "there is no such bucket", fix)
+            return Finding("bucket", name, "wrong", str(error), _MAY)
+        except BotoCoreError as error:
+            return Finding("bucket", name, "wrong", str(error), "Is S3 reachable from here?")
+        headers = told["ResponseMetadata"]["HTTPHeaders"]
+        region = told.get("BucketRegion") or headers.get("x-amz-bucket-region") or self.region
+        if region != self.region:
+            reason = f"it is in {region}, the functions in {self.region}: slower, and traffic costs"
+            return Finding("bucket", name, "warning", reason, "Use a bucket of the same region.")
+        return Finding("bucket", name, "ok", f"in {region}")
+
+    def configuration(self, function: str) -> Mapping[str, Any] | Finding:
+        """Return how a function is deployed, or why that cannot be told."""
+        try:
+            told = self.client("lambda").get_function_configuration(FunctionName=function)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ResourceNotFoundException":
+                reason, fix = "it is not deployed", "Deploy: docs/deploy.md#first-deployment"
+                return Finding("function", function, "wrong", reason, fix)
+            return Finding("function", function, "unknown", str(error), _MAY)
+        return dict(told)
+
+    def mappings(self, **filters: str) -> list[Mapping[str, Any]] | Finding:
+        """Return mappings by FunctionName or EventSourceArn, or why that cannot be told."""
+        try:
+            pages = self.client("lambda").get_paginator("list_event_source_mappings")
+            found = [m for page in pages.paginate(**filters) for m in page["EventSourceMappings"]]
+        except FAILED as error:
+            subject = next(iter(filters.values()))
+            return Finding("mapping", subject, "unknown", str(error), _MAY)
+        return found
+
+    def health(self, function: str) -> Iterator[Finding]:
+        """Give what the function itself finds, with its own role and network."""
+        payload = json.dumps({"silt": "health"}).encode()
+        try:
+            answer = self.client("lambda", read_timeout_s=120).invoke(
+                FunctionName=function, Payload=payload
+            )
+            told = json.loads(answer["Payload"].read())
+        except (*FAILED, ValueError) as error:
+            yield Finding("health", function, "unknown", str(error), _MAY)
+            return
+        if "FunctionError" in answer:
+            reason = f"{told.get('errorType')}: {told.get('errorMessage')}"
+            fix = "Look into its log; docs/troubleshooting.md has the messages."
+            yield Finding("health", function, "wrong", reason, fix)
+            return
+        yield Finding("build", function, "ok", str(told["build"]))
+        yield from (Finding(**finding) for finding in told["findings"])
+
+    def permissions(
+        self, function: str, role: str, statements: list[Statement], destination: str | None
+    ) -> Iterator[Finding]:
+        """Give what the role may not do that it needs, by IAM's own simulator."""
+        client = self.client("iam")
+        made = {"OnFailureBucket": destination} if destination is not None else {}
+        denied = []
+        try:
+            for statement in statements:
+                resources = [resolved(r, self._pseudo(), made) for r in statement.resources]
+                denied += self._denied(client, role, statement, resources)
+        except FAILED as error:
+            fix = "Allow iam:SimulatePrincipalPolicy to who runs the doctor, or trust `health`."
+            yield Finding("role", function, "unknown", str(error), fix)
+            return
+        for action, resource, why in denied:
+            fix = f"Allow it: {why} docs/permissions.md"
+            yield Finding("role", function, "wrong", f"{action} on {resource} is denied", fix)
+        if not denied:
+            yield Finding("role", function, "ok", f"{len(statements)} statements simulated")
+
+    def _denied(
+        self, client: Any, role: str, statement: Statement, resources: list[str]
+    ) -> list[tuple[str, str, str]]:
+        context = []
+        if statement.condition is not None:
+            ((_operator, keys),) = statement.condition.items()
+            for key, values in keys.items():
+                value = values[0] if isinstance(values, list) else self.region
+                context.append(
+                    {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
+                )
+        told = client.simulate_principal_policy(
+            PolicySourceArn=role,
+            ActionNames=list(statement.actions),
+            # The simulator takes a name in stead of a wildcard at the end.
+            ResourceArns=[r if r == "*" else r.replace("*", "x") for r in resources],
+            ContextEntries=context,
+        )
+        return [
+            (result["EvalActionName"], result.get("EvalResourceName", "*"), statement.why)
+            for result in told["EvaluationResults"]
+            if result["EvalDecision"] != "allowed"
+        ]
+
+    def _pseudo(self) -> dict[str, str]:
+        return {
+            "AWS::Partition": self.partition,
+            "AWS::Region": self.region,
+            "AWS::AccountId": self.number or "",
+        }
+
+    def lag(self, topic: str, mapping_id: str, limit: int) -> Finding:
+        """Return how far behind a mapping was at most, of late, as CloudWatch knows it."""
+        now = dt.datetime.now(dt.UTC)
+        try:
+            told = self.client("cloudwatch").get_metric_statistics(
+                Namespace="AWS/Lambda",
+                MetricName="MaxOffsetLag",
+                Dimensions=[{"Name": "EventSourceMappingUUID", "Value": mapping_id}],
+                StartTime=now - dt.timedelta(minutes=_LAG_MINUTES),
+                EndTime=now,
+                Period=60,
+                Statistics=["Maximum"],
+            )
+        except FAILED as error:
+            return Finding("lag", topic, "unknown", str(error), _MAY)
+        points = sorted(told["Datapoints"], key=lambda point: point["Timestamp"])
+        if not points:
+            reason = f"no MaxOffsetLag in {_LAG_MINUTES} minutes"
+            fix = "Is the mapping enabled, with MetricsConfig KafkaMetrics?"
+            return Finding("lag", topic, "unknown", reason, fix)
+        latest = int(points[-1]["Maximum"])
+        if latest > limit:
+            fix = "More pollers, or larger batches: docs/sizing.md"
+            return Finding("lag", topic, "warning", f"{latest:,} records behind", fix)
+        return Finding("lag", topic, "ok", f"{latest:,} records behind at most")
+
+
+def clock(theirs: dt.datetime, ours: dt.datetime) -> Finding:
+    """Return how a clock goes beside AWS's, whose answers are dated to the second."""
+    skew_s = (ours - theirs).total_seconds()
+    if abs(skew_s) * 1000 <= CLOCK_SKEW_MAX_MS:
+        return Finding("clock", "this machine", "ok", f"within {abs(skew_s):.0f} s of AWS's")
+    reason = f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} AWS's"
+    return Finding("clock", "this machine", "wrong", reason, "Set the clock by NTP.")
+
+
+def of_function(
+    model: DeploymentModel, function: LambdaFunction, told: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """Give how a function is, and what is deployed otherwise than deploy.yml says now."""
+    state, update = told.get("State", "Active"), told.get("LastUpdateStatus", "Successful")
+    if state not in ("Active", "Inactive") or update == "Failed":
+        reason = (
+            told.get("StateReason") or told.get("LastUpdateStatusReason") or f"{state}, {update}"
+        )
+        yield Finding("function", function.name, "wrong", str(reason), "Mend that, deploy again.")
+    wanted = lambda_function(model, function)["Properties"]
+    differs = [
+        f"{name} is {told.get(name)}, and deploy.yml makes it {wanted[name]}"
+        for name in ("Runtime", "Architectures", "Handler", "MemorySize", "Timeout")
+        if told.get(name) != wanted[name]
+    ]
+    variables = (told.get("Environment") or {}).get("Variables") or {}
+    for name in sorted({*variables, *function.environment}):
+        if name.startswith("SILT_") and variables.get(name) != function.environment.get(name):
+            now, then = variables.get(name), function.environment.get(name)
+            differs.append(f"{name} is {now!r}, and deploy.yml makes it {then!r}")
+    for reason in differs:
+        fix = "Deploy again: docs/deploy.md#upgrade"
+        yield Finding("function settings", function.name, "warning", reason, fix)
+    if not differs:
+        yield Finding("function", function.name, "ok", f"{state}, as deploy.yml says")

@@ -1,0 +1,142 @@
+"""The order of the checks: what rests on what, and what cannot be asked when something failed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from handler import health
+from handler.contract import DEAD_LETTERS_SUFFIX, Contract
+from handler.delta.patience import Patience, SystemClock
+from handler.delta.store import Pool, open_store
+from handler.errors import SiltError
+from handler.health import Finding
+from handler.ingest import Ingest
+from silt.credentials import use_credentials_for
+from silt.deployment.functions import LambdaFunction, functions_of
+from silt.deployment.mappings import event_source_mapping
+from silt.deployment.names import bucket_and_prefix, function_key
+from silt.deployment.read import Deployment, TopicDeployment
+from silt.doctor import aws, kafka, mapping
+from silt.doctor.aws import Account
+
+STORE_LIMIT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """How the broker is reached from this machine."""
+
+    servers: str
+    client: Mapping[str, Any] = field(default_factory=dict)
+
+
+def of_tables(contracts: Sequence[Contract], root: str) -> Iterator[Finding]:
+    """Give what is found of tables, from this machine and with its credentials."""
+    pool, clock = Pool(), SystemClock()
+    for contract in contracts:
+        uri = contract.uri(root)
+        patience = Patience(clock, clock.monotonic() + STORE_LIMIT_S)
+        try:
+            use_credentials_for(uri)
+            ingest = Ingest(contract, uri, open_store, pool, generation=0)
+        except SiltError as error:
+            yield Finding("table", contract.table, "wrong", str(error), "See credentials above.")
+            continue
+        yield health.of_table(
+            contract.table,
+            lambda ingest=ingest, patience=patience: health.described(  # type: ignore[misc]
+                ingest.check_table(patience)
+            ),
+        )
+        for name, place in (
+            (contract.table, uri),
+            (contract.dead_letters, uri + DEAD_LETTERS_SUFFIX),
+        ):
+            yield from health.of_store(name, open_store(place), pool, patience)
+
+
+def of_deployment(
+    deployment: Deployment, topics: Sequence[TopicDeployment], *, invoke: bool
+) -> Iterator[Finding]:
+    """Give what is found of a deployment in AWS; without credentials nothing else is asked."""
+    model = deployment.model
+    yield Finding("deployment", deployment.file, "ok", f"{len(topics)} topics")
+    account = Account(model.region)
+    identity = list(account.identity())
+    yield from identity
+    if not health.healthy(identity) and account.number is None:
+        return
+    buckets = dict.fromkeys(
+        bucket_and_prefix(topic.contract.uri(model.table_root))[0] for topic in topics
+    )
+    for bucket in buckets:
+        yield account.bucket(bucket)
+    functions = {function.key: function for function in functions_of(deployment)}
+    for topic in topics:
+        yield from _of_topic(
+            deployment, topic, functions[function_key(topic.topic)], account, invoke
+        )
+    if "Maintenance" in functions:
+        yield from _of_maintenance(deployment, functions["Maintenance"], account, invoke)
+
+
+def _of_topic(
+    deployment: Deployment,
+    topic: TopicDeployment,
+    function: LambdaFunction,
+    account: Account,
+    invoke: bool,
+) -> Iterator[Finding]:
+    told = account.configuration(function.name)
+    if isinstance(told, Finding) or not invoke:
+        # The function cannot say how it is with its own role, so this machine tries with ours.
+        yield from of_tables([topic.contract], deployment.model.table_root)
+    if isinstance(told, Finding):
+        yield told
+        return
+    yield from aws.of_function(deployment.model, function, told)
+    found = account.mappings(FunctionName=function.name)
+    if isinstance(found, Finding):
+        yield found
+        return
+    own = [m for m in found if topic.topic in (m.get("Topics") or [])]
+    destination = None
+    if len(own) != 1:
+        reason = f"{len(own)} mappings give this topic to {function.name}; expected one"
+        fix = "Deploy again; delete what was made by hand."
+        yield Finding("mapping", topic.topic, "wrong", reason, fix)
+    for each in own:
+        wanted = event_source_mapping(deployment, topic)["Properties"]
+        variables = (told.get("Environment") or {}).get("Variables") or {}
+        yield from mapping.of_mapping(topic.topic, each, wanted, variables)
+        on_failure = (each.get("DestinationConfig") or {}).get("OnFailure") or {}
+        destination = on_failure.get("Destination")
+        yield account.lag(topic.topic, each["UUID"], topic.alarms.lag_records)
+        if each.get("EventSourceArn"):
+            others = account.mappings(EventSourceArn=each["EventSourceArn"])
+            if not isinstance(others, Finding):
+                yield from mapping.of_others(topic.topic, function.name, others)
+    yield from account.permissions(function.name, told["Role"], function.statements, destination)
+    if invoke:
+        yield from account.health(function.name)
+
+
+def _of_maintenance(
+    deployment: Deployment, function: LambdaFunction, account: Account, invoke: bool
+) -> Iterator[Finding]:
+    told = account.configuration(function.name)
+    if isinstance(told, Finding):
+        yield told
+        return
+    yield from aws.of_function(deployment.model, function, told)
+    yield from account.permissions(function.name, told["Role"], function.statements, None)
+    if invoke:
+        yield from account.health(function.name)
+
+
+def of_broker(topics: Sequence[TopicDeployment], broker: Broker) -> Iterator[Finding]:
+    """Give what is found of each topic and its group, from this machine."""
+    for topic in topics:
+        yield from kafka.of_topic(
+            broker.servers, topic.topic, topic.group, topic.alarms.lag_records, broker.client
+        )

@@ -1,0 +1,191 @@
+"""An event source mapping as the API tells it, against what the guarantees need. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from handler.health import Finding, State
+
+REPORTS = "ReportBatchItemFailures"
+_WELL = ("OK", "No records processed")
+"""What `LastProcessingResult` says of a mapping that reads ('EventSourceMappingConfiguration')."""
+_IN_TRANSIT = ("Creating", "Enabling", "Updating", "Disabling", "Deleting")
+_DEPLOYED = (
+    *("BatchSize", "MaximumBatchingWindowInSeconds", "MaximumRetryAttempts"),
+    *("MaximumRecordAgeInSeconds", "ProvisionedPollerConfig", "StartingPosition"),
+)
+"""What may differ from deploy.yml without a loss."""
+_DEPLOY = "Deploy again: docs/deploy.md#first-deployment"
+
+
+def of_mapping(
+    topic: str,
+    told: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    environment: Mapping[str, str],
+) -> Iterator[Finding]:
+    """Give what is found of a mapping.
+
+    `told` is an entry of ListEventSourceMappings, `wanted` the properties that the template has,
+    `environment` the variables of the function as it is deployed.
+    """
+    yield _state(topic, told, wanted)
+    yield _processing(topic, told)
+    yield _partial_responses(topic, told, environment)
+    yield _bounds(topic, told)
+    yield from _refused(topic, told)
+    yield _schema_registry(topic, told)
+    yield from _differences(topic, told, wanted)
+
+
+def _state(topic: str, told: Mapping[str, Any], wanted: Mapping[str, Any]) -> Finding:
+    state = str(told.get("State"))
+    why = told.get("StateTransitionReason") or ""
+    reason = f"{state}{f' ({why})' if why else ''}"
+    if state == "Enabled":
+        return Finding("mapping", topic, "ok", reason)
+    if state in _IN_TRANSIT:
+        return Finding("mapping", topic, "warning", reason, "Wait some minutes, and look again.")
+    fix = "Enable it: mapping: {enabled: true} in deploy.yml, and deploy again."
+    expected = state == "Disabled" and wanted.get("Enabled") is False
+    return Finding("mapping", topic, "warning" if expected else "wrong", reason, fix)
+
+
+def _processing(topic: str, told: Mapping[str, Any]) -> Finding:
+    last = str(told.get("LastProcessingResult") or "No records processed")
+    if last in _WELL:
+        return Finding("mapping result", topic, "ok", last)
+    text = last.lower()
+    fix = "Look into the function's log: docs/deploy.md#errors"
+    if "authenticat" in text or "secret" in text or "sasl" in text or "authoriz" in text:
+        fix = "Look at authentication, secret and the role: docs/deploy.md#authentication"
+    elif "connect" in text or "network" in text or "timed out" in text or "vpc" in text:
+        fix = "Look at subnets, security groups and endpoints: docs/deploy.md#networks"
+    elif "topic" in text:
+        fix = "Is the topic there, and may the role describe and read it?"
+    return Finding("mapping result", topic, "wrong", last, fix)
+
+
+def _partial_responses(
+    topic: str, told: Mapping[str, Any], environment: Mapping[str, str]
+) -> Finding:
+    check = "partial responses"
+    reports = REPORTS in (told.get("FunctionResponseTypes") or [])
+    provisioned = bool(told.get("ProvisionedPollerConfig"))
+    answers = environment.get("SILT_PARTIAL_BATCH_RESPONSE", "true").lower() in ("true", "1", "yes")
+    if answers and not (reports and provisioned):
+        lacks = "provisioned pollers" if reports else REPORTS
+        return Finding(
+            check,
+            topic,
+            "wrong",
+            f"the function reports single records and the mapping has no {lacks}: AWS takes every "
+            "answer for a success, and unsettled records are lost",
+            f"{_DEPLOY}. At once: set SILT_PARTIAL_BATCH_RESPONSE=false.",
+        )
+    if reports and not answers:
+        reason = "the mapping honours them, and the function fails batches whole: safe, but slower"
+        return Finding(check, topic, "warning", reason, _DEPLOY)
+    return Finding(check, topic, "ok", "mapping and function agree")
+
+
+def _bounds(topic: str, told: Mapping[str, Any]) -> Finding:
+    check = "on-failure destination"
+    attempts = told.get("MaximumRetryAttempts", -1)
+    age_s = told.get("MaximumRecordAgeInSeconds", -1)
+    destination = _destination(told)
+    bounded = attempts != -1 or age_s != -1
+    if bounded and destination is None:
+        return Finding(
+            check,
+            topic,
+            "wrong",
+            f"{attempts} attempts and an age of {age_s} s at most, and no destination: then "
+            "records are dropped",
+            "Set on_failure: true in deploy.yml, and deploy again.",
+        )
+    if destination is None:
+        return Finding(check, topic, "ok", "none, and retries are endless")
+    if ":s3:::" not in destination:
+        reason = (
+            f"{destination} keeps which records they were, not the records: a replay reads Kafka"
+        )
+        return Finding(check, topic, "warning", reason, "Use a bucket: on_failure in deploy.yml.")
+    if attempts == -1:
+        reason = f"{destination}, and AWS caps endless attempts at 10 beside a destination"
+        return Finding(check, topic, "warning", reason, "Give retry_attempts in deploy.yml.")
+    return Finding(check, topic, "ok", f"{destination}, after {attempts} attempts")
+
+
+def _destination(told: Mapping[str, Any]) -> str | None:
+    on_failure = (told.get("DestinationConfig") or {}).get("OnFailure") or {}
+    return on_failure.get("Destination")
+
+
+def _refused(topic: str, told: Mapping[str, Any]) -> Iterator[Finding]:
+    """Give what must not be, and what loses records on purpose."""
+    if told.get("BisectBatchOnFunctionError"):
+        reason = "halves of a batch that the circuit breaker stopped slip under it"
+        yield Finding("bisect", topic, "wrong", reason, f"Turn it off. {_DEPLOY}")
+    own = told.get("SelfManagedKafkaEventSourceConfig") or {}
+    if own.get("ConsumptionMode", "Stream") != "Stream":
+        reason = "share groups give up the order: each record would be looked up"
+        yield Finding("consumption mode", topic, "wrong", reason, f"Use Stream. {_DEPLOY}")
+    if told.get("FilterCriteria", {}).get("Filters"):
+        reason = "records that a filter drops are never seen: no row, no dead letter, no count"
+        yield Finding("filters", topic, "warning", reason, "Drop them by the contract instead.")
+
+
+def _schema_registry(topic: str, told: Mapping[str, Any]) -> Finding:
+    check = "schema registry"
+    configs = (
+        told.get("AmazonManagedKafkaEventSourceConfig") or {},
+        told.get("SelfManagedKafkaEventSourceConfig") or {},
+    )
+    registry: Mapping[str, Any] = {}
+    for config in configs:
+        registry = config.get("SchemaRegistryConfig") or registry
+    if not registry:
+        return Finding(check, topic, "ok", "off: values come as producers wrote them")
+    if registry.get("EventRecordFormat") == "JSON":
+        reason = f"{registry.get('SchemaRegistryURI')} turns records into JSON before they come"
+        return Finding(check, topic, "warning", reason, "Replays of SOURCE bytes would be rejects.")
+    reason = "records come in the registry's own format, which Silt does not read: all are rejects"
+    return Finding(check, topic, "wrong", reason, "Set EventRecordFormat: JSON, or turn it off.")
+
+
+def _differences(
+    topic: str, told: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """Give what is deployed otherwise than deploy.yml says now."""
+    for name in _DEPLOYED:
+        if name in wanted and told.get(name) != wanted[name]:
+            reason = f"{name} is {told.get(name)}, and deploy.yml makes it {wanted[name]}"
+            yield Finding("mapping settings", topic, "warning", reason, _DEPLOY)
+    if told.get("StartingPosition") == "LATEST":
+        reason = "LATEST can miss records that come while a mapping is made or updated"
+        yield Finding("starting position", topic, "warning", reason, "Use trim_horizon.")
+    group = _group(told)
+    if group != _group(wanted):
+        reason = f"the consumer group is {group}, and deploy.yml has {_group(wanted)}"
+        fix = "Only a new mapping can change it: docs/deploy.md#changing-a-consumer-group"
+        yield Finding("consumer group", topic, "warning", reason, fix)
+
+
+def _group(told: Mapping[str, Any]) -> str | None:
+    for key in ("AmazonManagedKafkaEventSourceConfig", "SelfManagedKafkaEventSourceConfig"):
+        if told.get(key):
+            return str(told[key].get("ConsumerGroupId"))
+    return None
+
+
+def of_others(
+    topic: str, own_function: str, mappings: list[Mapping[str, Any]]
+) -> Iterator[Finding]:
+    """Give the other mappings that read this topic from its cluster."""
+    for told in mappings:
+        function = str(told.get("FunctionArn", "")).split(":function:")[-1].split(":")[0]
+        if topic in (told.get("Topics") or []) and function != own_function:
+            state: State = "warning"
+            reason = f"{function} reads it too, as {_group(told)}"
+            fix = "Well, unless it writes into the same table: then every record is looked up."
+            yield Finding("other mappings", topic, state, reason, fix)
