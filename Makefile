@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test tools snapshots torture package bench cold-start aged contention soak lint format lock
+.PHONY: help setup demo test tools snapshots torture package bench cold-start cost aged contention soak lint format lock
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -63,6 +63,9 @@ bench: $(READY) ## Measure the handler against a bare floor and against the obvi
 
 cold-start: $(READY) ## What a cold start of the artifact takes, in ROUNDS=15
 	@$(BIN)/python -m bench.cold_start --rounds $(or $(ROUNDS),15)
+
+cost: $(READY) ## What a deployment costs a month, by the formula of docs/deploy.md
+	@$(BIN)/python -m bench.cost
 
 aged: $(READY) ## A table of COMMITS=10000 small commits, before maintenance and after
 	@$(BIN)/python -m bench.aged --commits $(or $(COMMITS),10000)

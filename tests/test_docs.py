@@ -1,11 +1,13 @@
 """What the pages say is so: links and anchors exist, codes and settings are there, commands run."""
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+from bench.cost import rows
 from handler.errors import RejectCode
 from silt.cli import COMMANDS, main
 from silt.docs import pages
@@ -39,10 +41,16 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_anchor_that_an_error_names_exists() -> None:
-    there = anchors((ROOT / "docs/troubleshooting.md").read_text())
+    there = {page.name: anchors(page.read_text()) for page in PAGES}
     for source in [*(ROOT / "handler").rglob("*.py"), *(ROOT / "silt").rglob("*.py")]:
-        for anchor in re.findall(r"troubleshooting\.md#([a-z-]+)", source.read_text()):
-            assert anchor in there, f"{source.name} names #{anchor}"
+        for page, anchor in re.findall(r"([a-z-]+\.md)#([a-z-]+)", source.read_text()):
+            assert anchor in there[page], f"{source.name} names {page}#{anchor}"
+
+
+def test_costs_of_the_guide_are_those_of_the_formula() -> None:
+    guide = (ROOT / "docs/deploy.md").read_text()
+    for row in rows():
+        assert f"| {' | '.join(row)} |" in guide, "run: make cost"
 
 
 def test_every_reject_code_has_its_line() -> None:
@@ -69,19 +77,23 @@ def test_every_decision_that_is_named_exists() -> None:
 
 
 def test_every_silt_command_in_the_pages_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    """Each `silt ...` line parses; those that need no broker and no bucket are run."""
+    """Each `silt ...` line parses; those that need no broker, bucket or account are run.
+
+    Artifacts are made by tests/test_artifact.py and by CI, whose lines are those of the guide.
+    """
     from silt.cli import parser
 
     monkeypatch.chdir(ROOT)
     found = 0
     for page in PAGES:
         for line in re.findall(r"^(?:\.venv/bin/)?silt ([a-z].*)$", page.read_text(), re.MULTILINE):
-            words = shlex.split(line.split("#")[0])
+            words = shlex.split(re.split(" [#>] ", line)[0])
             if words[0] not in COMMANDS:
                 continue
             parser(words[0]).parse_args(words)
             found += 1
-            if words[0] != "dev" and "s3://" not in line and "given-up" not in line:
+            elsewhere = words[0] in ("dev", "package") or words == ["doctor"]
+            if not elsewhere and "s3://" not in line and "given-up" not in line:
                 words = [w.replace(".silt/tables", str(tmp_path)) for w in words]
                 assert main(words) == 0, line
     assert found >= 3
@@ -89,12 +101,16 @@ def test_every_silt_command_in_the_pages_is_one(monkeypatch: pytest.MonkeyPatch,
 
 def test_make_targets_of_the_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"\bmake ([a-z]+)", (ROOT / "README.md").read_text()):
+    for target in re.findall(r"\bmake ([a-z-]+)", (ROOT / "README.md").read_text()):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
 def test_no_place_of_one_machine_and_no_registry_is_named() -> None:
-    for name in ("requirements/dev.txt", "requirements/ship.txt", "requirements/plot.txt"):
-        text = (ROOT / name).read_text()
+    locks = sorted((ROOT / "requirements").glob("*.txt"))
+    assert len(locks) == 5
+    for lock in locks:
+        text = lock.read_text()
         assert "://" not in text
         assert "--hash=sha256:" in text
+    packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    assert all("integrity" in p and "resolved" not in p for name, p in packages.items() if name)

@@ -12,6 +12,8 @@ from silt.packaging.wheels import Target
 
 MAINTENANCE_KEY = "Maintenance"
 DEADLINE_MARGIN_MS = 3000
+STORAGE_MIN_MB, STORAGE_MAX_MB = 512, 10_240
+"""Of /tmp, which a function has and may have ('Lambda quotas')."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class LambdaFunction:
     timeout_s: int
     environment: dict[str, str]
     statements: list[Statement] = field(repr=False)
-    storage_mb: int = 512
+    storage_mb: int = STORAGE_MIN_MB
     reserved_concurrency: int | None = None
     vpc: Vpc | None = None
 
@@ -91,9 +93,19 @@ def _maintenance(deployment: Deployment) -> LambdaFunction:
             "SILT_RUNTIME_LIMIT_S": str(model.maintenance.timeout_s),
         },
         statements=of_maintenance(deployment),
-        storage_mb=model.maintenance.storage_mb,
+        storage_mb=model.maintenance.storage_mb or _storage_mb(deployment),
         vpc=model.maintenance.vpc,
     )
+
+
+def _storage_mb(deployment: Deployment) -> int:
+    """Return how much room the engine gets: it spills there only where it sorts."""
+    upkeeps = [
+        upkeep
+        for topic in deployment.topics
+        for upkeep in (topic.contract.upkeep, topic.contract.dead_letter_upkeep)
+    ]
+    return STORAGE_MAX_MB if any(upkeep.sort_by for upkeep in upkeeps) else STORAGE_MIN_MB
 
 
 def _environment(model: DeploymentModel) -> dict[str, str]:
@@ -178,7 +190,7 @@ def lambda_function(model: DeploymentModel, function: LambdaFunction) -> dict[st
         "Environment": {"Variables": function.environment},
         **tags_of(model),
     }
-    if function.storage_mb != 512:
+    if function.storage_mb != STORAGE_MIN_MB:
         properties["EphemeralStorage"] = {"Size": function.storage_mb}
     if function.reserved_concurrency is not None:
         properties["ReservedConcurrentExecutions"] = function.reserved_concurrency

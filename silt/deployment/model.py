@@ -205,13 +205,15 @@ class Maintenance(_Model):
         5, description="How often it runs; a run that finds nothing due writes nothing."
     )
     memory_mb: Annotated[int, Field(ge=512, le=10_240)] = Field(
-        3008, description="Memory and processor of the engine."
+        1769, description="1,769 MB are one processor; memory is bounded by far less."
     )
     timeout_s: Annotated[int, Field(ge=120, le=900)] = Field(
         900, description="A run that finds much to do goes on in the next one."
     )
-    storage_mb: Annotated[int, Field(ge=512, le=10_240)] = Field(
-        512, description="/tmp, where the engine sorts what does not fit into memory."
+    storage_mb: Annotated[int, Field(ge=512, le=10_240)] | None = Field(
+        None,
+        description="/tmp, where the engine sorts what does not fit into memory. Default: 10,240 "
+        "where a contract has sort_by, else 512.",
     )
     fan_out: bool = Field(
         False,
