@@ -16,6 +16,7 @@ from handler.errors import (
     SiltError,
     StoreError,
     TableError,
+    Unavailable,
 )
 
 T = TypeVar("T")
@@ -27,6 +28,8 @@ PROBE = f"{PROBE_FOLDER}/probe"
 CLOCK_SKEW_MAX_MS = 60_000
 """From here on a clock is wrong; a recreated topic is told from a late record within 5 minutes."""
 REQUEST_LIMIT_S = 10.0
+ATTEMPTS_MAX = 3
+"""A request that failed so often is told; whoever asked can ask again."""
 _REACH = "Look at bucket, region, and the route to S3: in a VPC, a gateway endpoint."
 
 
@@ -42,7 +45,8 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         """Return the finding for a script."""
-        return {key: value for key, value in asdict(self).items() if value != ""}
+        told = asdict(self)
+        return told if self.fix else {key: told[key] for key in told if key != "fix"}
 
 
 def healthy(findings: Sequence[Finding]) -> bool:
@@ -77,7 +81,10 @@ def of_table(name: str, look: Callable[[], str]) -> Finding:
     except (StoreError, SettingsError) as error:
         return Finding("table", name, "wrong", str(error), _REACH)
     except SiltError as error:
-        return Finding("table", name, "wrong", str(error))
+        return Finding("table", name, "wrong", str(error), "troubleshooting.md has the message.")
+    except Exception as error:  # a contract that cannot be compiled stops no other topic
+        reason = f"{type(error).__name__}: {error}"
+        return Finding("table", name, "wrong", reason, "silt check says more.")
 
 
 def of_store(name: str, store: Store, pool: Pool, patience: Patience) -> Iterator[Finding]:
@@ -87,29 +94,42 @@ def of_store(name: str, store: Store, pool: Pool, patience: Patience) -> Iterato
     put on which everything rests.
     """
 
-    def ask(call: Callable[[], T]) -> T | StoreError:
+    def ask(call: Callable[[], T]) -> T | SiltError:
+        """Make a request, again where that may help; return what it brought, or its error."""
+        what = f"try the store of {name}"
         try:
+            for attempt in range(1, ATTEMPTS_MAX):
+                patience.begin(what)
+                try:
+                    return pool.one(call, min(REQUEST_LIMIT_S, patience.left_s))
+                except Unavailable as error:
+                    patience.failed(error)
+                    patience.wait(attempt, what)
             return pool.one(call, min(REQUEST_LIMIT_S, patience.left_s))
-        except StoreError as error:
+        except SiltError as error:
             return error
 
-    ask(lambda: store.put_if_absent(PROBE, b""))
-    again = ask(lambda: store.put_if_absent(PROBE, b""))
-    yield _conditional_put(name, again)
-    yield _allowed("put", name, ask(lambda: store.put(PROBE, b"")), "s3:PutObject on its folder")
+    first = ask(lambda: store.put_if_absent(PROBE, b""))
+    yield _conditional_put(name, first, ask(lambda: store.put_if_absent(PROBE, b"")))
+    put = ask(lambda: store.put(PROBE, b""))
+    yield _allowed("put", name, put, "s3:PutObject on its folder")
     yield _allowed("get", name, ask(lambda: store.get(PROBE)), "s3:GetObject on its folder")
     yield _missing(name, ask(lambda: store.get(f"{PROBE_FOLDER}/missing")))
     listed = ask(lambda: store.list(PROBE_FOLDER, f"{PROBE_FOLDER}/"))
     yield _allowed("list", name, listed, "s3:ListBucket on the bucket, for its folder")
-    if isinstance(listed, list) and listed:
-        yield _clock(name, patience.clock.epoch_ms() - listed[-1].modified_ms)
+    if isinstance(listed, SiltError) or isinstance(put, SiltError):
+        return  # the probe is of another day, or not to be seen
+    for entry in listed:
+        if entry.key == PROBE:
+            yield _clock(name, patience.clock.epoch_ms() - entry.modified_ms)
 
 
-def _conditional_put(name: str, again: object) -> Finding:
+def _conditional_put(name: str, first: object, again: object) -> Finding:
     if isinstance(again, AlreadyExists):
         return Finding("conditional put", name, "ok", "a second put-if-absent is refused")
-    if isinstance(again, StoreError):
-        return _allowed("conditional put", name, again, "s3:PutObject on its folder")
+    for result in (first, again):
+        if isinstance(result, SiltError) and not isinstance(result, AlreadyExists):
+            return _allowed("conditional put", name, result, "s3:PutObject on its folder")
     return Finding(
         "conditional put",
         name,
@@ -123,7 +143,9 @@ def _conditional_put(name: str, again: object) -> Finding:
 def _allowed(check: str, name: str, result: object, needs: str) -> Finding:
     if isinstance(result, AccessDenied):
         return Finding(check, name, "wrong", str(result), f"Allow {needs}: permissions.md")
-    if isinstance(result, StoreError):
+    if isinstance(result, Unavailable | OutOfTime):
+        return Finding(check, name, "unknown", str(result), _REACH)
+    if isinstance(result, SiltError):
         return Finding(check, name, "wrong", str(result), _REACH)
     return Finding(check, name, "ok", "allowed")
 

@@ -20,14 +20,14 @@ def use_credentials_for(uri: str) -> None:
     try:
         session = boto3.Session()
         found = session.get_credentials()
+        frozen = found.get_frozen_credentials() if found is not None else None
     except BotoCoreError as error:
         raise SettingsError(f"AWS credentials for {uri} cannot be read: {error}") from error
-    if found is None:
+    if frozen is None:
         raise SettingsError(
             f"There are no AWS credentials for {uri}. Set AWS_PROFILE or AWS_ACCESS_KEY_ID, or log "
             "in (aws sso login)."
         )
-    frozen = found.get_frozen_credentials()
     os.environ["AWS_ACCESS_KEY_ID"] = frozen.access_key
     os.environ["AWS_SECRET_ACCESS_KEY"] = frozen.secret_key
     if frozen.token:

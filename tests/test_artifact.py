@@ -14,7 +14,16 @@ from cyclonedx.validation.json import JsonStrictValidator
 from handler import __version__
 from silt.errors import PackagingError
 from silt.local_s3 import LocalS3
-from silt.packaging.artifact import FUNCTIONS, LIMITS_MIB, MIB, Artifact, Function, make
+from silt.packaging.artifact import (
+    FUNCTIONS,
+    LIMITS_MIB,
+    MIB,
+    Artifact,
+    Function,
+    build_of,
+    is_fresh,
+    make,
+)
 from silt.packaging.elf import strip
 from silt.packaging.trim import never_runs
 from silt.packaging.wheels import ARCHES, Target, install
@@ -68,17 +77,51 @@ def test_artifact_that_is_too_large_is_refused_with_what_takes_the_room(
     assert not list(tmp_path.iterdir())
 
 
-def test_same_inputs_make_the_same_bytes_and_another_contract_another_build(
-    made: dict[Function, Artifact], tmp_path: Path
-) -> None:
-    again = make("ingest", host_target(), SCHEMAS, tmp_path / "again")
-    assert (again.build, again.sha256) == (made["ingest"].build, made["ingest"].sha256)
+def test_another_contract_makes_another_build(tmp_path: Path) -> None:
+    build = build_of("ingest", host_target(), SCHEMAS)
     other = tmp_path / "contracts"
     other.mkdir()
     (other / "orders.yaml").write_text((SCHEMAS / "orders.yaml").read_text() + "\n# changed\n")
-    changed = make("ingest", host_target(), other, tmp_path / "changed")
-    assert changed.build != again.build
-    assert changed.build.startswith(f"{__version__}+")
+    changed = build_of("ingest", host_target(), other)
+    assert changed != build
+    assert changed.startswith(f"{__version__}+")
+
+
+def test_artifact_is_fresh_only_if_it_is_whole_and_of_these_inputs(
+    made: dict[Function, Artifact], tmp_path: Path
+) -> None:
+    target, path = host_target(), made["ingest"].path
+    assert is_fresh("ingest", target, SCHEMAS, path.parent)
+    assert not is_fresh("ingest", target, ROOT / "tests", path.parent)  # other contracts
+    assert not is_fresh("ingest", target, SCHEMAS, tmp_path)
+    good = path.read_bytes()
+    other = tmp_path / path.name
+    middle = len(good) // 2
+    damaged = good[:middle] + bytes(64) + good[middle + 64 :]
+    for content in (damaged, good[: len(good) // 2], b"", b"no zip"):
+        other.write_bytes(content)
+        assert not is_fresh("ingest", target, SCHEMAS, tmp_path)
+    for manifest in ("{}", "[]", "null", "no JSON"):
+        with zipfile.ZipFile(other, "w") as archive:
+            archive.writestr("silt.json", manifest)
+        assert not is_fresh("ingest", target, SCHEMAS, tmp_path)
+
+
+def test_environment_of_who_packages_does_not_change_the_artifact(
+    made: dict[Function, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    monkeypatch.setenv("UV_COMPILE_BYTECODE", "1")
+    again = make("ingest", host_target(), SCHEMAS, tmp_path / "again")
+    assert (again.build, again.sha256) == (made["ingest"].build, made["ingest"].sha256)
+
+
+@pytest.mark.parametrize("place", ["a file", "/proc/nowhere"])
+def test_place_that_cannot_be_written_is_named(place: str, tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("")
+    with pytest.raises(PackagingError, match=r"could not be made in .* may the folder be written"):
+        make("ingest", host_target(), SCHEMAS, tmp_path / place)
 
 
 def test_artifact_holds_what_runs_and_nothing_else(made: dict[Function, Artifact]) -> None:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from handler import contract_yaml
 from handler.check import Checker
 from handler.contract import Contract, load_contracts
 from handler.errors import ContractError
@@ -20,27 +21,31 @@ DEPLOYMENT = Path("deploy.yml")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("folder", nargs="?", default="schemas", help="folder of contracts")
+    parser.add_argument(
+        "folder", nargs="?", help="folder of contracts; default: the deployment's, else schemas"
+    )
     parser.add_argument("--deployment", type=Path, help="default: deploy.yml, where there is one")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:
     """Validate every contract of a folder and print all problems, or what the contracts say."""
+    deployment = options.deployment or (DEPLOYMENT if DEPLOYMENT.exists() else None)
+    of_deployment = _problems_of(deployment) if deployment is not None else []
+    folder = options.folder or _folder_of(deployment)
     try:
-        contracts = load_contracts(options.folder)
+        contracts = load_contracts(folder)
     except ContractError as error:
+        problems = list(dict.fromkeys([*error.problems, *of_deployment]))
         if options.json:
-            output.as_json({"contracts": [], "problems": list(error.problems)})
+            output.as_json({"contracts": [], "problems": problems})
         else:
-            for problem in error.problems:
+            for problem in problems:
                 output.complain(problem)
         return 1
     compiled = [_compile(contract) for contract in contracts.values()]
     problems = [problem for problem in compiled if problem is not None]
-    deployment = options.deployment or (DEPLOYMENT if DEPLOYMENT.exists() else None)
-    if deployment is not None:
-        problems += _problems_of(deployment)
+    problems += [problem for problem in of_deployment if problem not in problems]
     for problem in problems:
         output.complain(problem)
     found = [
@@ -71,6 +76,15 @@ def _compile(contract: Contract) -> str | None:
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         return f"{contract.file}: the contract cannot be compiled: {error}"
     return None
+
+
+def _folder_of(deployment: Path | None) -> Path:
+    """Return the contracts of a deployment, as far as it says where they are."""
+    if deployment is None:
+        return Path("schemas")
+    said = contract_yaml.parse(deployment.read_text(errors="replace")).data
+    named = said.get("contracts") if isinstance(said, dict) else None
+    return deployment.parent / (named if isinstance(named, str) else "schemas")
 
 
 def _problems_of(deployment: Path) -> list[str]:

@@ -70,13 +70,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _look(options: argparse.Namespace) -> Iterator[Finding]:
     if options.table_root is not None:
-        if options.deployment is not None:
-            raise UsageError("Give either a deployment or --table-root.")
+        if options.deployment is not None or options.bootstrap_servers is not None:
+            raise UsageError("Give either --table-root alone, or a deployment.")
         yield from _look_at_tables(options)
         return
+    client = _client(options)
     file = options.deployment or DEPLOYMENT
-    if not file.exists():
-        raise UsageError(f"There is no {file}. Give a deployment, or --table-root.")
     try:
         deployment = read_deployment(file)
     except (DeploymentError, ContractError) as error:
@@ -87,7 +86,7 @@ def _look(options: argparse.Namespace) -> Iterator[Finding]:
     invoke = not options.no_invoke
     yield from of_deployment(deployment, topics, invoke=invoke)
     if options.bootstrap_servers is not None:
-        yield from of_broker(topics, Broker(options.bootstrap_servers, _client(options)))
+        yield from of_broker(topics, Broker(options.bootstrap_servers, client))
 
 
 def _look_at_tables(options: argparse.Namespace) -> Iterator[Finding]:

@@ -6,9 +6,11 @@ from typing import Any
 
 from handler.metrics import NAMESPACE
 from silt.deployment.functions import MAINTENANCE_KEY
-from silt.deployment.names import function_key
+from silt.deployment.names import cut, function_key
 from silt.deployment.read import Deployment, TopicDeployment
 
+NAME_MAX = 255
+"""'PutMetricAlarm' of the CloudWatch API."""
 NEAR_TIMEOUT = 0.8
 """The share of the time-out from which an invocation is long."""
 
@@ -65,21 +67,22 @@ def _of_mapping(topic: TopicDeployment) -> Iterator[Alarm]:
     """Give the alarms on what AWS counts of the mapping."""
     own = {"EventSourceMappingUUID": {"Ref": f"{function_key(topic.topic)}Mapping"}}
     most = topic.alarms.lag_records
-    yield Alarm(
-        "LagGrowing",
-        f"more than {most:,} records behind, and growing for 15 minutes",
-        {"lag": Metric("AWS/Lambda", "MaxOffsetLag", own, "Maximum")},
-        threshold=0,
-        periods=3,
-        expression=f"IF(lag > {most} AND DIFF(lag) > 0, 1, 0)",
-    )
+    if topic.provisioned:  # on demand there is no such metric; Freshness tells it
+        yield Alarm(
+            "LagGrowing",
+            f"more than {most:,} records behind, and growing for 15 minutes",
+            {"lag": Metric("AWS/Lambda", "MaxOffsetLag", own, "Maximum")},
+            threshold=0,
+            periods=3,
+            expression=f"IF(lag > {most} AND DIFF(lag) > 0, 1, 0)",
+        )
     yield Alarm(
         "Dropped",
         "AWS dropped records and kept them nowhere: rewind the consumer group",
         {"dropped": Metric("AWS/Lambda", "DroppedEventCount", own)},
         threshold=0,
     )
-    if topic.mapping.on_failure:
+    if topic.on_failure:
         yield Alarm(
             "GivenUp",
             "a batch was given up: replay it from the on-failure bucket before it expires",
@@ -129,7 +132,7 @@ def _of_records(topic: TopicDeployment, own: dict[str, Any]) -> Iterator[Alarm]:
         period_s=900,
         expression="IF(all > 0, 100 * bad / all, 0)",
     )
-    if alarms.no_data_minutes is not None:
+    if alarms.no_data_minutes is not None and topic.mapping.enabled:
         yield Alarm(
             "NoData",
             f"no record in {alarms.no_data_minutes} minutes",
@@ -211,7 +214,7 @@ def alarms_of(deployment: Deployment) -> dict[str, Any]:
 
 def _resource(alarm: Alarm, name: str, notify: list[str]) -> dict[str, Any]:
     properties: dict[str, Any] = {
-        "AlarmName": name,
+        "AlarmName": cut(name, NAME_MAX),
         "AlarmDescription": f"{alarm.what}. docs/deploy.md#{alarm.anchor}",
         "ComparisonOperator": alarm.comparison,
         "Threshold": alarm.threshold,

@@ -12,7 +12,7 @@ def buckets_of(deployment: Deployment) -> dict[str, Any]:
     """Return the buckets and their policies, by logical id."""
     model = deployment.model
     found: dict[str, Any] = {}
-    keeps = any(topic.mapping.on_failure for topic in deployment.topics)
+    keeps = any(topic.on_failure for topic in deployment.topics)
     if keeps and model.on_failure.bucket is None:
         expiry = {
             "Id": "expire",
@@ -67,8 +67,9 @@ def _bucket(
     return {
         key: {
             "Type": "AWS::S3::Bucket",
-            # A table, or a batch that was not replayed yet, is not for a stack to delete.
-            "DeletionPolicy": "Retain",
+            # A table, or a batch that was not replayed yet, is not for a stack to delete; what a
+            # first deployment that failed has made is, or the next could not make it again.
+            "DeletionPolicy": "RetainExceptOnCreate",
             "UpdateReplacePolicy": "Retain",
             "Properties": properties,
         },

@@ -36,20 +36,15 @@ def event_source_mapping(deployment: Deployment, topic: TopicDeployment) -> dict
         "MaximumBatchingWindowInSeconds": mapping.window_s,
         # From the oldest record: LATEST can miss some while the mapping is being created.
         "StartingPosition": mapping.starting_position.upper(),
-        # Off: a half of a batch that the circuit breaker stopped would slip under it.
-        "BisectBatchOnFunctionError": False,
-        # What an alarm needs: the lag, and batches that were given up or dropped.
-        "MetricsConfig": {"Metrics": ["EventCount", "ErrorCount", "KafkaMetrics"]},
-        "LoggingConfig": {"SystemLogLevel": "WARN"},
+        # What an alarm needs: batches that were given up or dropped.
+        "MetricsConfig": {"Metrics": ["EventCount"]},
         **_source(model, topic),
     }
     if mapping.starting_timestamp is not None:
         properties["StartingPositionTimestamp"] = mapping.starting_timestamp
     if mapping.pollers is not None:
         properties |= _provisioned(topic, mapping.pollers)
-    else:
-        del properties["BisectBatchOnFunctionError"]  # of provisioned mode alone, as are bounds
-    if mapping.on_failure:
+    if topic.on_failure:
         # S3 alone keeps the records themselves, so that a replay needs no broker.
         bucket: Any = {"Fn::GetAtt": ["OnFailureBucket", "Arn"]}
         if model.on_failure.bucket is not None:
@@ -61,12 +56,18 @@ def event_source_mapping(deployment: Deployment, topic: TopicDeployment) -> dict
 
 
 def _provisioned(topic: TopicDeployment, pollers: Pollers) -> dict[str, Any]:
+    """Return what AWS honours with provisioned pollers alone."""
     mapping = topic.mapping
     config: dict[str, Any] = {"MinimumPollers": pollers.minimum, "MaximumPollers": pollers.maximum}
     if pollers.group is not None:
         config["PollerGroupName"] = pollers.group
     found: dict[str, Any] = {
         "ProvisionedPollerConfig": config,
+        # Off: a half of a batch that the circuit breaker stopped would slip under it.
+        "BisectBatchOnFunctionError": False,
+        # The lag too; and why a mapping cannot connect ('Event source mapping logging').
+        "MetricsConfig": {"Metrics": ["EventCount", "ErrorCount", "KafkaMetrics"]},
+        "LoggingConfig": {"SystemLogLevel": "WARN"},
         # Bounded only with a destination: without one the end of the attempts is a loss.
         "MaximumRetryAttempts": retry_attempts(topic),
         "MaximumRecordAgeInSeconds": mapping.record_age_s,
@@ -82,7 +83,7 @@ def retry_attempts(topic: TopicDeployment) -> int:
     given = topic.mapping.retry_attempts
     if given is not None:
         return given
-    return RETRY_ATTEMPTS if topic.mapping.on_failure else -1
+    return RETRY_ATTEMPTS if topic.on_failure else -1
 
 
 def _source(model: DeploymentModel, topic: TopicDeployment) -> dict[str, Any]:

@@ -155,8 +155,11 @@ class Mapping(_Model):
         description="A record older than this goes to the on-failure bucket unread; -1: never. Set "
         "it below the topic's retention if at all.",
     )
-    on_failure: bool = Field(
-        True, description="Keep batches that AWS gives up on, whole, in the on-failure bucket."
+    on_failure: bool | None = Field(
+        None,
+        description="Keep batches that AWS gives up on, whole, in the on-failure bucket. Default: "
+        "true with provisioned pollers. On demand there are no bounds, and AWS gives up after 10 "
+        "attempts where there is a bucket, and never where there is none.",
     )
     consumption_mode: Literal["stream", "queue"] = Field(
         "stream", description="queue (share groups) gives up the order, and is refused."
@@ -230,6 +233,9 @@ class OnFailure(_Model):
         None,
         pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
         description="A bucket of yours. Default: one that is made, private and encrypted.",
+    )
+    kms_key_arn: KeyArn | None = Field(
+        None, description="The key of your bucket, if it is not kms_key_arn of all."
     )
     expire_days: Annotated[int, Field(ge=7, le=3650)] = Field(
         90, description="Replay before: then they are deleted, unless you gave the bucket."

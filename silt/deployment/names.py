@@ -6,32 +6,35 @@ from urllib.parse import urlsplit
 
 FUNCTION_NAME_MAX = 64
 """'CreateFunction' of the Lambda API."""
+KEY_MAX = 200
+"""A logical id has 255 characters at most ('CloudFormation quotas'); this is its beginning."""
 GROUP_MAX = 200
 """'AmazonManagedKafkaEventSourceConfig' of the Lambda API."""
 
 
 def function_name(name: str, topic: str) -> str:
     """Return the name of a topic's function: letters, digits, '-' and '_', at most 64."""
-    return _cut(f"{name}-{re.sub(r'[^A-Za-z0-9_-]', '-', topic)}", FUNCTION_NAME_MAX)
+    return cut(f"{name}-{re.sub(r'[^A-Za-z0-9_-]', '-', topic)}", FUNCTION_NAME_MAX)
 
 
 def maintenance_name(name: str) -> str:
-    """Return the name of the maintenance function: no topic's, which have one dash less."""
+    """Return the name of the maintenance function."""
     return f"{name}--maintenance"
 
 
 def function_key(topic: str) -> str:
     """Return what begins the logical ids of a topic's resources: letters and digits."""
     words = re.split(r"[^A-Za-z0-9]+", topic)
-    return "Topic" + "".join(word[:1].upper() + word[1:] for word in words)
+    whole = "Topic" + "".join(word[:1].upper() + word[1:] for word in words)
+    return cut(whole, KEY_MAX).replace("-", "")
 
 
 def consumer_group(name: str, topic: str) -> str:
     """Return the consumer group of a topic's mapping where none is given."""
-    return _cut(f"{name}-{topic}", GROUP_MAX)
+    return cut(f"{name}-{topic}", GROUP_MAX)
 
 
-def _cut(whole: str, length: int) -> str:
+def cut(whole: str, length: int) -> str:
     """Return a name, or where it is too long as much as fits and a digest of all of it."""
     if len(whole) <= length:
         return whole

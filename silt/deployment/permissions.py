@@ -11,13 +11,15 @@ from silt.deployment.read import Deployment, TopicDeployment
 
 NETWORK = (
     "ec2:CreateNetworkInterface",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeVpcs",
     "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeSubnets",
-    "ec2:DescribeSecurityGroups",
 )
-"""What Lambda does in a VPC with the role ('Configuring Lambda permissions for Amazon MSK')."""
+"""What Lambda does in a VPC with the role of whatever runs there."""
+OF_POLLERS = ("ec2:DescribeSecurityGroups", "ec2:DescribeVpcs")
+"""And for pollers ('Configuring Lambda permissions for Amazon MSK')."""
+OF_FUNCTIONS = ("ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses")
+"""And for functions ('AWSLambdaVPCAccessExecutionRole')."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +62,19 @@ def of_topic(deployment: Deployment, topic: TopicDeployment) -> list[Statement]:
         *_list([table]),
     ]
     found += _key(model)
-    if topic.mapping.on_failure:
+    if topic.on_failure:
         found += _on_failure(model, topic)
     if model.msk is not None:
         found += _msk(model.msk, topic)
     if model.self_managed is not None:
         found += _secrets(model.self_managed.secret_arn, model.self_managed.root_ca_secret_arn)
         found += _secret_key(model.self_managed)
-    if needs_network(model, topic):
-        found.append(_network())
+    in_vpc = model.msk is not None or (
+        model.self_managed is not None and model.self_managed.vpc is not None
+    )
+    if in_vpc or topic.function.vpc is not None:
+        of_function = OF_FUNCTIONS if topic.function.vpc is not None else ()
+        found.append(_network(*of_function, *(OF_POLLERS if in_vpc else ())))
     return found
 
 
@@ -98,23 +104,15 @@ def of_maintenance(deployment: Deployment) -> list[Statement]:
             )
         )
     if model.maintenance.vpc is not None:
-        found.append(_network())
+        found.append(_network(*OF_FUNCTIONS))
     return found
-
-
-def needs_network(model: DeploymentModel, topic: TopicDeployment) -> bool:
-    """Return whether Lambda makes network interfaces with the role of a topic."""
-    in_vpc = model.msk is not None or (
-        model.self_managed is not None and model.self_managed.vpc is not None
-    )
-    return in_vpc or topic.function.vpc is not None
 
 
 def _logs(name: str) -> Statement:
     return Statement(
         "WriteLog",
         ("logs:CreateLogStream", "logs:PutLogEvents"),
-        (_arn("logs", f"log-group:/aws/lambda/{name}:log-stream:*"),),
+        (_arn("logs", f"log-group:/aws/lambda/{name}:*"),),
         "Writes log lines and metrics (EMF) into the group that the stack makes; it may make none.",
     )
 
@@ -171,6 +169,13 @@ def _on_failure(model: DeploymentModel, topic: TopicDeployment) -> Iterator[Stat
         (bucket,),
         "AWS asks for it beside s3:PutObject ('Configuring S3 on-failure destinations').",
     )
+    if model.on_failure.kms_key_arn is not None:
+        yield Statement(
+            "EncryptFailedBatches",
+            ("kms:GenerateDataKey",),
+            (model.on_failure.kms_key_arn,),
+            "The on-failure bucket is encrypted with this key.",
+        )
 
 
 def _msk(msk: Msk, topic: TopicDeployment) -> Iterator[Statement]:
@@ -231,10 +236,10 @@ def _secret_key(cluster: Msk | SelfManaged) -> Iterator[Statement]:
         )
 
 
-def _network() -> Statement:
+def _network(*more: str) -> Statement:
     return Statement(
         "UseNetwork",
-        NETWORK,
+        (*NETWORK, *more),
         ("*",),
         "Lambda makes the network interfaces of pollers and of functions in a VPC. Describe "
         "actions know no resource, and AWS asks for all resources of the others; in this region "

@@ -12,7 +12,7 @@ from handler.contract import Contract, load_contracts
 from handler.contract_rules import nearest
 from silt.deployment.model import Alarms, DeploymentModel, Function, Mapping
 from silt.deployment.names import consumer_group
-from silt.errors import DeploymentError
+from silt.errors import DeploymentError, UsageError
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -35,6 +35,12 @@ class TopicDeployment:
         return self.mapping.pollers is not None
 
     @property
+    def on_failure(self) -> bool:
+        """Return whether batches that AWS gives up on are kept in a bucket."""
+        asked = self.mapping.on_failure
+        return self.provisioned if asked is None else asked
+
+    @property
     def partial_batch_response(self) -> bool:
         """Return whether single records are reported to the mapping."""
         asked = self.mapping.partial_batch_response
@@ -53,14 +59,19 @@ class Deployment:
 def read_deployment(file: Path) -> Deployment:
     """Read deploy.yml and its contracts.
 
-    Raises DeploymentError with all problems, ContractError for those of the contracts.
+    Raises DeploymentError with all problems, ContractError for those of the contracts, UsageError
+    where there is no file.
     """
     from silt.deployment.rules import problems_of
 
     try:
         text = file.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DeploymentError([f"{file}: the file cannot be read as UTF-8: {error}"]) from error
+    except OSError as error:
+        raise UsageError(
+            f"{file} cannot be read: {error.strerror}. Expected a deployment."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DeploymentError([f"{file}:1: this is no UTF-8: {error}"]) from error
     document = contract_yaml.parse(text)
     found = [(line, path, message) for path, line, message in document.problems]
     if document.data is None or not isinstance(document.data, dict):

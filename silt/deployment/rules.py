@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from silt.deployment.model import Msk, SelfManaged
-from silt.deployment.names import function_key, function_name
+from silt.deployment.names import function_key, function_name, maintenance_name
 from silt.deployment.read import Deployment, TopicDeployment
 
 Problem = tuple[tuple[str | int, ...], str]
@@ -13,7 +13,7 @@ AGE_MIN_S = 60
 
 def problems_of(deployment: Deployment) -> list[Problem]:
     """Return what is wrong with a deployment that is well-formed, by its path in deploy.yml."""
-    problems = list(_source(deployment))
+    problems = [*_source(deployment), *_regions(deployment)]
     for topic in deployment.topics:
         problems += [(_place(deployment, topic, path), text) for path, text in _mapping(topic)]
     problems += _together(deployment)
@@ -39,6 +39,25 @@ def _source(deployment: Deployment) -> Iterator[Problem]:
         yield from _self_managed(model.self_managed)
 
 
+def _regions(deployment: Deployment) -> Iterator[Problem]:
+    """Give what stands in another region, where CloudFormation would fail half-way."""
+    model = deployment.model
+    given: list[tuple[tuple[str | int, ...], str | None]] = [(("kms_key_arn",), model.kms_key_arn)]
+    given.append((("on_failure", "kms_key_arn"), model.on_failure.kms_key_arn))
+    for key in ("secret_arn", "secret_key_arn", "root_ca_secret_arn"):
+        given += [
+            ((name, key), getattr(cluster, key, None))
+            for name, cluster in (("msk", model.msk), ("self_managed", model.self_managed))
+        ]
+    given += [(("alarms", "notify", i), arn) for i, arn in enumerate(model.alarms.notify)]
+    for topic in deployment.topics:
+        own = [*topic.path, "alarms", "notify"]
+        given += [((*own, i), arn) for i, arn in enumerate(topic.alarms.notify)]
+    for path, arn in given:
+        if arn is not None and (region := arn.split(":")[3]) != model.region:
+            yield path, f"{arn} is in {region}, and everything else in {model.region}"
+
+
 def _msk(msk: Msk, region: str) -> Iterator[Problem]:
     found = msk.cluster_arn.split(":")[3]
     if found != region:
@@ -46,6 +65,12 @@ def _msk(msk: Msk, region: str) -> Iterator[Problem]:
             ("region",),
             f"{region} is not the cluster's region, {found}. A mapping must be in its cluster's",
         )
+    scram = msk.authentication == "scram"
+    if scram and msk.secret_key_arn is None:
+        text = "MSK takes only secrets that are encrypted with a key of yours: give its ARN"
+        yield ("msk",), f"authentication scram needs a secret_key_arn. {text}"
+    if scram and msk.secret_arn is not None and ":secret:AmazonMSK_" not in msk.secret_arn:
+        yield ("msk", "secret_arn"), "MSK takes only secrets whose name begins with AmazonMSK_"
     needs = msk.authentication in ("scram", "mtls")
     if needs and msk.secret_arn is None:
         yield ("msk",), f"authentication {msk.authentication} needs a secret_arn"
@@ -59,6 +84,11 @@ def _self_managed(cluster: SelfManaged) -> Iterator[Problem]:
         yield ("self_managed",), f"authentication {cluster.authentication} needs a secret_arn"
     if not needs and cluster.secret_arn is not None:
         yield ("self_managed", "secret_arn"), "authentication none uses no secret"
+    if not needs and cluster.vpc is None:
+        yield (
+            ("self_managed",),
+            "authentication none is for a private network: give a vpc, or authenticate",
+        )
 
 
 def _mapping(topic: TopicDeployment) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -116,7 +146,7 @@ def _bounds(topic: TopicDeployment) -> Iterator[tuple[tuple[str, ...], str]]:
     mapping = topic.mapping
     attempts = mapping.retry_attempts
     bounded = (attempts is not None and attempts != -1) or mapping.record_age_s != -1
-    if bounded and not mapping.on_failure:
+    if bounded and not topic.on_failure:
         yield (
             ("mapping", "on_failure"),
             (
@@ -126,7 +156,7 @@ def _bounds(topic: TopicDeployment) -> Iterator[tuple[tuple[str, ...], str]]:
         )
     if 0 <= mapping.record_age_s < AGE_MIN_S:
         yield ("mapping", "record_age_s"), f"expected -1, or at least {AGE_MIN_S}"
-    if attempts == -1 and mapping.on_failure:
+    if attempts == -1 and topic.on_failure:
         yield (
             ("mapping", "retry_attempts"),
             (
@@ -140,6 +170,7 @@ def _together(deployment: Deployment) -> Iterator[Problem]:
     """Give what is wrong with topics beside each other."""
     topics: dict[str, TopicDeployment] = {}
     names: dict[str, TopicDeployment] = {}
+    of_all = maintenance_name(deployment.model.name)
     keys: dict[str, TopicDeployment] = {}
     groups: dict[str, TopicDeployment] = {}
     for topic in deployment.topics:
@@ -154,6 +185,8 @@ def _together(deployment: Deployment) -> Iterator[Problem]:
             )
             continue
         name = function_name(deployment.model.name, topic.topic)
+        if name == of_all:
+            yield topic.path, f"{topic.topic!r} would become the function {name}, which maintains"
         key = function_key(topic.topic)
         for known, found in ((names, name), (keys, key.lower())):
             other = known.setdefault(found, topic)

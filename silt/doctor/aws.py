@@ -8,7 +8,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.parsers import ResponseParserError
 
 from handler.health import CLOCK_SKEW_MAX_MS, Finding
@@ -17,7 +17,7 @@ from silt.deployment.model import DeploymentModel
 from silt.deployment.permissions import Statement
 from silt.doctor.resolve import resolved
 
-_LOG_IN = "Log in: set AWS_PROFILE, run aws sso login, or set AWS_ACCESS_KEY_ID and its secret."
+LOG_IN = "Log in: set AWS_PROFILE, run aws sso login, or set AWS_ACCESS_KEY_ID and its secret."
 _MAY = "Ask for the permission, or run it with a role that has it."
 _LAG_MINUTES = 15
 FAILED = (ClientError, BotoCoreError, ResponseParserError)
@@ -28,6 +28,7 @@ class Account:
     """One account and region, asked with the credentials of this machine."""
 
     def __init__(self, region: str) -> None:
+        """Raises BotoCoreError for a profile that is not there."""
         self._session = boto3.Session(region_name=region)
         self.region = region
         self.number: str | None = None
@@ -43,12 +44,12 @@ class Account:
         """Give who we are, and how this machine's clock goes beside AWS's."""
         try:
             told = self.client("sts").get_caller_identity()
-        except (NoCredentialsError, ClientError) as error:
-            yield Finding("credentials", self.region, "wrong", str(error), _LOG_IN)
-            return
-        except BotoCoreError as error:
+        except HTTPClientError as error:
             fix = "Is this machine on the network, and is the region right?"
             yield Finding("credentials", self.region, "wrong", str(error), fix)
+            return
+        except FAILED as error:
+            yield no_credentials(self.region, error)
             return
         self.number = told["Account"]
         yield Finding("credentials", told["Account"], "ok", told["Arn"])
@@ -61,12 +62,14 @@ class Account:
         try:
             told = self.client("s3").head_bucket(Bucket=name)
         except ClientError as error:
-            code = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            told = error.response
+            code = told["ResponseMetadata"]["HTTPStatusCode"]
             if code == 404:
                 fix = "Make it, or set create_bucket: true in deploy.yml; is its name right?"
                 return Finding("bucket", name, "wrong", "there is no such bucket", fix)
-            return Finding("bucket", name, "wrong", str(error), _MAY)
-        except BotoCoreError as error:
+            if code != 301:  # of another region, which the answer names
+                return Finding("bucket", name, "wrong", str(error), _MAY)
+        except FAILED as error:
             return Finding("bucket", name, "wrong", str(error), "Is S3 reachable from here?")
         headers = told["ResponseMetadata"]["HTTPHeaders"]
         region = told.get("BucketRegion") or headers.get("x-amz-bucket-region") or self.region
@@ -84,6 +87,8 @@ class Account:
                 reason, fix = "it is not deployed", "Deploy: docs/deploy.md#first-deployment"
                 return Finding("function", function, "wrong", reason, fix)
             return Finding("function", function, "unknown", str(error), _MAY)
+        except FAILED as error:
+            return Finding("function", function, "unknown", str(error), "Is Lambda reachable?")
         return dict(told)
 
     def mappings(self, **filters: str) -> list[Mapping[str, Any]] | Finding:
@@ -112,15 +117,26 @@ class Account:
             fix = "Look into its log; docs/troubleshooting.md has the messages."
             yield Finding("health", function, "wrong", reason, fix)
             return
-        yield Finding("build", function, "ok", str(told["build"]))
-        yield from (Finding(**finding) for finding in told["findings"])
+        try:
+            findings = [Finding(**finding) for finding in told["findings"]]
+            build = str(told["build"])
+        except (TypeError, KeyError):
+            reason, fix = (
+                "its answer is none of this release",
+                "Deploy again: docs/deploy.md#upgrade",
+            )
+            yield Finding("health", function, "unknown", reason, fix)
+            return
+        yield Finding("build", function, "ok", build)
+        yield from findings
 
     def permissions(
         self, function: str, role: str, statements: list[Statement], destination: str | None
     ) -> Iterator[Finding]:
         """Give what the role may not do that it needs, by IAM's own simulator."""
         client = self.client("iam")
-        made = {"OnFailureBucket": destination} if destination is not None else {}
+        # Where none is known any bucket serves: what counts is whether the action is allowed.
+        made = {"OnFailureBucket": destination or f"arn:{self.partition}:s3:::on-failure"}
         denied = []
         try:
             for statement in statements:
@@ -194,6 +210,11 @@ class Account:
         return Finding("lag", topic, "ok", f"{latest:,} records behind at most")
 
 
+def no_credentials(region: str, error: Exception) -> Finding:
+    """Return that nothing can be asked."""
+    return Finding("credentials", region, "wrong", str(error), LOG_IN)
+
+
 def clock(theirs: dt.datetime, ours: dt.datetime) -> Finding:
     """Return how a clock goes beside AWS's, whose answers are dated to the second."""
     skew_s = (ours - theirs).total_seconds()
@@ -219,7 +240,13 @@ def of_function(
         for name in ("Runtime", "Architectures", "Handler", "MemorySize", "Timeout")
         if told.get(name) != wanted[name]
     ]
-    variables = (told.get("Environment") or {}).get("Variables") or {}
+    environment = told.get("Environment") or {}
+    if "Error" in environment:
+        reason = f"its environment cannot be read: {environment['Error'].get('Message')}"
+        yield Finding("function settings", function.name, "unknown", reason, _MAY)
+        variables = dict(function.environment)
+    else:
+        variables = environment.get("Variables") or {}
     for name in sorted({*variables, *function.environment}):
         if name.startswith("SILT_") and variables.get(name) != function.environment.get(name):
             now, then = variables.get(name), function.environment.get(name)

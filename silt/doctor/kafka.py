@@ -19,7 +19,11 @@ def of_topic(
 ) -> Iterator[Finding]:
     """Give what is found of a topic and of the group that reads it. It joins no group."""
     settings = {"bootstrap.servers": servers, "group.id": group, "enable.auto.commit": False}
-    consumer = Consumer({**settings, **QUIET, **client})
+    try:
+        consumer = Consumer({**settings, **QUIET, **client})
+    except KafkaException as error:
+        yield Finding("kafka", servers, "wrong", f"{error.args[0]}", _REACH)
+        return
     try:
         yield from _looked(consumer, servers, topic, group, lag_limit)
     except KafkaException as error:
@@ -46,9 +50,16 @@ def _looked(
     committed = consumer.committed(places, timeout=METADATA_LIMIT_S)
     lag, started = 0, 0
     for place in committed:
-        first, end = consumer.get_watermark_offsets(
+        if place.error is not None:
+            raise KafkaException(place.error)
+        ends = consumer.get_watermark_offsets(
             TopicPartition(topic, place.partition), timeout=METADATA_LIMIT_S
         )
+        if ends is None:
+            reason = f"partition {place.partition} does not say where it begins and ends"
+            yield Finding("topic", topic, "unknown", reason, "Is its leader there? Look again.")
+            continue
+        first, end = ends
         started += place.offset >= 0
         lag += end - (place.offset if place.offset >= 0 else first)
         if 0 <= place.offset < first:

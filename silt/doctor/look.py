@@ -1,7 +1,9 @@
 """The order of the checks: what rests on what, and what cannot be asked when something failed."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from handler import health
@@ -17,7 +19,7 @@ from silt.deployment.mappings import event_source_mapping
 from silt.deployment.names import bucket_and_prefix, function_key
 from silt.deployment.read import Deployment, TopicDeployment
 from silt.doctor import aws, kafka, mapping
-from silt.doctor.aws import Account
+from silt.doctor.aws import FAILED, LOG_IN, Account, no_credentials
 
 STORE_LIMIT_S = 60.0
 
@@ -30,29 +32,35 @@ class Broker:
     client: Mapping[str, Any] = field(default_factory=dict)
 
 
-def of_tables(contracts: Sequence[Contract], root: str) -> Iterator[Finding]:
-    """Give what is found of tables, from this machine and with its credentials."""
+def of_tables(
+    contracts: Sequence[Contract], root: str, region: str | None = None
+) -> Iterator[Finding]:
+    """Give what is found of tables, from this machine and with its credentials.
+
+    `region` is that of the bucket, where another than the environment's is known.
+    """
+    if region is not None:
+        os.environ["AWS_REGION"] = region  # the store reads the environment only
     pool, clock = Pool(), SystemClock()
     for contract in contracts:
         uri = contract.uri(root)
         patience = Patience(clock, clock.monotonic() + STORE_LIMIT_S)
         try:
             use_credentials_for(uri)
-            ingest = Ingest(contract, uri, open_store, pool, generation=0)
         except SiltError as error:
-            yield Finding("table", contract.table, "wrong", str(error), "See credentials above.")
+            yield Finding("credentials", uri, "wrong", str(error), LOG_IN)
             continue
-        yield health.of_table(
-            contract.table,
-            lambda ingest=ingest, patience=patience: health.described(  # type: ignore[misc]
-                ingest.check_table(patience)
-            ),
-        )
+        yield health.of_table(contract.table, partial(_described, contract, uri, pool, patience))
         for name, place in (
             (contract.table, uri),
             (contract.dead_letters, uri + DEAD_LETTERS_SUFFIX),
         ):
             yield from health.of_store(name, open_store(place), pool, patience)
+
+
+def _described(contract: Contract, uri: str, pool: Pool, patience: Patience) -> str:
+    ingest = Ingest(contract, uri, open_store, pool, generation=0)
+    return health.described(ingest.check_table(patience))
 
 
 def of_deployment(
@@ -61,8 +69,12 @@ def of_deployment(
     """Give what is found of a deployment in AWS; without credentials nothing else is asked."""
     model = deployment.model
     yield Finding("deployment", deployment.file, "ok", f"{len(topics)} topics")
-    account = Account(model.region)
-    identity = list(account.identity())
+    try:
+        account = Account(model.region)
+        identity = list(account.identity())
+    except FAILED as error:
+        yield no_credentials(model.region, error)
+        return
     yield from identity
     if not health.healthy(identity) and account.number is None:
         return
@@ -90,7 +102,7 @@ def _of_topic(
     told = account.configuration(function.name)
     if isinstance(told, Finding) or not invoke:
         # The function cannot say how it is with its own role, so this machine tries with ours.
-        yield from of_tables([topic.contract], deployment.model.table_root)
+        yield from of_tables([topic.contract], deployment.model.table_root, account.region)
     if isinstance(told, Finding):
         yield told
         return
@@ -107,7 +119,9 @@ def _of_topic(
         yield Finding("mapping", topic.topic, "wrong", reason, fix)
     for each in own:
         wanted = event_source_mapping(deployment, topic)["Properties"]
-        variables = (told.get("Environment") or {}).get("Variables") or {}
+        environment = told.get("Environment") or {}
+        # Where the variables may not be read, those of deploy.yml stand in: said above.
+        variables = environment.get("Variables") or function.environment
         yield from mapping.of_mapping(topic.topic, each, wanted, variables)
         on_failure = (each.get("DestinationConfig") or {}).get("OnFailure") or {}
         destination = on_failure.get("Destination")

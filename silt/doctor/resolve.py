@@ -7,8 +7,7 @@ from typing import Any
 def resolved(value: Any, pseudo: Mapping[str, str], made: Mapping[str, str]) -> str:
     """Return a resource of a policy as an ARN.
 
-    `pseudo` are CloudFormation's own parameters, `made` the ARNs of resources by logical id; a
-    resource that is not among them is any.
+    `pseudo` are CloudFormation's own parameters, `made` the ARNs of resources by logical id.
     """
     if isinstance(value, str):
         return value
@@ -16,7 +15,7 @@ def resolved(value: Any, pseudo: Mapping[str, str], made: Mapping[str, str]) -> 
         between, parts = value["Fn::Join"]
         return str(between).join(resolved(part, pseudo, made) for part in parts)
     if "Fn::GetAtt" in value:
-        return made.get(value["Fn::GetAtt"][0], "*")
+        return made[value["Fn::GetAtt"][0]]
     filled = str(value["Fn::Sub"])
     for name, text in pseudo.items():
         filled = filled.replace(f"${{{name}}}", text)

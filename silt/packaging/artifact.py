@@ -6,18 +6,21 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 import zipfile
+import zlib
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile
 
 from handler import __version__
 from handler.contract import load_contracts
 from silt.errors import PackagingError, UsageError
 from silt.packaging import sbom
-from silt.packaging.trim import NEVER_RUNS, files, trim
-from silt.packaging.wheels import Target, install, interpreter
+from silt.packaging.trim import files, trim
+from silt.packaging.wheels import Target, install, interpreter, without_python
 
 Function = Literal["ingest", "maintenance"]
 
@@ -32,6 +35,7 @@ TASK_ROOT = "/var/task"
 MANIFEST, SBOM = "silt.json", "sbom.cdx.json"
 _OF_MAINTENANCE = re.compile(r"handler/(maintenance\.py|upkeep/)")
 """What the function of appends has no use for: tests/test_layers.py holds that."""
+STALE_S = 3600.0
 _TIME = (1980, 1, 1, 0, 0, 0)
 """The oldest time that a zip can tell: no file is newer, whenever it was made."""
 
@@ -68,7 +72,8 @@ def build_of(function: Function, target: Target, contracts: Path) -> str:
     inputs = {
         **_sources(function, contracts),
         "lock": _lock(function).read_bytes(),
-        "trim": repr(sorted(NEVER_RUNS)).encode(),
+        # What makes it, and cuts it.
+        **{path.name: path.read_bytes() for path in Path(__file__).parent.glob("*.py")},
     }
     for name, content in sorted(inputs.items()):
         whole.update(f"{name}\0{len(content)}\0".encode() + content)
@@ -78,18 +83,29 @@ def build_of(function: Function, target: Target, contracts: Path) -> str:
 
 def is_fresh(function: Function, target: Target, contracts: Path, out: Path) -> bool:
     """Return whether the artifact that lies in `out` is made of the inputs as they are now."""
+    build = build_of(function, target, contracts)
     try:
         with zipfile.ZipFile(out / artifact_name(function, target)) as archive:
             manifest = json.loads(archive.read(MANIFEST))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        return False
-    build = build_of(function, target, contracts)
-    compiled = manifest["byte_code"] or interpreter(target.python) is None
-    return bool(manifest["build"] == build and compiled)
+            compiled = manifest["byte_code"] or interpreter(target.python) is None
+            is_whole = archive.testzip() is None
+            return bool(is_whole and compiled and manifest["build"] == build)
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, zlib.error, BadZipFile):
+        return False  # there is none, it is damaged, or it is none of ours
 
 
 def make(function: Function, target: Target, contracts: Path, out: Path) -> Artifact:
     """Make an artifact in the folder `out`. Raises ContractError, PackagingError, UsageError."""
+    try:
+        return _make(function, target, contracts, out)
+    except OSError as error:
+        raise PackagingError(
+            f"The artifact of {function} could not be made in {out}: {error}. Is there room, and "
+            "may the folder be written?"
+        ) from error
+
+
+def _make(function: Function, target: Target, contracts: Path, out: Path) -> Artifact:
     lock = _lock(function)
     load_contracts(str(contracts))
     out.mkdir(parents=True, exist_ok=True)
@@ -166,14 +182,14 @@ def _compile(tree: Path, target: Target) -> bool:
     ]
     done = subprocess.run(
         [*command, "-s", str(tree), "-p", TASK_ROOT, str(tree)],
-        env={**os.environ, "PYTHONHASHSEED": "0"},
+        env={**without_python(os.environ), "PYTHONHASHSEED": "0"},
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode != 0:
         raise PackagingError(f"Byte code could not be made by {python}: {done.stdout[-2000:]}")
-    return True
+    return any(tree.rglob("*.pyc"))
 
 
 def _sizes(tree: Path) -> dict[str, int]:
@@ -199,12 +215,18 @@ def _refuse_what_is_too_large(function: Function, sizes: dict[str, int]) -> None
 
 def _zip(tree: Path, made: Path) -> None:
     """Write a zip of a folder that is the same each time, and put it in its place at once."""
-    part = made.with_suffix(".part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in files(tree):
-            info = zipfile.ZipInfo(path.relative_to(tree).as_posix(), _TIME)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = 0o100644 << 16  # readable by the user that Lambda runs as
-            info.create_system = 3
-            archive.writestr(info, path.read_bytes())
-    part.replace(made)
+    for left in made.parent.glob(f".{made.name}.*"):
+        if time.time() - left.stat().st_mtime > STALE_S:  # of a run that was killed
+            left.unlink(missing_ok=True)
+    part = made.with_name(f".{made.name}.{os.getpid()}")  # two at once do not meet
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in files(tree):
+                info = zipfile.ZipInfo(path.relative_to(tree).as_posix(), _TIME)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                info.external_attr = 0o100644 << 16  # readable by the user that Lambda runs as
+                info.create_system = 3
+                archive.writestr(info, path.read_bytes())
+        part.replace(made)
+    finally:
+        part.unlink(missing_ok=True)

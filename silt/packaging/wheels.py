@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -44,12 +45,24 @@ def install(lock: Path, target: Target, folder: Path) -> None:
     command += ["--python-platform", target.platform, "--python-version", target.python]
     # Copies: the files are cut afterwards, and a link would cut those in uv's cache.
     command += ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--link-mode", "copy"]
-    done = subprocess.run([*command, "-r", str(lock)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "-r", str(lock)],
+        # Byte code of this machine's Python is none of the target's.
+        env={name: v for name, v in os.environ.items() if name != "UV_COMPILE_BYTECODE"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode != 0:
         raise PackagingError(
             f"The packages of {lock} could not be installed for {target.python} on {target.arch}: "
             f"{done.stderr.strip()[-2000:]}"
         )
+
+
+def without_python(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what makes a Python behave otherwise than by itself."""
+    return {k: v for k, v in environment.items() if not k.startswith("PYTHON")}
 
 
 def interpreter(python: str) -> str | None:

@@ -1,5 +1,6 @@
 """Whether a store could be appended to: each thing that can be wrong is told with its fix."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def test_store_that_ignores_the_condition_is_wrong(tmp_path: Path) -> None:
         ("list", "list", "s3:ListBucket"),
     ],
 )
-@pytest.mark.parametrize("error", [AccessDenied("403"), Unavailable("503"), BadStore("301")])
+@pytest.mark.parametrize("error", [AccessDenied("403"), BadStore("301")])
 def test_verb_that_fails_is_named_with_its_permission(
     verb: str, check: str, permission: str, error: Exception, tmp_path: Path
 ) -> None:
@@ -83,6 +84,48 @@ def test_verb_that_fails_is_named_with_its_permission(
     assert str(error) in found[check].reason
     is_denied = isinstance(error, AccessDenied)
     assert (permission if is_denied else "bucket, region, and the route") in found[check].fix
+
+
+def test_request_that_failed_once_is_made_again(tmp_path: Path) -> None:
+    """A first put that is lost is no sign that the store ignores the condition."""
+    store, calls = open_store(str(tmp_path)), []
+
+    def put_if_absent(key: str, data: bytes) -> Any:
+        calls.append(key)
+        if len(calls) == 1:
+            raise Unavailable("503")
+        return store.put_if_absent(key, data)
+
+    found = look(Troubled(tmp_path, put_if_absent=put_if_absent))
+    assert {finding.state for finding in found.values()} == {"ok"}
+    assert len(calls) == 3
+
+
+def test_store_that_does_not_answer_is_not_known(tmp_path: Path) -> None:
+    verbs = ("put_if_absent", "put", "get", "list")
+    found = look(Troubled(tmp_path, **{verb: refuse(Unavailable("503")) for verb in verbs}))
+    assert {finding.state for finding in found.values()} == {"unknown"}
+    assert "clock" not in found
+    clock = SystemClock()
+    late = Patience(clock, clock.monotonic() - 1)
+    told = list(of_store("t", open_store(str(tmp_path / "late")), Pool(), late))
+    assert {finding.state for finding in told} == {"unknown"}
+    assert not (tmp_path / "late").exists()
+
+
+def test_clock_is_not_judged_by_a_probe_of_another_day(tmp_path: Path) -> None:
+    look(Troubled(tmp_path))
+    (probe,) = [path for path in tmp_path.rglob("probe") if path.is_file()]
+    os.utime(probe, (1_000_000, 1_000_000))
+    found = look(Troubled(tmp_path, put=refuse(AccessDenied("403"))))
+    assert found["put"].state == "wrong"
+    assert "clock" not in found
+
+
+def test_contract_that_cannot_be_compiled_stops_no_other_topic() -> None:
+    found = of_table("t", refuse(RecursionError("deep")))
+    assert (found.state, found.reason) == ("wrong", "RecursionError: deep")
+    assert found.fix
 
 
 def test_missing_object_that_is_answered_by_403_is_wrong(tmp_path: Path) -> None:
@@ -109,7 +152,7 @@ def test_missing_object_that_is_answered_by_403_is_wrong(tmp_path: Path) -> None
         (Unavailable("503"), "wrong", "gateway endpoint"),
         (NotFound("404"), "wrong", "bucket"),
         (SettingsError("x"), "wrong", "bucket"),
-        (SourceMismatch("two"), "wrong", ""),
+        (SourceMismatch("two"), "wrong", "troubleshooting.md"),
     ],
 )
 def test_table_that_cannot_be_used_says_why(error: Exception, state: str, words: str) -> None:

@@ -37,7 +37,7 @@ def test_check_of_good_and_bad_contracts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", "schemas"]) == 0
-    assert "3 contracts, no problems" in capsys.readouterr().out
+    assert "3 contracts and deploy.yml, no problems" in capsys.readouterr().out
     (tmp_path / "x.yaml").write_text("topic: t\ntable: t\ncolumns: {a: {type: strng}}\n")
     assert main(["check", str(tmp_path)]) == 1
     assert "Did you mean 'string'?" in capsys.readouterr().err

@@ -26,9 +26,10 @@ msk:
   cluster_arn: {CLUSTER}
 topics: [orders]
 """
+VPC = "{subnets: [subnet-0a], security_groups: [sg-0a]}"
 OWN = PLAIN.replace(
     f"msk:\n  cluster_arn: {CLUSTER}",
-    "self_managed:\n  bootstrap_servers: ['k:9092']\n  authentication: none",
+    f"self_managed:\n  bootstrap_servers: ['k:9092']\n  authentication: none\n  vpc: {VPC}",
 )
 
 
@@ -78,6 +79,22 @@ def test_what_is_set_for_a_topic_goes_before_what_is_set_for_all(tmp_path: Path)
         (("msk:\n", f"msk:\n  secret_arn: {SECRET}\n"), "6: msk.secret_arn: authentication iam"),
         (("msk:\n", "msk:\n  authentication: sasl\n"), "6: msk.authentication: it should be 'iam'"),
         (("cluster/my-cluster/", "cluster/"), "6: msk.cluster_arn: 'arn:aws:kafka:"),
+        (
+            ("msk:\n", f"msk:\n  authentication: scram\n  secret_arn: {SECRET}\n"),
+            "5: msk: authentication scram needs a secret_key_arn",
+        ),
+        (
+            ("msk:\n", f"msk:\n  authentication: scram\n  secret_arn: {SECRET[:-18]}x\n"),
+            "7: msk.secret_arn: MSK takes only secrets whose name begins with AmazonMSK_",
+        ),
+        (
+            ("topics:", "alarms: {notify: ['arn:aws:sns:us-east-1:123456789012:t']}\ntopics:"),
+            "7: alarms.notify.0: arn:aws:sns:us-east-1:123456789012:t is in us-east-1, and",
+        ),
+        (
+            ("topics:", "kms_key_arn: arn:aws:kms:us-east-1:123456789012:key/x\ntopics:"),
+            "7: kms_key_arn: arn:aws:kms:us-east-1:123456789012:key/x is in us-east-1",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(
@@ -139,6 +156,8 @@ def test_source_is_one_and_knows_its_secrets(tmp_path: Path) -> None:
     assert problems(tmp_path, OWN) == []
     needs = OWN.replace("authentication: none", "authentication: plain")
     assert problems(tmp_path, needs) == ["5: self_managed: authentication plain needs a secret_arn"]
+    public = OWN.replace(f"  vpc: {VPC}\n", "")
+    assert "authentication none is for a private network" in problems(tmp_path, public)[0]
     none = OWN.replace("authentication: none", f"authentication: none\n  secret_arn: {SECRET}")
     assert "authentication none uses no secret" in problems(tmp_path, none)[0]
 
@@ -158,6 +177,25 @@ def test_two_topics_of_one_function_name_or_one_group_are_refused(tmp_path: Path
         tmp_path, text.replace("[orders]", f"[{{topic: a.b, {group}}}, {{topic: a-b, {group}}}]")
     )
     assert any("the consumer group 'mine' is that of 'a.b' too" in problem for problem in found)
+
+
+def test_topic_cannot_take_the_name_of_maintenance(tmp_path: Path) -> None:
+    contracts = tmp_path / "schemas"
+    contracts.mkdir()
+    sensors = (ROOT / "schemas/sensors.yaml").read_text()
+    (contracts / "m.yaml").write_text(sensors.replace("topic: sensors", "topic: -maintenance"))
+    text = PLAIN.replace(f"{ROOT}/schemas", "schemas").replace("[orders]", "['-maintenance']")
+    assert "the function silt--maintenance, which maintains" in problems(tmp_path, text)[0]
+
+
+def test_on_demand_keeps_no_failed_batches_unless_asked_to(tmp_path: Path) -> None:
+    file = tmp_path / "deploy.yml"
+    file.write_text(PLAIN + "mapping: {pollers: on_demand}\n")
+    (topic,) = read_deployment(file).topics
+    assert not topic.on_failure
+    file.write_text(PLAIN + "mapping: {pollers: on_demand, on_failure: true}\n")
+    (topic,) = read_deployment(file).topics
+    assert topic.on_failure
 
 
 def test_table_that_is_not_on_s3_is_refused(tmp_path: Path) -> None:
@@ -193,8 +231,21 @@ def test_check_names_the_problems_of_the_deployment_and_package_refuses_it(
         assert main(command) == 1
         assert "bisect must stay off" in capsys.readouterr().err
     assert not (tmp_path / "dist").exists()
-    assert main(["template", "nowhere.yml"]) == 1
-    assert "nowhere.yml: the file cannot be read" in capsys.readouterr().err
+    for command in (["template", "nowhere.yml"], ["check", "--deployment", "nowhere.yml"]):
+        assert main([*command]) == 2
+        assert "nowhere.yml cannot be read: No such file" in capsys.readouterr().err
+
+
+def test_check_of_a_deployment_elsewhere_takes_its_contracts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "own/orders.yaml").write_text((ROOT / "schemas/orders.yaml").read_text())
+    (tmp_path / "deploy.yml").write_text(PLAIN.replace(f"{ROOT}/schemas", "own"))
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["check", "--deployment", "../deploy.yml"]) == 0
+    assert "1 contracts and ../deploy.yml, no problems." in capsys.readouterr().out
 
 
 def test_examples_and_the_deployment_of_the_checkout_fit_the_shipped_schema() -> None:
@@ -212,3 +263,6 @@ def test_names_stay_within_the_limits_of_aws_and_apart() -> None:
     assert max(map(len, names)) <= FUNCTION_NAME_MAX
     assert len(consumer_group("silt", long)) <= 200
     assert function_key("my.big-topic_2") == "TopicMyBigTopic2"
+    assert function_key(long) != function_key(longer)
+    assert len(function_key(long)) <= 200
+    assert function_key(long).isalnum()

@@ -459,6 +459,56 @@ def test_doctor_without_a_bucket_says_how_to_make_one(
     assert "create_bucket" in found["bucket"][0]["fix"]
 
 
+def test_doctor_with_a_profile_that_is_not_there_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    code, found = doctor(capsys)
+    assert code == 1
+    assert "nobody" in found["credentials"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    "body", [None, {}, {"batchItemFailures": []}, {"build": "1", "findings": [1]}]
+)
+def test_doctor_takes_no_answer_of_another_kind_for_health(
+    body: Any, account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    told, _session = account
+    told.health = body
+    code, found = doctor(capsys)
+    assert code == 0
+    assert {f["state"] for f in found["health"]} == {"unknown"}
+
+
+def test_doctor_says_where_the_environment_may_not_be_read(
+    account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    told, _session = account
+    told.functions["silt-orders"]["Environment"] = {
+        "Error": {"ErrorCode": "AccessDeniedException", "Message": "kms:Decrypt"}
+    }
+    code, found = doctor(capsys)
+    assert code == 0
+    assert found["function settings"][0]["state"] == "unknown"
+    assert found["partial responses"][0]["state"] == "ok"
+
+
+def test_bucket_of_another_region_is_a_warning(
+    account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _told, session = account
+    session.client("s3").delete_bucket(Bucket="my-lake")
+    boto3.Session(region_name="us-west-2").client("s3").create_bucket(
+        Bucket="my-lake", CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
+    )
+    _code, found = doctor(capsys)
+    assert found["bucket"][0]["state"] == "warning"
+    assert found["bucket"][0]["reason"].startswith(
+        "it is in us-west-2, the functions in eu-central"
+    )
+
+
 def test_doctor_counts_mappings(
     account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -502,9 +552,11 @@ def test_doctor_of_tables_on_a_disk(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere.yml"], "There is no nowhere.yml"),
+        (["nowhere.yml"], "nowhere.yml cannot be read"),
         (["docs/deployments/msk-iam.yml", "--topic", "clicks"], "has no topic clicks, only orders"),
-        (["docs/deployments/msk-iam.yml", "--table-root", "x"], "either a deployment or"),
+        (["docs/deployments/msk-iam.yml", "--table-root", "x"], "Give either --table-root alone"),
+        (["--table-root", "x", "--bootstrap-servers", "k:1"], "Give either --table-root alone"),
+        (["--kafka-option", "x"], "--kafka-option 'x' is no NAME=VALUE"),
         (["--table-root", "x", "--topic", "nothing"], "There is no contract for nothing"),
     ],
 )
@@ -553,6 +605,12 @@ def test_topic_that_is_not_there_is_told(whole_kafka: str) -> None:
     found = {f.check: f for f in of_topic(whole_kafka, "no-such-topic", "g", 5, {})}
     assert found["topic"].state == "wrong"
     assert "Make the topic" in found["topic"].fix
+
+
+def test_setting_of_the_client_that_is_none_is_told() -> None:
+    (finding,) = of_topic("127.0.0.1:9", "orders", "g", 5, {"foo": "bar"})
+    assert (finding.check, finding.state) == ("kafka", "wrong")
+    assert "foo" in finding.reason
 
 
 def test_broker_out_of_reach_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,6 +166,8 @@ def test_no_statement_has_a_wildcard_action_and_few_have_every_resource(example:
                     "ec2:DeleteNetworkInterface",
                     "ec2:DescribeSubnets",
                     "ec2:DescribeSecurityGroups",
+                    "ec2:AssignPrivateIpAddresses",
+                    "ec2:UnassignPrivateIpAddresses",
                 }
         sids = [statement.sid for statement in function.statements]
         assert len(sids) == len(set(sids))

@@ -130,8 +130,10 @@ def test_mapping_on_demand_says_nothing_that_needs_provisioned_pollers() -> None
     of_provisioned = {
         *("ProvisionedPollerConfig", "FunctionResponseTypes", "BisectBatchOnFunctionError"),
         *("MaximumRetryAttempts", "MaximumRecordAgeInSeconds", "DestinationConfig"),
+        "LoggingConfig",
     }
     assert not of_provisioned & set(mapping)
+    assert mapping["MetricsConfig"] == {"Metrics": ["EventCount"]}
     (function,) = of_type(template, "AWS::Lambda::Function").values()
     assert function["Environment"]["Variables"]["SILT_PARTIAL_BATCH_RESPONSE"] == "false"
 
@@ -193,7 +195,9 @@ def test_buckets_are_private_encrypted_and_outlive_the_stack(example: Path) -> N
     for key, bucket in of_type(template, "AWS::S3::Bucket").items():
         assert all(bucket["PublicAccessBlockConfiguration"].values())
         assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-        assert template["Resources"][key]["DeletionPolicy"] == "Retain"
+        # What a first deployment that failed has made goes, or the next would find it there.
+        assert template["Resources"][key]["DeletionPolicy"] == "RetainExceptOnCreate"
+        assert template["Resources"][key]["UpdateReplacePolicy"] == "Retain"
         policy = template["Resources"][f"{key}Policy"]["Properties"]["PolicyDocument"]
         (statement,) = policy["Statement"]
         assert statement["Effect"] == "Deny"
@@ -201,6 +205,30 @@ def test_buckets_are_private_encrypted_and_outlive_the_stack(example: Path) -> N
     expiring = of_type(template, "AWS::S3::Bucket").get("OnFailureBucket")
     if expiring is not None:
         assert expiring["LifecycleConfiguration"]["Rules"][0]["ExpirationInDays"] == 90
+
+
+def test_no_alarm_watches_what_is_not_there(tmp_path: Path) -> None:
+    """A mapping that is deployed disabled brings no data; on demand there is no metric of lag."""
+    text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
+    text = text.replace("../../schemas", str(ROOT / "schemas"))
+    file = tmp_path / "deploy.yml"
+    for mapping, gone in (("enabled: false", "no-data"), ("pollers: on_demand", "lag-growing")):
+        file.write_text(f"{text}mapping: {{{mapping}}}\n")
+        deployment = read_deployment(file)
+        assert gone not in {alarm.anchor for alarm in of_topic(deployment, deployment.topics[0])}
+    file.write_text(text)
+    deployment = read_deployment(file)
+    anchors = {alarm.anchor for alarm in of_topic(deployment, deployment.topics[0])}
+    assert {"no-data", "lag-growing"} <= anchors
+
+
+@each_example
+def test_alarms_are_within_the_limits_of_cloudwatch(example: Path) -> None:
+    for alarm in of_type(template_of(example), "AWS::CloudWatch::Alarm").values():
+        period = alarm.get("Period") or alarm["Metrics"][0]["MetricStat"]["Period"]
+        limit_s = 7 * 86_400 if period >= 3600 else 86_400
+        assert period * alarm["EvaluationPeriods"] <= limit_s
+        assert len(alarm["AlarmName"]) <= 255
 
 
 def test_every_alarm_has_its_heading_in_the_guide() -> None:
