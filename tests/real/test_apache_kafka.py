@@ -58,9 +58,13 @@ def settle(servers: str, folder: Path, *, group: str = "silt", **settings: Any) 
     config = MappingConfig(batch_size=7, maximum_batching_window_s=0.5)
     poller = Poller(config, records, invoke, source)
     try:
-        idle = 0
-        while idle < 4:  # the first batch takes a while: the consumer looks for its broker
-            idle = 0 if poller.run_once() else idle + 1
+        # The first batch takes a while: the consumer looks for its broker, on a busy machine longer.
+        idle, patience = 0, 12
+        while idle < patience:
+            if poller.run_once():
+                idle, patience = 0, 4
+            else:
+                idle += 1
     finally:
         records.close()
 

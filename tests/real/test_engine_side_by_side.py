@@ -10,6 +10,7 @@ import pytest
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
+from handler import __build__
 from handler.errors import UnsupportedTable
 from tests.builders import NOW_MS, SMALL, event, function_for, record, rows
 from tests.reader import read_folder, rows_of_folder
@@ -65,7 +66,7 @@ def test_history_of_the_engine_tells_who_wrote_what(tmp_path: Path) -> None:
     function_for(tmp_path).handle(event(rows(0, 3)), None)
     DeltaTable(place(tmp_path)).optimize.compact()
     newest = DeltaTable(place(tmp_path)).history(1)[0]
-    assert newest["engineInfo"] == "silt"
+    assert newest["engineInfo"] == f"silt/{__build__}"
     assert newest["operation"] == "WRITE"
 
 
