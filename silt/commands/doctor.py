@@ -8,7 +8,8 @@ from handler.contract import load_contracts
 from handler.errors import ContractError
 from handler.health import Finding, healthy
 from silt import output
-from silt.deployment.read import Deployment, TopicDeployment, read_deployment
+from silt.deployment.plan import Deployment, TopicDeployment
+from silt.deployment.read import read_deployment
 from silt.doctor.look import Broker, of_broker, of_deployment, of_tables
 from silt.errors import DeploymentError, UsageError
 

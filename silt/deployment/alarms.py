@@ -7,7 +7,7 @@ from typing import Any
 from handler.metrics import NAMESPACE
 from silt.deployment.functions import MAINTENANCE_KEY
 from silt.deployment.names import cut, function_key
-from silt.deployment.read import Deployment, TopicDeployment
+from silt.deployment.plan import Deployment, TopicDeployment
 
 NAME_MAX = 255
 """'PutMetricAlarm' of the CloudWatch API."""

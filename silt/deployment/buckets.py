@@ -5,7 +5,7 @@ from typing import Any
 from silt.deployment.functions import tags_of
 from silt.deployment.model import DeploymentModel
 from silt.deployment.names import bucket_and_prefix
-from silt.deployment.read import Deployment
+from silt.deployment.plan import Deployment
 
 
 def buckets_of(deployment: Deployment) -> dict[str, Any]:

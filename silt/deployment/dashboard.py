@@ -5,7 +5,7 @@ from typing import Any
 
 from handler.metrics import NAMESPACE
 from silt.deployment.names import function_key
-from silt.deployment.read import Deployment
+from silt.deployment.plan import Deployment
 
 _HEIGHT, _WIDTH = 6, 8
 

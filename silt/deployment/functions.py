@@ -6,7 +6,7 @@ from typing import Any
 from silt.deployment.model import DeploymentModel, Vpc
 from silt.deployment.names import function_key, function_name, maintenance_name
 from silt.deployment.permissions import Statement, of_maintenance, of_topic, policy
-from silt.deployment.read import Deployment
+from silt.deployment.plan import Deployment
 from silt.packaging.artifact import Function, artifact_name
 from silt.packaging.wheels import Target
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from silt.deployment.model import DeploymentModel, Msk, Pollers, SelfManaged
 from silt.deployment.names import function_key
-from silt.deployment.read import Deployment, TopicDeployment
+from silt.deployment.plan import Deployment, TopicDeployment
 
 RETRY_ATTEMPTS = 100
 """Where none are given. A bad record needs no retry at all: what fails is the store, a permission,

@@ -7,7 +7,7 @@ from typing import Any
 from handler.contract import DEAD_LETTERS_SUFFIX
 from silt.deployment.model import DeploymentModel, Msk, SelfManaged
 from silt.deployment.names import bucket_and_prefix, function_name, maintenance_name
-from silt.deployment.read import Deployment, TopicDeployment
+from silt.deployment.plan import Deployment, TopicDeployment
 
 NETWORK = (
     "ec2:CreateNetworkInterface",

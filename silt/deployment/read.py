@@ -1,59 +1,21 @@
 """deploy.yml in, a checked deployment out: every problem with its line."""
 
 from collections.abc import Mapping as MappingType
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from handler import contract_yaml
-from handler.contract import Contract, load_contracts
+from handler.contract import load_contracts
 from handler.contract_rules import nearest
-from silt.deployment.model import Alarms, DeploymentModel, Function, Mapping
+from silt.deployment.model import DeploymentModel
 from silt.deployment.names import consumer_group
+from silt.deployment.plan import Deployment, TopicDeployment
+from silt.deployment.rules import problems_of
 from silt.errors import DeploymentError, UsageError
 
 M = TypeVar("M", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True)
-class TopicDeployment:
-    """One topic with its contract and what holds for it; `path` is its place in deploy.yml."""
-
-    topic: str
-    group: str
-    contract: Contract
-    mapping: Mapping
-    function: Function
-    alarms: Alarms
-    path: tuple[str | int, ...]
-
-    @property
-    def provisioned(self) -> bool:
-        """Return whether the mapping has pollers of its own."""
-        return self.mapping.pollers is not None
-
-    @property
-    def on_failure(self) -> bool:
-        """Return whether batches that AWS gives up on are kept in a bucket."""
-        asked = self.mapping.on_failure
-        return self.provisioned if asked is None else asked
-
-    @property
-    def partial_batch_response(self) -> bool:
-        """Return whether single records are reported to the mapping."""
-        asked = self.mapping.partial_batch_response
-        return self.provisioned if asked is None else asked
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """A deployment that may be made: the file, and each of its topics."""
-
-    file: str
-    model: DeploymentModel
-    topics: tuple[TopicDeployment, ...]
 
 
 def read_deployment(file: Path) -> Deployment:
@@ -62,8 +24,6 @@ def read_deployment(file: Path) -> Deployment:
     Raises DeploymentError with all problems, ContractError for those of the contracts, UsageError
     where there is no file.
     """
-    from silt.deployment.rules import problems_of
-
     try:
         text = file.read_bytes().decode()
     except OSError as error:

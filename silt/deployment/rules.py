@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from silt.deployment.model import Msk, SelfManaged
 from silt.deployment.names import function_key, function_name, maintenance_name
-from silt.deployment.read import Deployment, TopicDeployment
+from silt.deployment.plan import Deployment, TopicDeployment
 
 Problem = tuple[tuple[str | int, ...], str]
 AGE_MIN_S = 60

@@ -15,7 +15,7 @@ from silt.deployment.functions import (
 )
 from silt.deployment.mappings import event_source_mapping
 from silt.deployment.names import function_key
-from silt.deployment.read import Deployment
+from silt.deployment.plan import Deployment
 from silt.errors import DeploymentError
 
 RESOURCES_MAX = 500

@@ -17,7 +17,7 @@ from silt.credentials import use_credentials_for
 from silt.deployment.functions import LambdaFunction, functions_of
 from silt.deployment.mappings import event_source_mapping
 from silt.deployment.names import bucket_and_prefix, function_key
-from silt.deployment.read import Deployment, TopicDeployment
+from silt.deployment.plan import Deployment, TopicDeployment
 from silt.doctor import aws, kafka, mapping
 from silt.doctor.aws import FAILED, LOG_IN, Account, no_credentials
 
@@ -125,6 +125,8 @@ def _of_topic(
         yield from mapping.of_mapping(topic.topic, each, wanted, variables)
         on_failure = (each.get("DestinationConfig") or {}).get("OnFailure") or {}
         destination = on_failure.get("Destination")
+        if destination is not None and ":s3:::" in destination:
+            yield account.bucket(destination.split(":::")[1])
         yield account.lag(topic.topic, each["UUID"], topic.alarms.lag_records)
         if each.get("EventSourceArn"):
             others = account.mappings(EventSourceArn=each["EventSourceArn"])

@@ -58,7 +58,7 @@ def settle(servers: str, folder: Path, *, group: str = "silt", **settings: Any) 
     config = MappingConfig(batch_size=7, maximum_batching_window_s=0.5)
     poller = Poller(config, records, invoke, source)
     try:
-        # The first batch takes a while: the consumer looks for its broker, on a busy machine longer.
+        # The first batch takes a while: the consumer looks for its broker.
         idle, patience = 0, 12
         while idle < patience:
             if poller.run_once():

@@ -22,7 +22,8 @@ from silt import broker as broker_module
 from silt.cli import main
 from silt.deployment.functions import functions_of, lambda_function
 from silt.deployment.mappings import event_source_mapping
-from silt.deployment.read import Deployment, read_deployment
+from silt.deployment.plan import Deployment
+from silt.deployment.read import read_deployment
 from silt.doctor import kafka as kafka_module
 from silt.doctor.aws import clock
 from silt.doctor.kafka import of_topic
@@ -32,6 +33,7 @@ from tests.builders import ROOT
 
 RECORDED = json.loads((ROOT / "events/aws/event-source-mapping.json").read_text())
 """An answer of ListEventSourceMappings in the shape that the API's model has."""
+ON_FAILURE = "silt-onfailurebucket-1abcdefghijkl"
 ENVIRONMENT = {"SILT_PARTIAL_BATCH_RESPONSE": "true"}
 
 
@@ -314,9 +316,10 @@ def account(
     }.items():
         monkeypatch.setenv(name, value)
     session = boto3.Session(region_name="eu-central-1")
-    session.client("s3").create_bucket(
-        Bucket="my-lake", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-    )
+    for bucket in ("my-lake", ON_FAILURE):
+        session.client("s3").create_bucket(
+            Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        )
     session.client("cloudwatch").put_metric_data(
         Namespace="AWS/Lambda",
         MetricData=[
@@ -356,8 +359,9 @@ def test_doctor_finds_a_deployment_well(
     code, found = doctor(capsys)
     states = {c: [f["state"] for f in each] for c, each in found.items()}
     assert code == 0, found
-    assert states["credentials"] == states["clock"] == states["bucket"] == ["ok"]
-    assert found["bucket"][0]["reason"] == "in eu-central-1"
+    assert states["credentials"] == states["clock"] == ["ok"]
+    buckets = {f["subject"]: f["reason"] for f in found["bucket"]}
+    assert buckets == dict.fromkeys(("my-lake", ON_FAILURE), "in eu-central-1")
     assert states["function"] == ["ok", "ok"]
     assert states["mapping"] == states["partial responses"] == ["ok"]
     assert found["lag"][0]["reason"] == "1,234 records behind at most"

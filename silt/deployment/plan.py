@@ -1,0 +1,45 @@
+"""A deployment that was read: what holds for each topic, with what is set for all merged in."""
+
+from dataclasses import dataclass
+
+from handler.contract import Contract
+from silt.deployment.model import Alarms, DeploymentModel, Function, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class TopicDeployment:
+    """One topic with its contract and what holds for it; `path` is its place in deploy.yml."""
+
+    topic: str
+    group: str
+    contract: Contract
+    mapping: Mapping
+    function: Function
+    alarms: Alarms
+    path: tuple[str | int, ...]
+
+    @property
+    def provisioned(self) -> bool:
+        """Return whether the mapping has pollers of its own."""
+        return self.mapping.pollers is not None
+
+    @property
+    def on_failure(self) -> bool:
+        """Return whether batches that AWS gives up on are kept in a bucket."""
+        asked = self.mapping.on_failure
+        return self.provisioned if asked is None else asked
+
+    @property
+    def partial_batch_response(self) -> bool:
+        """Return whether single records are reported to the mapping."""
+        asked = self.mapping.partial_batch_response
+        return self.provisioned if asked is None else asked
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A deployment that may be made: the file, and each of its topics."""
+
+    file: str
+    model: DeploymentModel
+    topics: tuple[TopicDeployment, ...]
