@@ -13,36 +13,29 @@ from silt.deployment.functions import (
     lambda_function,
     role_and_log,
 )
+from silt.deployment.limits import beyond
 from silt.deployment.mappings import event_source_mapping
 from silt.deployment.names import function_key
 from silt.deployment.plan import Deployment
 from silt.errors import DeploymentError
 
-RESOURCES_MAX = 500
-"""'CloudFormation quotas'."""
-
 
 def cloudformation(deployment: Deployment) -> dict[str, Any]:
     """Return the whole template. The functions' code is a path: `aws cloudformation package`.
 
-    Raises DeploymentError for more resources than a stack may have.
+    Raises DeploymentError for what is beyond AWS's limits.
     """
     model = deployment.model
     functions = functions_of(deployment)
     found = {f"{f.key}LambdaFunction": lambda_function(model, f) for f in functions}
-    found |= resources(deployment, functions)
-    if len(found) > RESOURCES_MAX:
-        message = (
-            f"{deployment.file}: {len(deployment.topics)} topics need {len(found)} resources, and "
-            f"a stack of CloudFormation takes {RESOURCES_MAX}. Divide the topics into several "
-            "deployments, each with a name of its own, or set alarms: {enabled: false} for some"
-        )
-        raise DeploymentError([message])
+    found |= _resources(deployment, functions)
+    if problems := beyond(functions, len(found)):
+        raise DeploymentError([f"{deployment.file}: {problem}" for problem in problems])
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"Silt {__version__}: Kafka topics into Delta tables, each record once",
         "Resources": found,
-        "Outputs": outputs(deployment, functions),
+        "Outputs": _outputs(deployment, functions),
     }
 
 
@@ -53,16 +46,18 @@ def serverless(deployment: Deployment) -> dict[str, Any]:
     code and its own commands know them.
     """
     model = deployment.model
+    whole = cloudformation(deployment)
     functions = functions_of(deployment)
+    made_there = {f"{function.key}LambdaFunction" for function in functions}
     return {
         "name": model.name,
         "region": model.region,
         "functions": {_framework_key(f): _framework_function(deployment, f) for f in functions},
         "resources": {
-            "Description": cloudformation(deployment)["Description"],
-            "Resources": resources(deployment, functions),
+            "Description": whole["Description"],
+            "Resources": {k: r for k, r in whole["Resources"].items() if k not in made_there},
             "Outputs": {
-                **outputs(deployment, functions),
+                **whole["Outputs"],
                 # The framework exports its bucket by service and stage, which two stacks share.
                 "ServerlessDeploymentBucketName": {
                     "Value": {"Ref": "ServerlessDeploymentBucket"},
@@ -73,7 +68,7 @@ def serverless(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def resources(deployment: Deployment, functions: list[LambdaFunction]) -> dict[str, Any]:
+def _resources(deployment: Deployment, functions: list[LambdaFunction]) -> dict[str, Any]:
     """Return everything but the functions themselves, by logical id."""
     model = deployment.model
     found: dict[str, Any] = {}
@@ -90,7 +85,7 @@ def resources(deployment: Deployment, functions: list[LambdaFunction]) -> dict[s
     return found
 
 
-def outputs(deployment: Deployment, functions: list[LambdaFunction]) -> dict[str, Any]:
+def _outputs(deployment: Deployment, functions: list[LambdaFunction]) -> dict[str, Any]:
     """Return what a person or `silt doctor` looks up after a deployment."""
     found: dict[str, Any] = {
         f"{function.key}Function": {"Value": function.name} for function in functions

@@ -16,8 +16,10 @@ from moto import mock_aws
 from handler.settings import read_settings
 from silt.cli import main
 from silt.deployment.alarms import of_maintenance, of_topic
+from silt.deployment.limits import ENVIRONMENT_MAX, POLICY_MAX, RESOURCES_MAX
+from silt.deployment.plan import Deployment
 from silt.deployment.read import read_deployment
-from silt.deployment.template import RESOURCES_MAX, cloudformation, serverless
+from silt.deployment.template import cloudformation, serverless
 from silt.errors import DeploymentError
 from tests.builders import ROOT
 
@@ -250,20 +252,36 @@ def test_dashboard_is_json_of_metrics_that_exist() -> None:
     assert set(re.findall(r"\$\{(\w+)\}", text)) <= keys
 
 
-def test_too_many_resources_are_refused_with_the_way_out(tmp_path: Path) -> None:
-    schema = (ROOT / "schemas/sensors.yaml").read_text()
-    (tmp_path / "schemas").mkdir()
-    topics = [f"t{i}" for i in range(60)]
-    for topic in topics:
-        text = schema.replace("topic: sensors", f"topic: {topic}")
+def of_topics(folder: Path, topics: list[str]) -> Deployment:
+    """Return a deployment of many topics, each with a contract of its own."""
+    sensors = (ROOT / "schemas/sensors.yaml").read_text()
+    (folder / "schemas").mkdir()
+    for i, topic in enumerate(topics):
+        text = sensors.replace("topic: sensors", f"topic: {topic}")
         text = text.replace("table: plant/sensors", f"table: plant/{topic}")
-        (tmp_path / "schemas" / f"{topic}.yaml").write_text(text)
+        (folder / "schemas" / f"{i}.yaml").write_text(text)
     example = (ROOT / "docs/deployments/msk-iam.yml").read_text()
     example = example.replace("../../schemas", "schemas")
-    file = tmp_path / "deploy.yml"
+    file = folder / "deploy.yml"
     file.write_text(example.replace("topics: [orders]", f"topics: {json.dumps(topics)}"))
-    with pytest.raises(DeploymentError, match=rf"takes {RESOURCES_MAX}. Divide the topics"):
-        cloudformation(read_deployment(file))
+    return read_deployment(file)
+
+
+def test_deployment_beyond_the_limits_of_aws_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "many").mkdir()
+    (tmp_path / "long").mkdir()
+    many = of_topics(tmp_path / "many", [f"t{i}" for i in range(60)])
+    with pytest.raises(DeploymentError, match=rf"takes {RESOURCES_MAX}\. Divide the topics"):
+        cloudformation(many)
+    long = of_topics(tmp_path / "long", [f"{i}{'t' * 240}" for i in range(20)])
+    with pytest.raises(DeploymentError) as raised:
+        cloudformation(long)
+    policy, environment = raised.value.problems
+    assert f"and a role takes {POLICY_MAX}" in policy
+    assert f"and Lambda takes {ENVIRONMENT_MAX}" in environment
+    (tmp_path / "some").mkdir()
+    some = cloudformation(of_topics(tmp_path / "some", [f"topic-{i}" for i in range(25)]))
+    assert len(some["Resources"]) > 400
 
 
 def test_moto_makes_the_stack(tmp_path: Path) -> None:
