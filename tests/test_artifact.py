@@ -23,6 +23,7 @@ from silt.packaging.artifact import (
     build_of,
     is_fresh,
     make,
+    read,
 )
 from silt.packaging.elf import strip
 from silt.packaging.trim import never_runs
@@ -92,6 +93,7 @@ def test_artifact_is_fresh_only_if_it_is_whole_and_of_these_inputs(
 ) -> None:
     target, path = host_target(), made["ingest"].path
     assert is_fresh("ingest", target, SCHEMAS, path.parent)
+    assert read(path) == made["ingest"]
     assert not is_fresh("ingest", target, ROOT / "tests", path.parent)  # other contracts
     assert not is_fresh("ingest", target, SCHEMAS, tmp_path)
     good = path.read_bytes()

@@ -86,7 +86,10 @@ def _look(options: argparse.Namespace) -> Iterator[Finding]:
     topics = _chosen(deployment, options.topic)
     invoke = not options.no_invoke
     yield from of_deployment(deployment, topics, invoke=invoke)
-    if options.bootstrap_servers is not None:
+    if options.bootstrap_servers is None:
+        reason = "not looked at from this machine"
+        yield Finding("kafka", str(file), "unknown", reason, "Give --bootstrap-servers.")
+    else:
         yield from of_broker(topics, Broker(options.bootstrap_servers, client))
 
 

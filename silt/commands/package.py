@@ -13,6 +13,7 @@ from silt.packaging.artifact import (
     artifact_name,
     is_fresh,
     make,
+    read,
 )
 from silt.packaging.wheels import ARCHES, DEFAULT_PYTHON, PYTHONS, Target
 
@@ -41,16 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Make the artifacts that are missing or old, and print what they weigh."""
+    """Make the artifacts that are missing or old, and print what all weigh."""
     target, contracts = _asked(options)
     made = []
     for function in [options.function] if options.function else FUNCTIONS:
-        if not options.force and is_fresh(function, target, contracts, options.out):
-            if not options.json:
-                output.say(f"{options.out / artifact_name(function, target)} is up to date.")
-            continue
         with output.progress(f"packaging {function}", "") as _advance:
-            artifact = make(function, target, contracts, options.out)
+            if not options.force and is_fresh(function, target, contracts, options.out):
+                artifact = read(options.out / artifact_name(function, target))
+            else:
+                artifact = make(function, target, contracts, options.out)
         made.append(artifact)
         if not options.json:
             _print(artifact)

@@ -10,6 +10,7 @@ import time
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,7 +43,7 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """An artifact that was made, with what it weighs.
+    """An artifact that is there, with what it weighs.
 
     `sizes` is in bytes, unzipped, by package; `byte_code` is whether it carries any.
     """
@@ -123,12 +124,21 @@ def _make(function: Function, target: Target, contracts: Path, out: Path) -> Art
         byte_code = _compile(tree, target)
         manifest = {"function": function, "build": build, **asdict(target), "byte_code": byte_code}
         (tree / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-        sizes = _sizes(tree)
-        _refuse_what_is_too_large(function, sizes)
+        found = ((p.relative_to(tree).as_posix(), p.stat().st_size) for p in files(tree))
+        _refuse_what_is_too_large(function, _sizes(found))
         made = out / artifact_name(function, target)
         _zip(tree, made)
-    digest = hashlib.sha256(made.read_bytes()).hexdigest()
-    return Artifact(function, target, build, made, digest, sizes, byte_code)
+    return read(made)
+
+
+def read(path: Path) -> Artifact:
+    """Return what an artifact says of itself, and what it weighs."""
+    with zipfile.ZipFile(path) as archive:
+        told = json.loads(archive.read(MANIFEST))
+        sizes = _sizes((info.filename, info.file_size) for info in archive.infolist())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    target = Target(told["arch"], told["python"])
+    return Artifact(told["function"], target, told["build"], path, digest, sizes, told["byte_code"])
 
 
 def _lock(function: Function) -> Path:
@@ -192,14 +202,13 @@ def _compile(tree: Path, target: Target) -> bool:
     return any(tree.rglob("*.pyc"))
 
 
-def _sizes(tree: Path) -> dict[str, int]:
-    """Return the bytes of each package of the artifact, the largest first."""
+def _sizes(found: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Return the bytes of each package, the largest first, from paths and sizes of files."""
     sizes: Counter[str] = Counter()
-    for path in files(tree):
-        parts = path.relative_to(tree).parts
-        part = parts[0] if len(parts) > 1 else "single files"
-        part = "licences, metadata" if part.endswith(".dist-info") else part
-        sizes[part] += path.stat().st_size
+    for path, size in found:
+        package, slash, _rest = path.partition("/")
+        package = package if slash else "single files"
+        sizes["licences, metadata" if package.endswith(".dist-info") else package] += size
     return dict(sizes.most_common())
 
 

@@ -532,7 +532,8 @@ def test_doctor_without_credentials_asks_nothing_more(
     monkeypatch.setenv("HOME", str(tmp_path))
     code, found = doctor(capsys)
     assert code == 1
-    assert set(found) == {"deployment", "credentials"}
+    assert set(found) == {"deployment", "credentials", "kafka"}
+    assert found["kafka"][0]["state"] == "unknown"
     assert "aws sso login" in found["credentials"][0]["fix"]
 
 
