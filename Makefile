@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test tools snapshots torture package bench cold-start cost aged contention soak lint format lock
+.PHONY: help setup demo test tools deploy snapshots torture package bench cold-start cost aged contention soak lint format lock
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -35,6 +35,9 @@ node_modules/.ready: package-lock.json $(READY)
 	@$(PYTHON) -m venv .venv-scan
 	@.venv-scan/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/scan.txt
 	@touch .venv-scan/.ready
+
+deploy: tools ## Deploy what deploy.yml says; ARGS='--param=deployment=deploy.prod.yml'
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" npx osls deploy $(ARGS)
 
 snapshots: $(READY) ## Write the templates that tests compare with
 	@for file in docs/deployments/*.yml; do \

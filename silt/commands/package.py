@@ -15,7 +15,7 @@ from silt.packaging.artifact import (
     make,
     read,
 )
-from silt.packaging.wheels import ARCHES, DEFAULT_PYTHON, PYTHONS, Target
+from silt.packaging.wheels import ARCHES, DEFAULT_ARCH, DEFAULT_PYTHON, PYTHONS, Target
 
 EXAMPLE = """example:
   silt package
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _asked(options: argparse.Namespace) -> tuple[Target, Path]:
     """Return target and contracts: as given, as the deployment says, or the defaults."""
-    arch, python, contracts = ARCHES[0], DEFAULT_PYTHON, Path("schemas")
+    arch, python, contracts = DEFAULT_ARCH, DEFAULT_PYTHON, Path("schemas")
     file = options.deployment or (DEPLOYMENT if DEPLOYMENT.exists() else None)
     if file is not None:
         model = read_deployment(file).model

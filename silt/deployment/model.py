@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from silt.packaging.wheels import DEFAULT_ARCH, DEFAULT_PYTHON, Arch, Python
+
 _ARN = r"^arn:aws[a-z-]*:{service}:[a-z0-9-]*:[0-9]*:.+$"
 Arn = Annotated[str, Field(pattern=_ARN.format(service="[a-z0-9-]+"))]
 ClusterArn = Annotated[
@@ -20,7 +22,6 @@ TopicArn = Annotated[str, Field(pattern=_ARN.format(service="sns"))]
 Subnet = Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")]
 SecurityGroup = Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")]
 LogDays = Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 3653]
-Python = Literal["3.12", "3.13", "3.14"]
 
 
 class _Model(BaseModel):
@@ -285,8 +286,8 @@ class DeploymentModel(_Model):
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")] = Field(
         description="Where everything stands: the cluster's, and should be the bucket's."
     )
-    architecture: Literal["arm64", "x86_64"] = Field("arm64", description="arm64 is cheaper.")
-    python: Python = Field("3.13", description="The runtime.")
+    architecture: Arch = Field(DEFAULT_ARCH, description="arm64 is cheaper.")
+    python: Python = Field(DEFAULT_PYTHON, description="The runtime.")
     contracts: str = Field("schemas", description="The folder of the contracts.")
     table_root: Annotated[
         str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#*\s]+)?$")

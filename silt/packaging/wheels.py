@@ -7,16 +7,18 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from silt.errors import PackagingError, UsageError
 
-Arch = Literal["x86_64", "arm64"]
+Arch = Literal["arm64", "x86_64"]
+Python = Literal["3.12", "3.13", "3.14"]
 
-ARCHES: tuple[Arch, ...] = ("arm64", "x86_64")
-PYTHONS = ("3.12", "3.13", "3.14")
+ARCHES: tuple[Arch, ...] = get_args(Arch)
+PYTHONS: tuple[Python, ...] = get_args(Python)
 """The runtimes of Lambda ('Lambda runtimes' in its guide) that Silt supports."""
-DEFAULT_PYTHON = "3.13"
+DEFAULT_ARCH: Arch = "arm64"
+DEFAULT_PYTHON: Python = "3.13"
 _PLATFORM = "manylinux_2_28"
 """These runtimes are of Amazon Linux 2023, with glibc 2.34; the one of 3.11 has 2.26, which is too
 old for pyarrow's wheels."""
