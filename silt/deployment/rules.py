@@ -9,6 +9,8 @@ from silt.deployment.plan import Deployment, TopicDeployment
 
 Problem = tuple[tuple[str | int, ...], str]
 AGE_MIN_S = 60
+_SPECIAL = "*?$"
+"""Of a policy's resources, and of Fn::Sub."""
 
 
 def problems_of(deployment: Deployment) -> list[Problem]:
@@ -210,6 +212,9 @@ def _together(deployment: Deployment) -> Iterator[Problem]:
         table = topic.contract.uri(deployment.model.table_root)
         if not table.startswith("s3://"):
             yield topic.path, f"its table {table} is not on S3, where alone the function can write"
+        if special := [character for character in table if character in _SPECIAL]:
+            text = "which IAM reads as a wildcard, or CloudFormation as the beginning of a variable"
+            yield topic.path, f"its table {table} has {special[0]!r}, {text}. Give it another name"
     if deployment.model.on_failure.bucket == bucket:
         yield (
             ("on_failure", "bucket"),

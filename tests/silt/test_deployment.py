@@ -179,6 +179,17 @@ def test_two_topics_of_one_function_name_or_one_group_are_refused(tmp_path: Path
     assert any("the consumer group 'mine' is that of 'a.b' too" in problem for problem in found)
 
 
+@pytest.mark.parametrize("table", ["sales/*", "sales/${AWS::AccountId}", "s3://other/*/x"])
+def test_table_that_would_widen_its_role_is_refused(table: str, tmp_path: Path) -> None:
+    contracts = tmp_path / "schemas"
+    contracts.mkdir()
+    sensors = (ROOT / "schemas/sensors.yaml").read_text()
+    (contracts / "s.yaml").write_text(sensors.replace("plant/sensors", f"'{table}'"))
+    text = PLAIN.replace(f"{ROOT}/schemas", "schemas").replace("[orders]", "[sensors]")
+    (problem,) = problems(tmp_path, text)
+    assert "IAM reads as a wildcard" in problem
+
+
 def test_topic_cannot_take_the_name_of_maintenance(tmp_path: Path) -> None:
     contracts = tmp_path / "schemas"
     contracts.mkdir()
