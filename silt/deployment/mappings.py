@@ -50,6 +50,11 @@ def event_source_mapping(deployment: Deployment, topic: TopicDeployment) -> dict
         if model.on_failure.bucket is not None:
             bucket = {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{model.on_failure.bucket}"}
         properties["DestinationConfig"] = {"OnFailure": {"Destination": bucket}}
+    if mapping.filters:
+        patterns = [{"Pattern": pattern} for pattern in mapping.filters]
+        properties["FilterCriteria"] = {"Filters": patterns}
+        if model.kms_key_arn is not None:
+            properties["KmsKeyArn"] = model.kms_key_arn  # of the filters, nothing else
     if model.tags:
         properties["Tags"] = [{"Key": k, "Value": v} for k, v in sorted(model.tags.items())]
     return {"Type": "AWS::Lambda::EventSourceMapping", "Properties": properties}

@@ -162,6 +162,12 @@ class Mapping(_Model):
         "true with provisioned pollers. On demand there are no bounds, and AWS gives up after 10 "
         "attempts where there is a bucket, and never where there is none.",
     )
+    filters: Annotated[list[str], Field(max_length=10)] = Field(
+        [],
+        description="FilterCriteria over `value`, as JSON: AWS drops other records before the "
+        "function, so they are neither rows nor dead letters nor counted. A rule of the contract "
+        "keeps account.",
+    )
     consumption_mode: Literal["stream", "queue"] = Field(
         "stream", description="queue (share groups) gives up the order, and is refused."
     )

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from silt.deployment.model import Msk, SelfManaged
 from silt.deployment.names import function_key, function_name, maintenance_name
 from silt.deployment.plan import Deployment, TopicDeployment
+from silt.filters import FilterError, Filters
 
 Problem = tuple[tuple[str | int, ...], str]
 AGE_MIN_S = 60
@@ -111,6 +112,10 @@ def _mapping(topic: TopicDeployment) -> Iterator[tuple[tuple[str, ...], str]]:
                 "batch that the circuit breaker stopped would slip under it"
             ),
         )
+    try:
+        Filters(mapping.filters)
+    except FilterError as error:
+        yield ("mapping", "filters"), str(error)
     if mapping.pollers is not None:
         if mapping.pollers.minimum > mapping.pollers.maximum:
             yield (

@@ -84,15 +84,15 @@ def build_of(function: Function, target: Target, contracts: Path) -> str:
 
 def is_fresh(function: Function, target: Target, contracts: Path, out: Path) -> bool:
     """Return whether the artifact that lies in `out` is made of the inputs as they are now."""
-    build = build_of(function, target, contracts)
+    path = out / artifact_name(function, target)
     try:
-        with zipfile.ZipFile(out / artifact_name(function, target)) as archive:
-            manifest = json.loads(archive.read(MANIFEST))
-            compiled = manifest["byte_code"] or interpreter(target.python) is None
+        found = read(path)
+        with zipfile.ZipFile(path) as archive:
             is_whole = archive.testzip() is None
-            return bool(is_whole and compiled and manifest["build"] == build)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, zlib.error, BadZipFile):
         return False  # there is none, it is damaged, or it is none of ours
+    compiled = found.byte_code or interpreter(target.python) is None
+    return is_whole and compiled and found.build == build_of(function, target, contracts)
 
 
 def make(function: Function, target: Target, contracts: Path, out: Path) -> Artifact:

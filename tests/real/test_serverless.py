@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def place_artifacts(checkout: Path, example: Path) -> None:
     for function in FUNCTIONS:
         build = build_of(function, target, example.parent / model.contracts)
         with zipfile.ZipFile(checkout / "dist" / artifact_name(function, target), "w") as archive:
-            archive.writestr("silt.json", json.dumps({"build": build, "byte_code": True}))
+            told = {"function": function, "build": build, **asdict(target), "byte_code": True}
+            archive.writestr("silt.json", json.dumps(told))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

@@ -131,6 +131,8 @@ def test_what_is_wrong_is_named_with_its_line(
         ("batch_size: 10001", "batch_size: it should be less than or equal to 10000, got 10001"),
         ("window_s: 301", "window_s: it should be less than or equal to 300, got 301"),
         ("pollers: {minimum: 201}", "pollers.minimum: it should be less than or equal to 200"),
+        ("filters: ['{']", "filters: The filter '{' is no JSON"),
+        ("filters: ['{\"key\": [1]}']", "filters: The filter"),
         ("schema_registry: glue", "schema_registry: it should be 'off', got 'glue'"),
     ],
 )
