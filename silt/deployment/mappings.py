@@ -57,7 +57,10 @@ def event_source_mapping(deployment: Deployment, topic: TopicDeployment) -> dict
             properties["KmsKeyArn"] = model.kms_key_arn  # of the filters, nothing else
     if model.tags:
         properties["Tags"] = [{"Key": k, "Value": v} for k, v in sorted(model.tags.items())]
-    return {"Type": "AWS::Lambda::EventSourceMapping", "Properties": properties}
+    made: dict[str, Any] = {"Type": "AWS::Lambda::EventSourceMapping"}
+    if model.create_bucket:
+        made["DependsOn"] = ["TableBucketPolicy"]  # no event before there is a place for its rows
+    return {**made, "Properties": properties}
 
 
 def _provisioned(topic: TopicDeployment, pollers: Pollers) -> dict[str, Any]:
