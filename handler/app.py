@@ -204,7 +204,10 @@ class Function:
         return health.described(self._ingest(topic).check_table(patience))
 
     def _answer(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
-        """Look at the tables, try what an append needs of the store, and say what was found."""
+        """Look at the tables, try what an append needs of the store, and say what was found.
+
+        A dry run only looks: to try the store leaves an object there.
+        """
         if event["silt"] != "health":
             raise EventError(
                 f"{event['silt']!r} is nothing that this function does. Expected 'health', or an "
@@ -212,7 +215,8 @@ class Function:
             )
         patience = self._patience(self._clock.monotonic(), context)
         findings = list(self._look(patience))
-        for contract in self._contracts.values():
+        tried = () if self._settings.dry_run else self._contracts.values()
+        for contract in tried:
             uri = contract.uri(self._settings.table_root)
             for name, place in (
                 (contract.table, uri),
@@ -240,13 +244,13 @@ def would(result: Result) -> dict[str, int]:
     }
 
 
-def _emit(name: str, report: Report) -> None:
+def _emit(service: str, report: Report) -> None:
     """Print one EMF record: the accounting and the measures, by topic."""
     plan = report.result.plan
     tripped = plan is not None and plan.stopped == "circuit_breaker"
     counts = {name: report.counts[name] for name in ("delivered", *PARTS)}
     flags = {"circuit_breaker": int(tripped), "cold_start": int(report.line["cold_start"])}
-    emit(name, "topic", report.topic, {**counts, **report.measures, **flags})
+    emit(service, "topic", report.topic, {**counts, **report.measures, **flags})
 
 
 def _peak_memory_mb() -> float:

@@ -8,6 +8,8 @@ from handler.check import Checker
 from handler.contract import Contract, load_contracts
 from handler.errors import ContractError
 from silt import output
+from silt.deployment.read import deployment_file, read_deployment
+from silt.deployment.template import cloudformation
 from silt.errors import DeploymentError
 
 EXAMPLE = """example:
@@ -16,7 +18,6 @@ EXAMPLE = """example:
 
 Where there is a deploy.yml it is checked too: combinations that would lose records, or that AWS
 would refuse, are named with their lines."""
-DEPLOYMENT = Path("deploy.yml")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Validate every contract of a folder and print all problems, or what the contracts say."""
-    deployment = options.deployment or (DEPLOYMENT if DEPLOYMENT.exists() else None)
+    deployment = deployment_file(options.deployment)
     of_deployment = _problems_of(deployment) if deployment is not None else []
     folder = options.folder or _folder_of(deployment)
     try:
@@ -89,9 +90,6 @@ def _folder_of(deployment: Path | None) -> Path:
 
 def _problems_of(deployment: Path) -> list[str]:
     """Read a deployment and render it; return what stands against it."""
-    from silt.deployment.read import read_deployment
-    from silt.deployment.template import cloudformation
-
     try:
         cloudformation(read_deployment(deployment))
     except (DeploymentError, ContractError) as error:  # contracts of another folder, perhaps

@@ -9,7 +9,7 @@ from handler.errors import ContractError
 from handler.health import Finding, healthy
 from silt import output
 from silt.deployment.plan import Deployment, TopicDeployment
-from silt.deployment.read import read_deployment
+from silt.deployment.read import DEPLOYMENT, read_deployment
 from silt.doctor.look import Broker, of_broker, of_deployment, of_tables
 from silt.errors import DeploymentError, UsageError
 
@@ -22,7 +22,6 @@ EXAMPLE = """example:
 It reads, tries what an append needs of the store (one empty object, _silt_probe, stays in a table's
 folder), and asks the functions to do the same with their own roles. It changes nothing else. It
 ends with 1 where something is wrong; a warning, or what it may not look at, is not that."""
-DEPLOYMENT = Path("deploy.yml")
 MARKS = {"ok": "ok", "warning": "!", "wrong": "WRONG", "unknown": "?"}
 COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red", "unknown": "yellow"}
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from silt import output
-from silt.deployment.read import read_deployment
+from silt.deployment.read import deployment_file, read_deployment
 from silt.packaging.artifact import (
     FUNCTIONS,
     LIMITS_MIB,
@@ -26,7 +26,6 @@ deploy.yml says for what they are, and is checked first. The same inputs make th
 artifact that is there and up to date is left alone. It holds the locked packages for the target,
 without what never runs; the function; the contracts; byte code, where the target's Python is on
 this machine; and its bill of materials (sbom.cdx.json)."""
-DEPLOYMENT = Path("deploy.yml")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 def _asked(options: argparse.Namespace) -> tuple[Target, Path]:
     """Return target and contracts: as given, as the deployment says, or the defaults."""
     arch, python, contracts = DEFAULT_ARCH, DEFAULT_PYTHON, Path("schemas")
-    file = options.deployment or (DEPLOYMENT if DEPLOYMENT.exists() else None)
+    file = deployment_file(options.deployment)
     if file is not None:
         model = read_deployment(file).model
         arch, python, contracts = model.architecture, model.python, file.parent / model.contracts

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from silt import output
-from silt.deployment.read import read_deployment
+from silt.deployment.read import DEPLOYMENT, read_deployment
 from silt.deployment.template import cloudformation, serverless
 
 EXAMPLE = """example:
@@ -17,7 +17,9 @@ their paths: docs/deploy.md#without-nodejs has the commands that upload and depl
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("deployment", nargs="?", default="deploy.yml", help="default: deploy.yml")
+    parser.add_argument(
+        "deployment", nargs="?", type=Path, default=DEPLOYMENT, help="default: deploy.yml"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--serverless", action="store_true", help="print what serverless.yml includes, as JSON"
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the template of a deployment."""
-    deployment = read_deployment(Path(options.deployment))
+    deployment = read_deployment(options.deployment)
     if options.serverless:
         output.as_json(serverless(deployment))
     elif options.json:

@@ -18,6 +18,15 @@ from silt.errors import DeploymentError, UsageError
 M = TypeVar("M", bound=BaseModel)
 
 
+DEPLOYMENT = Path("deploy.yml")
+"""Where a deployment is, unless a command is told another place."""
+
+
+def deployment_file(given: Path | None) -> Path | None:
+    """Return the file that a command was given, or the one that is here, if there is one."""
+    return given or (DEPLOYMENT if DEPLOYMENT.exists() else None)
+
+
 def read_deployment(file: Path) -> Deployment:
     """Read deploy.yml and its contracts.
 

@@ -71,6 +71,12 @@ def test_health_event_is_answered_by_what_was_found_and_writes_no_row(tmp_path: 
     assert len(rows_of_folder(tmp_path / "tables/sales/orders")) == 2
 
 
+def test_health_event_of_a_dry_run_leaves_nothing(tmp_path: Path) -> None:
+    answer = function_for(tmp_path, dry_run=True).handle({"silt": "health"}, None)
+    assert [f["check"] for f in answer["findings"]] == ["table"]
+    assert not (tmp_path / "tables").exists()
+
+
 @pytest.mark.logs_errors
 def test_clock_that_is_wrong_is_found(tmp_path: Path) -> None:
     function = function_for(tmp_path)  # its clock stands still, the disk's does not
