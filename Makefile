@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test tools deploy snapshots torture package bench cold-start cost aged contention soak lint format lock
+.PHONY: help setup demo test tools deploy remove snapshots torture package bench cold-start cost aged contention soak lint format lock
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -38,6 +38,9 @@ node_modules/.ready: package-lock.json $(READY)
 
 deploy: tools ## Deploy what deploy.yml says; ARGS='--param=deployment=deploy.prod.yml'
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" npx osls deploy $(ARGS)
+
+remove: tools ## Remove what was deployed, but for tables and failed batches; ARGS as for deploy
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" npx osls remove $(ARGS)
 
 snapshots: $(READY) ## Write the templates that tests compare with
 	@for file in docs/deployments/*.yml; do \

@@ -269,7 +269,8 @@ def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
     return _function.handle(event, context)
 
 
-# In Lambda a bad setting or contract stops the init phase, before any event. The runtime sets this
-# name.
+# In Lambda a bad setting or contract stops the init phase, before any event: which build it was
+# stands in the log all the same. The runtime sets this name.
 if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+    Logger(service="silt", build=__build__).info("start")
     _function = Function(read_settings(os.environ))

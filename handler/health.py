@@ -72,7 +72,9 @@ def of_table(name: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding("table", name, "ok", look())
     except AccessDenied as error:
-        fix = "Allow s3:GetObject on its folder and s3:ListBucket on the bucket: permissions.md"
+        fix = (
+            "Allow s3:GetObject on its folder and s3:ListBucket on the bucket: docs/permissions.md"
+        )
         return Finding("table", name, "wrong", str(error), fix)
     except TableError as error:
         return Finding("table", name, "wrong", str(error), "Mend the contract or the table.")
@@ -81,7 +83,9 @@ def of_table(name: str, look: Callable[[], str]) -> Finding:
     except (StoreError, SettingsError) as error:
         return Finding("table", name, "wrong", str(error), _REACH)
     except SiltError as error:
-        return Finding("table", name, "wrong", str(error), "troubleshooting.md has the message.")
+        return Finding(
+            "table", name, "wrong", str(error), "docs/troubleshooting.md has the message."
+        )
     except Exception as error:  # a contract that cannot be compiled stops no other topic
         reason = f"{type(error).__name__}: {error}"
         return Finding("table", name, "wrong", reason, "silt check says more.")
@@ -142,7 +146,7 @@ def _conditional_put(name: str, first: object, again: object) -> Finding:
 
 def _allowed(check: str, name: str, result: object, needs: str) -> Finding:
     if isinstance(result, AccessDenied):
-        return Finding(check, name, "wrong", str(result), f"Allow {needs}: permissions.md")
+        return Finding(check, name, "wrong", str(result), f"Allow {needs}: docs/permissions.md")
     if isinstance(result, Unavailable | OutOfTime):
         return Finding(check, name, "unknown", str(result), _REACH)
     if isinstance(result, SiltError):
@@ -159,7 +163,7 @@ def _missing(name: str, result: object) -> Finding:
             "a missing object is answered by 403, so that a table that is not there, or a version "
             "that is not yet, cannot be told from a denied one",
             "Allow s3:ListBucket on the bucket, with StringLikeIfExists on s3:prefix: "
-            "permissions.md",
+            "docs/permissions.md",
         )
     if isinstance(result, NotFound):
         return Finding("missing object", name, "ok", "answered by 404")

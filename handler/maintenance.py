@@ -156,11 +156,14 @@ class Maintenance:
         return [keepers[name].report for name in names if name not in failed], failed
 
     def _health(self, ends_at: float) -> dict[str, Any]:
-        """Look at each table, by the engine too where it is there, and do nothing."""
-        findings = [
-            health.of_table(name, partial(self._described, name, Patience(self._clock, ends_at)))
-            for name in self.names
-        ]
+        """Look at each table, by the engine too where it is there, and try its store."""
+        patience = Patience(self._clock, ends_at)
+        findings = []
+        for name in self.names:
+            findings.append(health.of_table(name, partial(self._described, name, patience)))
+            if not self._settings.dry_run:  # to try the store leaves an object there
+                store = self._open_store(self.uri(name))
+                findings += health.of_store(name, store, self._pool, patience)
         for finding in findings:
             log = self._logger.error if finding.state == "wrong" else self._logger.info
             log("health", extra=finding.as_json())

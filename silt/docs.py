@@ -149,12 +149,12 @@ def _deployment() -> str:
 
 
 def _permissions() -> str:
-    found: dict[str, tuple[Statement, dict[str, None]]] = {}
+    found: dict[tuple[str, ...], tuple[Statement, dict[str, None]]] = {}
     for file in sorted(Path("docs/deployments").glob("*.yml")):
         for function in functions_of(read_deployment(file)):
             role = "maintenance" if function.key == MAINTENANCE_KEY else "topic"
             for statement in function.statements:
-                key = statement.sid + role * (statement.sid == "WriteLog")
+                key = (statement.sid + role * (statement.sid == "WriteLog"), *statement.actions)
                 found.setdefault(key, (statement, {}))[1][role] = None
     rows = "".join(
         f"| {', '.join(roles)} | {'<br>'.join(f'`{action}`' for action in s.actions)} "

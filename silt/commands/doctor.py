@@ -86,8 +86,11 @@ def _look(options: argparse.Namespace) -> Iterator[Finding]:
     invoke = not options.no_invoke
     yield from of_deployment(deployment, topics, invoke=invoke)
     if options.bootstrap_servers is None:
-        reason = "not looked at from this machine"
-        yield Finding("kafka", str(file), "unknown", reason, "Give --bootstrap-servers.")
+        reason, fix = "not looked at from this machine", "Give --bootstrap-servers."
+        if deployment.model.msk is not None and deployment.model.msk.authentication == "iam":
+            reason += ", whose client cannot sign for IAM"
+            fix = "What the pollers say is above: mapping result, and lag."
+        yield Finding("kafka", str(file), "unknown", reason, fix)
     else:
         yield from of_broker(topics, Broker(options.bootstrap_servers, client))
 

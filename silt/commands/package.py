@@ -83,7 +83,8 @@ def _print(artifact: Artifact) -> None:
         output.say(
             f"No Python {artifact.target.python} is on this machine, so there is no byte code in "
             "it, and each cold start compiles anew: docs/performance.md#cold-start. Install that "
-            "Python, or choose another with --python.",
+            f"Python (.venv/bin/uv python install {artifact.target.python}), or choose another "
+            "with --python.",
             "yellow",
         )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from handler.metrics import NAMESPACE
 from silt.deployment.functions import MAINTENANCE_KEY
+from silt.deployment.model import Alarms
 from silt.deployment.names import cut, function_key
 from silt.deployment.plan import Deployment, TopicDeployment
 
@@ -57,7 +58,7 @@ class Alarm:
 def of_topic(deployment: Deployment, topic: TopicDeployment) -> list[Alarm]:
     """Return the alarms of a topic."""
     return [
-        *_of_mapping(topic),
+        *(_of_mapping(topic) if topic.mapping.create else ()),
         *_of_records(topic, {"topic": topic.topic, "service": deployment.model.name}),
         *_of_function(topic),
     ]
@@ -67,15 +68,18 @@ def _of_mapping(topic: TopicDeployment) -> Iterator[Alarm]:
     """Give the alarms on what AWS counts of the mapping."""
     own = {"EventSourceMappingUUID": {"Ref": f"{function_key(topic.topic)}Mapping"}}
     most = topic.alarms.lag_records
-    if topic.provisioned:  # on demand there is no such metric; Freshness tells it
-        yield Alarm(
-            "LagGrowing",
-            f"more than {most:,} records behind, and growing for 15 minutes",
-            {"lag": Metric("AWS/Lambda", "MaxOffsetLag", own, "Maximum")},
-            threshold=0,
-            periods=3,
-            expression=f"IF(lag > {most} AND DIFF(lag) > 0, 1, 0)",
-        )
+    lag = Metric("AWS/Lambda", "MaxOffsetLag", own, "Maximum")
+    if not topic.provisioned:  # then there is only the function's own, of the whole topic
+        function = {"FunctionName": {"Ref": f"{function_key(topic.topic)}LambdaFunction"}}
+        lag = Metric("AWS/Lambda", "OffsetLag", function, "Maximum")
+    yield Alarm(
+        "LagGrowing",
+        f"more than {most:,} records behind, and growing for 15 minutes",
+        {"lag": lag},
+        threshold=0,
+        periods=3,
+        expression=f"IF(lag > {most} AND DIFF(lag) > 0, 1, 0)",
+    )
     yield Alarm(
         "Dropped",
         "AWS dropped records and kept them nowhere: rewind the consumer group",
@@ -132,7 +136,8 @@ def _of_records(topic: TopicDeployment, own: dict[str, Any]) -> Iterator[Alarm]:
         period_s=900,
         expression="IF(all > 0, 100 * bad / all, 0)",
     )
-    if alarms.no_data_minutes is not None and topic.mapping.enabled:
+    reads = topic.mapping.create and topic.mapping.enabled
+    if alarms.no_data_minutes is not None and reads:
         yield Alarm(
             "NoData",
             f"no record in {alarms.no_data_minutes} minutes",
@@ -204,25 +209,25 @@ def alarms_of(deployment: Deployment) -> dict[str, Any]:
             key = function_key(topic.topic)
             for alarm in of_topic(deployment, topic):
                 name = f"{model.name} {topic.topic}: {alarm.anchor}"
-                found[f"{key}{alarm.key}Alarm"] = _resource(alarm, name, topic.alarms.notify)
+                found[f"{key}{alarm.key}Alarm"] = _resource(alarm, name, topic.alarms)
     if model.maintenance.enabled and model.alarms.enabled:
         for alarm in of_maintenance(model.maintenance.every_minutes):
             name = f"{model.name}: {alarm.anchor}"
-            found[f"{alarm.key}Alarm"] = _resource(alarm, name, model.alarms.notify)
+            found[f"{alarm.key}Alarm"] = _resource(alarm, name, model.alarms)
     return found
 
 
-def _resource(alarm: Alarm, name: str, notify: list[str]) -> dict[str, Any]:
+def _resource(alarm: Alarm, name: str, settings: Alarms) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "AlarmName": cut(name, NAME_MAX),
-        "AlarmDescription": f"{alarm.what}. docs/deploy.md#{alarm.anchor}",
+        "AlarmDescription": f"{alarm.what}. {settings.guide}#{alarm.anchor}",
         "ComparisonOperator": alarm.comparison,
         "Threshold": alarm.threshold,
         "EvaluationPeriods": alarm.periods,
         "TreatMissingData": alarm.missing,
     }
-    if notify:
-        properties |= {"AlarmActions": notify, "OKActions": notify}
+    if settings.notify:
+        properties |= {"AlarmActions": settings.notify, "OKActions": settings.notify}
     if alarm.expression is None:
         (metric,) = alarm.metrics.values()
         told = metric.as_stat(alarm.period_s)

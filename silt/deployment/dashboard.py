@@ -16,8 +16,10 @@ def dashboard(deployment: Deployment) -> dict[str, Any]:
     rows: list[list[tuple[str, str, list[Any]]]] = []
     for topic in deployment.topics:
         key, own = function_key(topic.topic), ["topic", topic.topic, "service", model.name]
-        mapping = ["EventSourceMappingUUID", f"${{{key}Mapping}}"]
         function = ["FunctionName", f"${{{key}LambdaFunction}}"]
+        lag: list[Any] = ["OffsetLag", *function]
+        if topic.provisioned and topic.mapping.create:
+            lag = ["MaxOffsetLag", "EventSourceMappingUUID", f"${{{key}Mapping}}"]
         parts = ("appended", "dead_lettered", "skipped_by_rule", "duplicates", "unsettled")
         rows.append(
             [
@@ -27,7 +29,7 @@ def dashboard(deployment: Deployment) -> dict[str, Any]:
                     "Maximum",
                     [
                         [NAMESPACE, "freshness_ms", *own],
-                        ["AWS/Lambda", "MaxOffsetLag", *mapping, {"yAxis": "right"}],
+                        ["AWS/Lambda", *lag, {"yAxis": "right"}],
                     ],
                 ),
                 (

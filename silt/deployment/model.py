@@ -116,6 +116,11 @@ def _pollers(value: Any) -> Any:
 class Mapping(_Model):
     """The event source mapping of a topic."""
 
+    create: bool = Field(
+        True,
+        description="false: the function alone. For one deployment, where a mapping has to be made "
+        "anew: AWS takes no second one of a function and a topic beside the first.",
+    )
     enabled: bool = Field(
         True, description="false: deploy without reading, to try the function first."
     )
@@ -254,6 +259,9 @@ class Alarms(_Model):
 
     enabled: bool = Field(True, description="Make alarms and the dashboard.")
     notify: list[TopicArn] = Field([], description="SNS topics that are told; none: only shown.")
+    guide: str = Field(
+        "docs/deploy.md", description="Begins the link in each alarm: where your team reads it."
+    )
     lag_records: Annotated[int, Field(ge=1)] = Field(
         100_000, description="More than these behind, and growing for a quarter of an hour."
     )

@@ -161,7 +161,8 @@ def _on_failure(model: DeploymentModel, topic: TopicDeployment) -> Iterator[Stat
         "KeepFailedBatches",
         ("s3:PutObject",),
         ({"Fn::Join": ["/", [bucket, "aws/lambda/*"]]},),
-        "The mapping puts batches that it gives up on, under the prefix that AWS chooses.",
+        "The mapping puts batches that it gives up on, under the prefix that AWS chooses: its own "
+        "id, which would narrow it, is known only after the role.",
     )
     yield Statement(
         "FindOnFailureBucket",

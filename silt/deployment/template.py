@@ -75,7 +75,9 @@ def _resources(deployment: Deployment, functions: list[LambdaFunction]) -> dict[
     for function in functions:
         found |= role_and_log(model, function)
     for topic in deployment.topics:
-        found[f"{function_key(topic.topic)}Mapping"] = event_source_mapping(deployment, topic)
+        if topic.mapping.create:
+            key = f"{function_key(topic.topic)}Mapping"
+            found[key] = event_source_mapping(deployment, topic)
     found |= buckets_of(deployment)
     if model.maintenance.enabled:
         found |= _schedule(deployment)
@@ -92,7 +94,8 @@ def _outputs(deployment: Deployment, functions: list[LambdaFunction]) -> dict[st
     }
     for topic in deployment.topics:
         key = f"{function_key(topic.topic)}Mapping"
-        found[f"{key}Id"] = {"Value": {"Ref": key}}
+        if topic.mapping.create:
+            found[f"{key}Id"] = {"Value": {"Ref": key}}
     return found
 
 

@@ -128,10 +128,10 @@ def _of_topic(
         if destination is not None and ":s3:::" in destination:
             yield account.bucket(destination.split(":::")[1])
         yield account.lag(topic.topic, each["UUID"], topic.alarms.lag_records)
-        if each.get("EventSourceArn"):
-            others = account.mappings(EventSourceArn=each["EventSourceArn"])
-            if not isinstance(others, Finding):
-                yield from mapping.of_others(topic.topic, function.name, others)
+        arn = each.get("EventSourceArn")
+        others = account.mappings(EventSourceArn=arn) if arn else account.mappings()
+        if not isinstance(others, Finding):
+            yield from mapping.of_others(topic.topic, function.name, each, others)
     yield from account.permissions(function.name, told["Role"], function.statements, destination)
     if invoke:
         yield from account.health(function.name)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from handler.health import Finding, State
+from handler.health import Finding
 
 REPORTS = "ReportBatchItemFailures"
 _WELL = ("OK", "No records processed")
@@ -12,6 +12,7 @@ _IN_TRANSIT = ("Creating", "Enabling", "Updating", "Disabling", "Deleting")
 _DEPLOYED = (
     *("BatchSize", "MaximumBatchingWindowInSeconds", "MaximumRetryAttempts"),
     *("MaximumRecordAgeInSeconds", "ProvisionedPollerConfig", "StartingPosition"),
+    *("MetricsConfig", "LoggingConfig"),
 )
 """What may differ from deploy.yml without a loss."""
 _DEPLOY = "Deploy again: docs/deploy.md#first-deployment"
@@ -32,7 +33,7 @@ def of_mapping(
     yield _processing(topic, told)
     yield _partial_responses(topic, told, environment)
     yield _bounds(topic, told)
-    yield from _refused(topic, told)
+    yield from _refused(topic, told, wanted)
     yield _schema_registry(topic, told)
     yield from _differences(topic, told, wanted)
 
@@ -121,8 +122,8 @@ def _destination(told: Mapping[str, Any]) -> str | None:
     return on_failure.get("Destination")
 
 
-def _refused(topic: str, told: Mapping[str, Any]) -> Iterator[Finding]:
-    """Give what must not be, and what loses records on purpose."""
+def _refused(topic: str, told: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """Give what must not be, and what drops records that deploy.yml does not name."""
     if told.get("BisectBatchOnFunctionError"):
         reason = "halves of a batch that the circuit breaker stopped slip under it"
         yield Finding("bisect", topic, "wrong", reason, f"Turn it off. {_DEPLOY}")
@@ -130,9 +131,13 @@ def _refused(topic: str, told: Mapping[str, Any]) -> Iterator[Finding]:
     if own.get("ConsumptionMode", "Stream") != "Stream":
         reason = "share groups give up the order: each record would be looked up"
         yield Finding("consumption mode", topic, "wrong", reason, f"Use Stream. {_DEPLOY}")
-    if told.get("FilterCriteria", {}).get("Filters"):
-        reason = "records that a filter drops are never seen: no row, no dead letter, no count"
-        yield Finding("filters", topic, "warning", reason, "Drop them by the contract instead.")
+    filters = (told.get("FilterCriteria") or {}).get("Filters") or []
+    if filters != (wanted.get("FilterCriteria") or {}).get("Filters", []):
+        reason = (
+            f"its {len(filters)} filters are not those of deploy.yml, and records that a filter "
+            "drops are never seen: no row, no dead letter, no count"
+        )
+        yield Finding("filters", topic, "warning", reason, _DEPLOY)
 
 
 def _schema_registry(topic: str, told: Mapping[str, Any]) -> Finding:
@@ -179,13 +184,21 @@ def _group(told: Mapping[str, Any]) -> str | None:
 
 
 def of_others(
-    topic: str, own_function: str, mappings: list[Mapping[str, Any]]
+    topic: str, own_function: str, own: Mapping[str, Any], mappings: list[Mapping[str, Any]]
 ) -> Iterator[Finding]:
     """Give the other mappings that read this topic from its cluster."""
+    servers = _servers(own)
     for told in mappings:
         function = str(told.get("FunctionArn", "")).split(":function:")[-1].split(":")[0]
-        if topic in (told.get("Topics") or []) and function != own_function:
-            state: State = "warning"
+        reads = topic in (told.get("Topics") or []) and function != own_function
+        # Mappings of a cluster of one's own are told apart by their brokers alone.
+        if reads and (not servers or servers & _servers(told)):
             reason = f"{function} reads it too, as {_group(told)}"
             fix = "Well, unless it writes into the same table: then every record is looked up."
-            yield Finding("other mappings", topic, state, reason, fix)
+            yield Finding("other mappings", topic, "warning", reason, fix)
+
+
+def _servers(told: Mapping[str, Any]) -> set[str]:
+    endpoints = (told.get("SelfManagedEventSource") or {}).get("Endpoints") or {}
+    # Its key in the API is another one than in a template.
+    return {server for servers in endpoints.values() for server in servers}

@@ -78,7 +78,8 @@ def build_of(function: Function, target: Target, contracts: Path) -> str:
     }
     for name, content in sorted(inputs.items()):
         whole.update(f"{name}\0{len(content)}\0".encode() + content)
-    whole.update(f"{function} {target}".encode())
+    compiled = interpreter(target.python) is not None
+    whole.update(f"{function} {target} {'byte code' if compiled else 'sources'}".encode())
     return f"{__version__}+{whole.hexdigest()[:12]}"
 
 
@@ -91,8 +92,7 @@ def is_fresh(function: Function, target: Target, contracts: Path, out: Path) -> 
             is_whole = archive.testzip() is None
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, zlib.error, BadZipFile):
         return False  # there is none, it is damaged, or it is none of ours
-    compiled = found.byte_code or interpreter(target.python) is None
-    return is_whole and compiled and found.build == build_of(function, target, contracts)
+    return is_whole and found.build == build_of(function, target, contracts)
 
 
 def make(function: Function, target: Target, contracts: Path, out: Path) -> Artifact:

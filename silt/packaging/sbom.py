@@ -42,26 +42,29 @@ def bill(packages: Path, name: str, build: str) -> str:
 
 
 def _component(found: Distribution) -> Component:
-    about = found.metadata
-    name = about["Name"].lower().replace("_", "-")
+    name = found.metadata["Name"].lower().replace("_", "-")
     purl = PackageURL("pypi", name=name, version=found.version)
+    summary = _said(found, "Summary")
     return Component(
         name=name,
         version=found.version,
         type=ComponentType.LIBRARY,
         bom_ref=str(purl),
         purl=purl,
-        description=about["Summary"],
+        description=summary[0] if summary else None,
         licenses=[LicenseFactory().make_from_string(licence) for licence in _licences(found)],
     )
 
 
 def _licences(found: Distribution) -> list[str]:
     """Return what a package says of its licence: an expression if it has one, else its words."""
-    about = found.metadata
-    if about["License-Expression"]:
-        return [about["License-Expression"]]
-    if about["License"]:
-        return [about["License"].splitlines()[0]]
-    classifiers = about.get_all("Classifier") or []
+    for key in ("License-Expression", "License"):
+        if said := _said(found, key):
+            return [said[0].splitlines()[0]]
+    classifiers = _said(found, "Classifier")
     return [c.removeprefix(_CLASSIFIER) for c in classifiers if c.startswith(_CLASSIFIER)]
+
+
+def _said(found: Distribution, key: str) -> list[str]:
+    """Return the values of a key, none where it is not there: to ask for one would warn."""
+    return [value for value in found.metadata.get_all(key) or [] if value]

@@ -698,21 +698,25 @@ def test_handler_reads_its_settings_from_the_environment(
 def test_health_event_looks_at_each_table_by_the_engine_and_does_nothing(tmp_path: Path) -> None:
     aged(tmp_path, 3)
     before = read_folder(table(tmp_path)).version
-    answer = maintenance_of(tmp_path).handle({"silt": "health"}, None)
+    answer = maintenance_of(tmp_path, clock=SystemClock()).handle({"silt": "health"}, None)
     assert answer["healthy"]
+    checks = ("table", "conditional put", "put", "get", "missing object", "list", "clock")
     assert [(f["check"], f["subject"], f["state"]) for f in answer["findings"]] == [
-        ("table", "sales/orders", "ok"),
-        ("table", "sales/orders__dead_letters", "ok"),
+        (check, name, "ok")
+        for name in ("sales/orders", "sales/orders__dead_letters")
+        for check in checks
     ]
     assert answer["findings"][0]["reason"] == f"version {before}, read by the engine"
     assert read_folder(table(tmp_path)).version == before
+    dry = maintenance_of(tmp_path, dry_run=True).handle({"silt": "health"}, None)
+    assert {f["check"] for f in dry["findings"]} == {"table"}
 
 
 @pytest.mark.logs_errors
 def test_health_event_names_a_table_that_cannot_be_read(tmp_path: Path) -> None:
     aged(tmp_path, 2)
     (table(tmp_path) / "_delta_log" / f"{1:020}.json").write_text("no Delta")
-    answer = maintenance_of(tmp_path).handle({"silt": "health"}, None)
+    answer = maintenance_of(tmp_path, clock=SystemClock()).handle({"silt": "health"}, None)
     assert not answer["healthy"]
     wrong = [f for f in answer["findings"] if f["state"] == "wrong"]
     assert [f["subject"] for f in wrong] == ["sales/orders"]

@@ -39,7 +39,10 @@ def osls(checkout: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run the framework without credentials and, its proxy being nowhere, without a network."""
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "HOME": str(checkout),
+        # Of this machine, so that the command finds the same interpreters as the test.
+        "HOME": os.environ["HOME"],
+        "AWS_CONFIG_FILE": str(checkout / "none"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(checkout / "none"),
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "HTTP_PROXY": "http://127.0.0.1:9",
     }

@@ -113,8 +113,9 @@ def test_mapping_as_deployed_is_well(deployment: Deployment) -> None:
             {"FilterCriteria": {"Filters": [{"Pattern": "{}"}]}},
             "filters",
             "warning",
-            "by the contract",
+            "Deploy again",
         ),
+        ({"MetricsConfig": {"Metrics": []}}, "mapping settings", "warning", "Deploy again"),
         ({"StartingPosition": "LATEST"}, "starting position", "warning", "trim_horizon"),
         ({"BatchSize": 100}, "mapping settings", "warning", "Deploy again"),
         (
@@ -180,8 +181,23 @@ def test_other_mappings_of_the_topic_are_named() -> None:
     own = RECORDED["EventSourceMappings"][0]
     other = {**own, "FunctionArn": own["FunctionArn"].replace("silt-orders", "search-index")}
     clicks = {**other, "Topics": ["clicks"]}
-    (finding,) = of_others("orders", "silt-orders", [own, other, clicks])
+    (finding,) = of_others("orders", "silt-orders", own, [own, other, clicks])
     assert finding.reason == "search-index reads it too, as silt-orders"
+
+
+def test_other_mappings_of_a_cluster_of_ones_own_are_told_by_its_brokers() -> None:
+    def of(function: str, server: str) -> dict[str, Any]:
+        return {
+            "FunctionArn": f"arn:aws:lambda:eu-central-1:123456789012:function:{function}",
+            "Topics": ["orders"],
+            "SelfManagedEventSource": {"Endpoints": {"KAFKA_BOOTSTRAP_SERVERS": [server, "b:1"]}},
+            "SelfManagedKafkaEventSourceConfig": {"ConsumerGroupId": f"{function}-group"},
+        }
+
+    own, other = of("silt-orders", "a:1"), of("search-index", "c:1")
+    elsewhere = {**of("x", "d:1"), "SelfManagedEventSource": {"Endpoints": {"K": ["e:1"]}}}
+    (finding,) = of_others("orders", "silt-orders", own, [own, other, elsewhere])
+    assert finding.reason == "search-index reads it too, as search-index-group"
 
 
 def test_clock_is_compared_to_the_second() -> None:

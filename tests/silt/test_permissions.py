@@ -1,6 +1,7 @@
 """The roles' policies against the requests that the functions really make, seen by a proxy."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -184,3 +185,17 @@ def test_only_maintenance_deletes_and_invokes_itself_where_it_fans_out() -> None
             assert ("s3:DeleteObject" in actions) == is_maintenance
             fans_out = is_maintenance and deployment.model.maintenance.fan_out
             assert ("lambda:InvokeFunction" in actions) == fans_out
+
+
+def test_page_names_every_action_of_every_example_by_role() -> None:
+    page = (ROOT / "docs/permissions.md").read_text()
+    told: dict[str, set[str]] = {"topic": set(), "maintenance": set()}
+    for row in re.findall(r"^\| ([a-z, ]+) \| (.+?) \|", page, re.MULTILINE):
+        for role in row[0].split(", "):
+            told.setdefault(role, set()).update(re.findall(r"`([a-z0-9-]+:\w+)`", row[1]))
+    granted: dict[str, set[str]] = {"topic": set(), "maintenance": set()}
+    for example in EXAMPLES:
+        for function in functions_of(read_deployment(example)):
+            role = "maintenance" if function.key == "Maintenance" else "topic"
+            granted[role] |= {action for s in function.statements for action in s.actions}
+    assert {role: told[role] for role in granted} == granted
