@@ -55,7 +55,7 @@ def functions_of(deployment: Deployment) -> list[LambdaFunction]:
             memory_mb=topic.function.memory_mb,
             timeout_s=topic.function.timeout_s,
             environment={
-                **_environment(model),
+                **_environment(deployment),
                 "SILT_TOPICS": topic.topic,
                 "SILT_GENERATION": str(topic.function.generation),
                 "SILT_PARTIAL_BATCH_RESPONSE": _flag(topic.partial_batch_response),
@@ -86,7 +86,7 @@ def _maintenance(deployment: Deployment) -> LambdaFunction:
         memory_mb=model.maintenance.memory_mb,
         timeout_s=model.maintenance.timeout_s,
         environment={
-            **_environment(model),
+            **_environment(deployment),
             "SILT_TOPICS": ",".join(topic.topic for topic in deployment.topics),
             "SILT_FAN_OUT": _flag(model.maintenance.fan_out),
             "SILT_LOG_LEVEL": model.function.log_level,
@@ -108,15 +108,15 @@ def _storage_mb(deployment: Deployment) -> int:
     return STORAGE_MAX_MB if any(upkeep.sort_by for upkeep in upkeeps) else STORAGE_MIN_MB
 
 
-def _environment(model: DeploymentModel) -> dict[str, str]:
+def _environment(deployment: Deployment) -> dict[str, str]:
+    model = deployment.model
     found = {
         "SILT_NAME": model.name,
         "SILT_TABLE_ROOT": model.table_root,
         "SILT_CONTRACTS": "schemas",
     }
-    cluster = model.msk or model.self_managed
-    if cluster is not None and cluster.name is not None:
-        found["SILT_SOURCE"] = cluster.name
+    if deployment.source is not None:
+        found["SILT_SOURCE"] = deployment.source
     return found
 
 

@@ -43,3 +43,9 @@ class Deployment:
     file: str
     model: DeploymentModel
     topics: tuple[TopicDeployment, ...]
+
+    @property
+    def source(self) -> str | None:
+        """Return the name that the cluster was given for stream ids, if it was given one."""
+        cluster = self.model.msk or self.model.self_managed
+        return cluster.name if cluster is not None else None

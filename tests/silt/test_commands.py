@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from silt.cli import COMMANDS, main
+from silt.local_s3 import LocalS3
 from tests.builders import ROOT, SMALL, event, record, rows
 from tests.reader import rows_of_folder
 
@@ -165,3 +166,32 @@ def test_odd_files_are_named(
     (tmp_path / "x.json").write_text(text)
     assert main(["replay", str(tmp_path / "x.json"), "--table-root", str(tmp_path)]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_replay_for_a_deployment_is_as_its_functions_are(
+    s3: LocalS3, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    text = (ROOT / "docs/deployments/self-managed-sasl.yml").read_text()
+    root = f"s3://{s3.bucket}/{tmp_path.name}"
+    text = text.replace("../../schemas", str(ROOT / "schemas"))
+    text = text.replace("s3://my-lake/tables", root)
+    file = tmp_path / "deploy.yml"
+    file.write_text(text + "function: {generation: 3}\n")
+    command = ["replay", "events/golden/self-managed.json", "--deployment", str(file), "--json"]
+    assert main(command) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["appended"] + told["dead_lettered"] == told["delivered"] == 1
+    listed = s3.client().list_objects_v2(Bucket=s3.bucket, Prefix=tmp_path.name)["Contents"]
+    commits = [o["Key"] for o in listed if o["Key"].endswith(".json")]
+    log = "".join(
+        s3.client().get_object(Bucket=s3.bucket, Key=key)["Body"].read().decode() for key in commits
+    )
+    assert '"warehouse/orders/0/3"' in log  # the cluster's name, and the generation
+    other = "{topic: sensors, function: {generation: 1}}"
+    mixed = text.replace("[orders, sensors]", f"[orders, {other}]")
+    file.write_text(mixed)
+    assert main(command) == 2
+    assert "are of the generations 0, 1. Replay topic by topic" in capsys.readouterr().err
+    assert main([*command, "--generation", "3"]) == 0
