@@ -5,7 +5,7 @@ import os
 import re
 import resource
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from aws_lambda_powertools import Logger
 
 from handler import __build__, health
 from handler.answer import PARTS, account, failures, freshness_ms, offsets_of, raise_for
-from handler.contract import DEAD_LETTERS_SUFFIX, chosen, load_contracts
+from handler.contract import chosen, load_contracts
 from handler.deadline import limit_s
 from handler.delta.patience import Clock, Patience, SystemClock
 from handler.delta.store import Pool, Store, open_store
@@ -192,7 +192,7 @@ class Function:
     def _check_health(self) -> None:
         """Read each topic's tables at cold start and log what is found; a finding stops nothing."""
         ends_at = self._clock.monotonic() + HEALTH_CHECK_LIMIT_S
-        self._log_findings(self._look(Patience(self._clock, ends_at)))
+        health.tell(self._logger, self._look(Patience(self._clock, ends_at)))
 
     def _look(self, patience: Patience) -> Iterator[Finding]:
         """Read the tables of each topic."""
@@ -217,20 +217,11 @@ class Function:
         findings = list(self._look(patience))
         tried = () if self._settings.dry_run else self._contracts.values()
         for contract in tried:
-            uri = contract.uri(self._settings.table_root)
-            for name, place in (
-                (contract.table, uri),
-                (contract.dead_letters, uri + DEAD_LETTERS_SUFFIX),
-            ):
+            for name, place in contract.places(self._settings.table_root):
                 store = self._open_store(place)
                 findings += health.of_store(name, store, self._pool, patience)
-        self._log_findings(findings)
+        health.tell(self._logger, findings)
         return health.answer(__build__, findings)
-
-    def _log_findings(self, findings: Iterable[Finding]) -> None:
-        for finding in findings:
-            log = self._logger.error if finding.state == "wrong" else self._logger.info
-            log("health", extra=finding.as_json())
 
 
 def would(result: Result) -> dict[str, int]:

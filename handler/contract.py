@@ -117,6 +117,11 @@ class Contract:
         absolute = "://" in table or table.startswith("/")
         return table if absolute else f"{root.rstrip('/')}/{table}"
 
+    def places(self, root: str) -> tuple[tuple[str, str], tuple[str, str]]:
+        """Return name and place of the table, then of its dead letters."""
+        uri = self.uri(root)
+        return (self.table, uri), (self.dead_letters, uri + DEAD_LETTERS_SUFFIX)
+
     @property
     def keeps_unknown(self) -> bool:
         """Return whether the table has the column `_rescued`."""
@@ -209,9 +214,7 @@ def parse_contract(text: str, file: str, problems: list[str]) -> tuple[Contract 
     contract = None
     if document.data is not None:
         contract = _compile(document, file, report)
-    for path, line, message in sorted(set(found), key=lambda problem: (problem[1], str(problem))):
-        dotted = ".".join(map(str, path))
-        problems.append(f"{file}:{line}: {dotted + ': ' if dotted else ''}{message}")
+    problems += contract_yaml.told(file, found)
     return (None if found else contract), document
 
 

@@ -5,7 +5,7 @@ would read `no` as false, `010` as 8, `1:30` as 90 and `2026-05-01` as a date ob
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -74,6 +74,15 @@ def written_path(data: Any, loc: Sequence[str | int]) -> Path:
             break
         path.append(step)
     return tuple(path)
+
+
+def told(file: str, problems: Iterable[tuple[Path, int, str]]) -> list[str]:
+    """Return a line for each problem, in the order of the file: its line, its path, what it is."""
+    ordered = sorted(set(problems), key=lambda problem: (problem[1], str(problem)))
+    dotted = [(line, ".".join(map(str, path)), message) for path, line, message in ordered]
+    return [
+        f"{file}:{line}: {path + ': ' if path else ''}{message}" for line, path, message in dotted
+    ]
 
 
 def _value(document: Document, node: yaml.Node, path: Path, parents: frozenset[int]) -> Any:

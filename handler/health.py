@@ -1,6 +1,6 @@
 """Whether tables could be read and written from here: what `silt doctor` and the functions ask."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar
 
@@ -58,6 +58,13 @@ def answer(build: str, findings: Sequence[Finding]) -> dict[str, Any]:
     """Return what a function answers to `{"silt": "health"}`."""
     told = [finding.as_json() for finding in findings]
     return {"build": build, "healthy": healthy(findings), "findings": told}
+
+
+def tell(logger: Any, findings: Iterable[Finding]) -> None:
+    """Log each finding, what is wrong as an error."""
+    for finding in findings:
+        log = logger.error if finding.state == "wrong" else logger.info
+        log("health", extra=finding.as_json())
 
 
 def described(snapshot: Snapshot) -> str:

@@ -16,7 +16,7 @@ import orjson
 from aws_lambda_powertools import Logger
 
 from handler import __build__, health
-from handler.contract import DEAD_LETTERS_SUFFIX, Contract, chosen, load_contracts
+from handler.contract import Contract, chosen, load_contracts
 from handler.contract_upkeep import Upkeep
 from handler.deadline import limit_s
 from handler.delta.patience import Clock, Patience, SystemClock
@@ -61,10 +61,9 @@ def places(contracts: Iterable[Contract], root: str) -> dict[str, Place]:
     """Return the tables of contracts and their dead letters, by name."""
     found = {}
     for contract in contracts:
-        name, uri = contract.table, contract.uri(root)
-        found[name] = Place(name, uri, contract.upkeep)
-        dead = Place(contract.dead_letters, uri + DEAD_LETTERS_SUFFIX, contract.dead_letter_upkeep)
-        found[dead.name] = dead
+        upkeeps = (contract.upkeep, contract.dead_letter_upkeep)
+        for (name, uri), upkeep in zip(contract.places(root), upkeeps, strict=True):
+            found[name] = Place(name, uri, upkeep)
     return found
 
 
@@ -164,9 +163,7 @@ class Maintenance:
             if not self._settings.dry_run:  # to try the store leaves an object there
                 store = self._open_store(self.uri(name))
                 findings += health.of_store(name, store, self._pool, patience)
-        for finding in findings:
-            log = self._logger.error if finding.state == "wrong" else self._logger.info
-            log("health", extra=finding.as_json())
+        health.tell(self._logger, findings)
         return health.answer(__build__, findings)
 
     def _described(self, name: str, patience: Patience) -> str:

@@ -21,9 +21,9 @@ from silt.packaging.artifact import (
     Artifact,
     Function,
     build_of,
-    is_fresh,
     make,
     read,
+    up_to_date,
 )
 from silt.packaging.elf import strip
 from silt.packaging.trim import never_runs
@@ -92,21 +92,21 @@ def test_artifact_is_fresh_only_if_it_is_whole_and_of_these_inputs(
     made: dict[Function, Artifact], tmp_path: Path
 ) -> None:
     target, path = host_target(), made["ingest"].path
-    assert is_fresh("ingest", target, SCHEMAS, path.parent)
+    assert up_to_date("ingest", target, SCHEMAS, path.parent)
     assert read(path) == made["ingest"]
-    assert not is_fresh("ingest", target, ROOT / "tests", path.parent)  # other contracts
-    assert not is_fresh("ingest", target, SCHEMAS, tmp_path)
+    assert not up_to_date("ingest", target, ROOT / "tests", path.parent)  # other contracts
+    assert not up_to_date("ingest", target, SCHEMAS, tmp_path)
     good = path.read_bytes()
     other = tmp_path / path.name
     middle = len(good) // 2
     damaged = good[:middle] + bytes(64) + good[middle + 64 :]
     for content in (damaged, good[: len(good) // 2], b"", b"no zip"):
         other.write_bytes(content)
-        assert not is_fresh("ingest", target, SCHEMAS, tmp_path)
+        assert not up_to_date("ingest", target, SCHEMAS, tmp_path)
     for manifest in ("{}", "[]", "null", "no JSON"):
         with zipfile.ZipFile(other, "w") as archive:
             archive.writestr("silt.json", manifest)
-        assert not is_fresh("ingest", target, SCHEMAS, tmp_path)
+        assert not up_to_date("ingest", target, SCHEMAS, tmp_path)
 
 
 def test_environment_of_who_packages_does_not_change_the_artifact(

@@ -10,10 +10,8 @@ from silt.packaging.artifact import (
     LIMITS_MIB,
     MIB,
     Artifact,
-    artifact_name,
-    is_fresh,
     make,
-    read,
+    up_to_date,
 )
 from silt.packaging.wheels import ARCHES, DEFAULT_ARCH, DEFAULT_PYTHON, PYTHONS, Target
 
@@ -46,10 +44,8 @@ def run(options: argparse.Namespace) -> int:
     made = []
     for function in [options.function] if options.function else FUNCTIONS:
         with output.progress(f"packaging {function}", "") as _advance:
-            if not options.force and is_fresh(function, target, contracts, options.out):
-                artifact = read(options.out / artifact_name(function, target))
-            else:
-                artifact = make(function, target, contracts, options.out)
+            asked = (function, target, contracts, options.out)
+            artifact = (None if options.force else up_to_date(*asked)) or make(*asked)
         made.append(artifact)
         if not options.json:
             _print(artifact)

@@ -30,12 +30,10 @@ def _bucket(
     model: DeploymentModel, key: str, name: str | None, rules: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return a private, encrypted bucket that takes no plain HTTP and outlives the stack."""
-    encryption: dict[str, Any] = {"SSEAlgorithm": "AES256"}
+    default: dict[str, Any] = {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
     if model.kms_key_arn is not None:
         encryption = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": model.kms_key_arn}
-    default = {"ServerSideEncryptionByDefault": encryption, "BucketKeyEnabled": True}
-    if model.kms_key_arn is None:
-        del default["BucketKeyEnabled"]  # of KMS alone
+        default = {"ServerSideEncryptionByDefault": encryption, "BucketKeyEnabled": True}
     unfinished = {
         "Id": "unfinished-uploads",
         "Status": "Enabled",

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from silt.deployment.functions import tags_of
 from silt.deployment.model import DeploymentModel, Msk, Pollers, SelfManaged
-from silt.deployment.names import function_key
+from silt.deployment.names import function_key, on_failure_arn
 from silt.deployment.plan import Deployment, TopicDeployment
 
 RETRY_ATTEMPTS = 100
@@ -46,17 +47,14 @@ def event_source_mapping(deployment: Deployment, topic: TopicDeployment) -> dict
         properties |= _provisioned(topic, mapping.pollers)
     if topic.on_failure:
         # S3 alone keeps the records themselves, so that a replay needs no broker.
-        bucket: Any = {"Fn::GetAtt": ["OnFailureBucket", "Arn"]}
-        if model.on_failure.bucket is not None:
-            bucket = {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{model.on_failure.bucket}"}
+        bucket = on_failure_arn(model.on_failure.bucket)
         properties["DestinationConfig"] = {"OnFailure": {"Destination": bucket}}
     if mapping.filters:
         patterns = [{"Pattern": pattern} for pattern in mapping.filters]
         properties["FilterCriteria"] = {"Filters": patterns}
         if model.kms_key_arn is not None:
             properties["KmsKeyArn"] = model.kms_key_arn  # of the filters, nothing else
-    if model.tags:
-        properties["Tags"] = [{"Key": k, "Value": v} for k, v in sorted(model.tags.items())]
+    properties |= tags_of(model)
     made: dict[str, Any] = {"Type": "AWS::Lambda::EventSourceMapping"}
     if model.create_bucket:
         made["DependsOn"] = ["TableBucketPolicy"]  # no event before there is a place for its rows

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from typing import Any
 from urllib.parse import urlsplit
 
 FUNCTION_NAME_MAX = 64
@@ -39,6 +40,13 @@ def cut(whole: str, length: int) -> str:
     if len(whole) <= length:
         return whole
     return f"{whole[: length - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+
+
+def on_failure_arn(bucket: str | None) -> dict[str, Any]:
+    """Return the ARN of the bucket of failed batches: of the one that is given, or made."""
+    if bucket is None:
+        return {"Fn::GetAtt": ["OnFailureBucket", "Arn"]}
+    return {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{bucket}"}
 
 
 def bucket_and_prefix(uri: str) -> tuple[str, str]:

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handler.contract import DEAD_LETTERS_SUFFIX
 from silt.deployment.model import DeploymentModel, Msk, SelfManaged
-from silt.deployment.names import bucket_and_prefix, function_name, maintenance_name
+from silt.deployment.names import bucket_and_prefix, function_name, maintenance_name, on_failure_arn
 from silt.deployment.plan import Deployment, TopicDeployment
 
 NETWORK = (
@@ -49,17 +48,17 @@ def of_topic(deployment: Deployment, topic: TopicDeployment) -> list[Statement]:
     """Return what the role of a topic's function may do: the function's, and its mapping's."""
     model = deployment.model
     name = function_name(model.name, topic.topic)
-    table = topic.contract.uri(model.table_root)
+    tables = _places(deployment, [topic])
     found = [
         _logs(name),
         Statement(
             "ReadAndAppend",
             ("s3:GetObject", "s3:PutObject"),
-            tuple(_objects([table])),
+            tuple(_objects(tables)),
             "Reads the log and, for a look-up, data files; puts data files and commits. It deletes "
             "nothing: what a lost race leaves behind is vacuumed by maintenance.",
         ),
-        *_list([table]),
+        *_list(tables),
     ]
     found += _key(model)
     if topic.on_failure:
@@ -81,7 +80,7 @@ def of_topic(deployment: Deployment, topic: TopicDeployment) -> list[Statement]:
 def of_maintenance(deployment: Deployment) -> list[Statement]:
     """Return what the role of the maintenance function may do."""
     model = deployment.model
-    tables = [topic.contract.uri(model.table_root) for topic in deployment.topics]
+    tables = _places(deployment, deployment.topics)
     found = [
         _logs(maintenance_name(model.name)),
         Statement(
@@ -117,21 +116,25 @@ def _logs(name: str) -> Statement:
     )
 
 
+def _places(deployment: Deployment, topics: Iterable[TopicDeployment]) -> list[str]:
+    """Return where the tables of topics and their dead letters are."""
+    root = deployment.model.table_root
+    return [uri for topic in topics for _name, uri in topic.contract.places(root)]
+
+
 def _objects(tables: Sequence[str]) -> Iterator[Any]:
-    """Give the objects of tables and of their dead letters."""
+    """Give the objects of tables."""
     for table in tables:
-        bucket, prefix = bucket_and_prefix(table)
-        for folder in (prefix, prefix + DEAD_LETTERS_SUFFIX):
-            yield {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{bucket}/{folder}/*"}
+        bucket, folder = bucket_and_prefix(table)
+        yield {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{bucket}/{folder}/*"}
 
 
 def _list(tables: Sequence[str]) -> Iterator[Statement]:
     """Give a statement for each bucket."""
     prefixes: dict[str, list[str]] = {}
     for table in tables:
-        bucket, prefix = bucket_and_prefix(table)
-        for folder in (prefix, prefix + DEAD_LETTERS_SUFFIX):
-            prefixes.setdefault(bucket, []).append(f"{folder}/*")
+        bucket, folder = bucket_and_prefix(table)
+        prefixes.setdefault(bucket, []).append(f"{folder}/*")
     for i, (bucket, allowed) in enumerate(prefixes.items()):
         yield Statement(
             f"List{i or ''}",
@@ -154,9 +157,7 @@ def _key(model: DeploymentModel) -> Iterator[Statement]:
 
 
 def _on_failure(model: DeploymentModel, topic: TopicDeployment) -> Iterator[Statement]:
-    bucket: Any = {"Fn::GetAtt": ["OnFailureBucket", "Arn"]}
-    if model.on_failure.bucket is not None:
-        bucket = {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{model.on_failure.bucket}"}
+    bucket = on_failure_arn(model.on_failure.bucket)
     yield Statement(
         "KeepFailedBatches",
         ("s3:PutObject",),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping as MappingType
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, NoReturn, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -42,15 +42,15 @@ def read_deployment(file: Path) -> Deployment:
     except UnicodeDecodeError as error:
         raise DeploymentError([f"{file}:1: this is no UTF-8: {error}"]) from error
     document = contract_yaml.parse(text)
-    found = [(line, path, message) for path, line, message in document.problems]
+    found = list(document.problems)
     if document.data is None or not isinstance(document.data, dict):
-        _raise(file, found or [(1, (), "expected a mapping with name, region, table_root, topics")])
+        _raise(file, found or [((), 1, "expected a mapping with name, region, table_root, topics")])
     try:
         model = DeploymentModel.model_validate(document.data)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             path = contract_yaml.written_path(document.data, detail["loc"])
-            found.append((document.line(path), path, _explain(path, dict(detail))))
+            found.append((path, document.line(path), _explain(path, dict(detail))))
         _raise(file, found)
     if found:
         _raise(file, found)
@@ -62,7 +62,7 @@ def read_deployment(file: Path) -> Deployment:
                 f"there is no contract for the topic {topic.topic!r} in {model.contracts}"
                 f"{nearest(topic.topic, list(contracts))}"
             )
-            found.append((document.line(path), path, message))
+            found.append((path, document.line(path), message))
     if found:
         _raise(file, found)
     deployment = Deployment(
@@ -82,7 +82,7 @@ def read_deployment(file: Path) -> Deployment:
             for mapping in [_merged(model.mapping, topic.mapping)]
         ),
     )
-    found += [(document.line(path), path, text) for path, text in problems_of(deployment)]
+    found += [(path, document.line(path), text) for path, text in problems_of(deployment)]
     if found:
         _raise(file, found)
     return deployment
@@ -94,12 +94,8 @@ def _merged(of_all: M, own: M | None) -> M:
     return of_all.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
 
-def _raise(file: Path, found: list[tuple[int, Any, str]]) -> None:
-    lines = []
-    for line, path, message in sorted(set(found), key=lambda problem: (problem[0], str(problem))):
-        dotted = ".".join(map(str, path))
-        lines.append(f"{file}:{line}: {dotted + ': ' if dotted else ''}{message}")
-    raise DeploymentError(lines)
+def _raise(file: Path, found: list[tuple[contract_yaml.Path, int, str]]) -> NoReturn:
+    raise DeploymentError(contract_yaml.told(str(file), found))
 
 
 def _explain(path: tuple[str | int, ...], detail: MappingType[str, Any]) -> str:

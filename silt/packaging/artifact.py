@@ -83,16 +83,17 @@ def build_of(function: Function, target: Target, contracts: Path) -> str:
     return f"{__version__}+{whole.hexdigest()[:12]}"
 
 
-def is_fresh(function: Function, target: Target, contracts: Path, out: Path) -> bool:
-    """Return whether the artifact that lies in `out` is made of the inputs as they are now."""
+def up_to_date(function: Function, target: Target, contracts: Path, out: Path) -> Artifact | None:
+    """Return the artifact that lies in `out`, if it is made of the inputs as they are now."""
     path = out / artifact_name(function, target)
     try:
         found = read(path)
         with zipfile.ZipFile(path) as archive:
             is_whole = archive.testzip() is None
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, zlib.error, BadZipFile):
-        return False  # there is none, it is damaged, or it is none of ours
-    return is_whole and found.build == build_of(function, target, contracts)
+        return None  # there is none, it is damaged, or it is none of ours
+    is_new = found.build == build_of(function, target, contracts)
+    return found if is_whole and is_new else None
 
 
 def make(function: Function, target: Target, contracts: Path, out: Path) -> Artifact:

@@ -1,5 +1,6 @@
 """The locked packages, as wheels of the platform that Lambda runs."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -67,6 +68,7 @@ def without_python(environment: Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in environment.items() if not k.startswith("PYTHON")}
 
 
+@functools.cache
 def interpreter(python: str) -> str | None:
     """Return an interpreter of a version on this machine, None if there is none."""
     if f"{sys.version_info.major}.{sys.version_info.minor}" == python:
