@@ -68,14 +68,12 @@ def _of_mapping(topic: TopicDeployment) -> Iterator[Alarm]:
     """Give the alarms on what AWS counts of the mapping."""
     own = {"EventSourceMappingUUID": {"Ref": f"{function_key(topic.topic)}Mapping"}}
     most = topic.alarms.lag_records
-    lag = Metric("AWS/Lambda", "MaxOffsetLag", own, "Maximum")
-    if not topic.provisioned:  # then there is only the function's own, of the whole topic
-        function = {"FunctionName": {"Ref": f"{function_key(topic.topic)}LambdaFunction"}}
-        lag = Metric("AWS/Lambda", "OffsetLag", function, "Maximum")
+    function = {"FunctionName": {"Ref": f"{function_key(topic.topic)}LambdaFunction"}}
+    of_lag = own if topic.provisioned else function
     yield Alarm(
         "LagGrowing",
         f"more than {most:,} records behind, and growing for 15 minutes",
-        {"lag": lag},
+        {"lag": Metric("AWS/Lambda", topic.lag_metric, of_lag, "Maximum")},
         threshold=0,
         periods=3,
         expression=f"IF(lag > {most} AND DIFF(lag) > 0, 1, 0)",

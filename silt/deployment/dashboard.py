@@ -17,9 +17,8 @@ def dashboard(deployment: Deployment) -> dict[str, Any]:
     for topic in deployment.topics:
         key, own = function_key(topic.topic), ["topic", topic.topic, "service", model.name]
         function = ["FunctionName", f"${{{key}LambdaFunction}}"]
-        lag: list[Any] = ["OffsetLag", *function]
-        if topic.provisioned and topic.mapping.create:
-            lag = ["MaxOffsetLag", "EventSourceMappingUUID", f"${{{key}Mapping}}"]
+        mapping = ["EventSourceMappingUUID", f"${{{key}Mapping}}"]
+        lag: list[Any] = [topic.lag_metric, *(mapping if topic.provisioned else function)]
         parts = ("appended", "dead_lettered", "skipped_by_rule", "duplicates", "unsettled")
         rows.append(
             [
@@ -29,7 +28,7 @@ def dashboard(deployment: Deployment) -> dict[str, Any]:
                     "Maximum",
                     [
                         [NAMESPACE, "freshness_ms", *own],
-                        ["AWS/Lambda", *lag, {"yAxis": "right"}],
+                        *([["AWS/Lambda", *lag, {"yAxis": "right"}]] * topic.mapping.create),
                     ],
                 ),
                 (

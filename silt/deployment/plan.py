@@ -24,6 +24,11 @@ class TopicDeployment:
         return self.mapping.pollers is not None
 
     @property
+    def lag_metric(self) -> str:
+        """Return AWS's metric of the lag: the mapping's own, or on demand the function's."""
+        return "MaxOffsetLag" if self.provisioned else "OffsetLag"
+
+    @property
     def on_failure(self) -> bool:
         """Return whether batches that AWS gives up on are kept in a bucket."""
         asked = self.mapping.on_failure

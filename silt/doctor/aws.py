@@ -15,6 +15,7 @@ from handler.health import CLOCK_SKEW_MAX_MS, Finding
 from silt.deployment.functions import LambdaFunction, lambda_function
 from silt.deployment.model import DeploymentModel
 from silt.deployment.permissions import Statement
+from silt.deployment.plan import TopicDeployment
 from silt.doctor.resolve import resolved
 
 LOG_IN = "Log in: set AWS_PROFILE, run aws sso login, or set AWS_ACCESS_KEY_ID and its secret."
@@ -32,6 +33,7 @@ class Account:
         self._session = boto3.Session(region_name=region)
         self.region = region
         self.number: str | None = None
+        self._listed: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
         self.partition = self._session.get_partition_for_region(region)
 
     def client(self, service: str, read_timeout_s: float = 20) -> Any:
@@ -92,14 +94,21 @@ class Account:
         return dict(told)
 
     def mappings(self, **filters: str) -> list[Mapping[str, Any]] | Finding:
-        """Return mappings by FunctionName or EventSourceArn, or why that cannot be told."""
+        """Return mappings by FunctionName or EventSourceArn, or why that cannot be told.
+
+        Those of a cluster are listed once, for all of its topics.
+        """
+        key = (*filters, *filters.values())
         try:
-            pages = self.client("lambda").get_paginator("list_event_source_mappings")
-            found = [m for page in pages.paginate(**filters) for m in page["EventSourceMappings"]]
+            if key not in self._listed:
+                pages = self.client("lambda").get_paginator("list_event_source_mappings")
+                self._listed[key] = [
+                    m for page in pages.paginate(**filters) for m in page["EventSourceMappings"]
+                ]
         except FAILED as error:
-            subject = next(iter(filters.values()))
+            subject = " ".join(filters.values()) or self.region
             return Finding("mapping", subject, "unknown", str(error), _MAY)
-        return found
+        return self._listed[key]
 
     def health(self, function: str) -> Iterator[Finding]:
         """Give what the function itself finds, with its own role and network."""
@@ -183,31 +192,35 @@ class Account:
             "AWS::AccountId": self.number or "",
         }
 
-    def lag(self, topic: str, mapping_id: str, limit: int) -> Finding:
+    def lag(self, topic: TopicDeployment, function: str, mapping_id: str) -> Finding:
         """Return how far behind a mapping was at most, of late, as CloudWatch knows it."""
+        metric, limit, topic_name = topic.lag_metric, topic.alarms.lag_records, topic.topic
+        dimension = {"Name": "FunctionName", "Value": function}
+        if topic.provisioned:
+            dimension = {"Name": "EventSourceMappingUUID", "Value": mapping_id}
         now = dt.datetime.now(dt.UTC)
         try:
             told = self.client("cloudwatch").get_metric_statistics(
                 Namespace="AWS/Lambda",
-                MetricName="MaxOffsetLag",
-                Dimensions=[{"Name": "EventSourceMappingUUID", "Value": mapping_id}],
+                MetricName=metric,
+                Dimensions=[dimension],
                 StartTime=now - dt.timedelta(minutes=_LAG_MINUTES),
                 EndTime=now,
                 Period=60,
                 Statistics=["Maximum"],
             )
         except FAILED as error:
-            return Finding("lag", topic, "unknown", str(error), _MAY)
+            return Finding("lag", topic_name, "unknown", str(error), _MAY)
         points = sorted(told["Datapoints"], key=lambda point: point["Timestamp"])
         if not points:
-            reason = f"no MaxOffsetLag in {_LAG_MINUTES} minutes"
-            fix = "Is the mapping enabled, with MetricsConfig KafkaMetrics?"
-            return Finding("lag", topic, "unknown", reason, fix)
+            reason = f"no {metric} in {_LAG_MINUTES} minutes"
+            fix = "Is the mapping enabled, and has it the MetricsConfig of the template?"
+            return Finding("lag", topic_name, "unknown", reason, fix)
         latest = int(points[-1]["Maximum"])
         if latest > limit:
             fix = "More pollers, or larger batches: docs/sizing.md"
-            return Finding("lag", topic, "warning", f"{latest:,} records behind", fix)
-        return Finding("lag", topic, "ok", f"{latest:,} records behind at most")
+            return Finding("lag", topic_name, "warning", f"{latest:,} records behind", fix)
+        return Finding("lag", topic_name, "ok", f"{latest:,} records behind at most")
 
 
 def no_credentials(region: str, error: Exception) -> Finding:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from handler import health
-from handler.contract import DEAD_LETTERS_SUFFIX, Contract
+from handler.contract import Contract
 from handler.delta.patience import Patience, SystemClock
 from handler.delta.store import Pool, open_store
 from handler.errors import SiltError
@@ -51,10 +51,7 @@ def of_tables(
             yield Finding("credentials", uri, "wrong", str(error), LOG_IN)
             continue
         yield health.of_table(contract.table, partial(_described, contract, uri, pool, patience))
-        for name, place in (
-            (contract.table, uri),
-            (contract.dead_letters, uri + DEAD_LETTERS_SUFFIX),
-        ):
+        for name, place in contract.places(root):
             yield from health.of_store(name, open_store(place), pool, patience)
 
 
@@ -113,8 +110,9 @@ def _of_topic(
         return
     own = [m for m in found if topic.topic in (m.get("Topics") or [])]
     destination = None
-    if len(own) != 1:
-        reason = f"{len(own)} mappings give this topic to {function.name}; expected one"
+    expected = "one" if topic.mapping.create else "none"
+    if len(own) != int(topic.mapping.create):
+        reason = f"{len(own)} mappings give this topic to {function.name}; expected {expected}"
         fix = "Deploy again; delete what was made by hand."
         yield Finding("mapping", topic.topic, "wrong", reason, fix)
     for each in own:
@@ -127,7 +125,7 @@ def _of_topic(
         destination = on_failure.get("Destination")
         if destination is not None and ":s3:::" in destination:
             yield account.bucket(destination.split(":::")[1])
-        yield account.lag(topic.topic, each["UUID"], topic.alarms.lag_records)
+        yield account.lag(topic, function.name, each["UUID"])
         arn = each.get("EventSourceArn")
         others = account.mappings(EventSourceArn=arn) if arn else account.mappings()
         if not isinstance(others, Finding):

@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 import boto3
 import pytest
 from botocore.validate import ParamValidator
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from moto.server import ThreadedMotoServer
 
 from handler.health import Finding
@@ -25,7 +25,8 @@ from silt.deployment.mappings import event_source_mapping
 from silt.deployment.plan import Deployment
 from silt.deployment.read import read_deployment
 from silt.doctor import kafka as kafka_module
-from silt.doctor.aws import clock
+from silt.doctor.aws import Account, clock
+from silt.doctor.kafka import _committed as committed_of
 from silt.doctor.kafka import of_topic
 from silt.doctor.mapping import of_mapping, of_others
 from silt.doctor.resolve import resolved
@@ -354,6 +355,17 @@ def account(
     server.stop()
 
 
+def test_mappings_that_cannot_be_listed_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is what filters them needed for that: a cluster of one's own has no ARN."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for filters in ({}, {"FunctionName": "silt-orders"}):
+        found = Account("eu-central-1").mappings(**filters)
+        assert isinstance(found, Finding)
+        assert found.state == "unknown"
+
+
 def doctor(
     capsys: pytest.CaptureFixture[str], *arguments: str
 ) -> tuple[int, dict[str, list[dict[str, Any]]]]:
@@ -477,6 +489,51 @@ def test_doctor_without_a_bucket_says_how_to_make_one(
     assert code == 1
     assert found["bucket"][0]["reason"] == "there is no such bucket"
     assert "create_bucket" in found["bucket"][0]["fix"]
+
+
+def test_doctor_expects_no_mapping_where_none_is_to_be_made(
+    account: tuple[LambdaApi, Any],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    told, _session = account
+    text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
+    text = text.replace("../../schemas", str(ROOT / "schemas"))
+    file = tmp_path / "deploy.yml"
+    file.write_text(text + "mapping: {create: false}\n")
+    told.mappings.clear()
+    assert main(["doctor", str(file), "--json"]) == 0
+    told_of = {f["check"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
+    assert "mapping" not in told_of
+    told.mappings += RECORDED["EventSourceMappings"]
+    assert main(["doctor", str(file), "--json"]) == 1
+    reasons = [f["reason"] for f in json.loads(capsys.readouterr().out)["findings"]]
+    assert "1 mappings give this topic to silt-orders; expected none" in reasons
+
+
+def test_lag_on_demand_is_the_functions(
+    account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    _told, session = account
+    session.client("cloudwatch").put_metric_data(
+        Namespace="AWS/Lambda",
+        MetricData=[
+            {
+                "MetricName": "OffsetLag",
+                "Dimensions": [{"Name": "FunctionName", "Value": "silt-orders"}],
+                "Timestamp": dt.datetime.now(dt.UTC) - dt.timedelta(minutes=2),
+                "Value": 77,
+            }
+        ],
+    )
+    text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
+    file = tmp_path / "deploy.yml"
+    file.write_text(
+        text.replace("../../schemas", str(ROOT / "schemas")) + "mapping: {pollers: on_demand}\n"
+    )
+    main(["doctor", str(file), "--json"])
+    (lag,) = [f for f in json.loads(capsys.readouterr().out)["findings"] if f["check"] == "lag"]
+    assert lag["reason"] == "77 records behind at most"
 
 
 def test_doctor_with_a_profile_that_is_not_there_says_so(
@@ -610,7 +667,7 @@ def test_broker_topic_group_and_lag_are_told(servers: str) -> None:
         return {f.check: f for f in of_topic(servers, "orders", "silt-orders", limit, {})}
 
     found = look()
-    assert found["kafka"].state == found["topic"].state == "ok"
+    assert found["kafka"].state == found["topic"].state == "ok", found
     assert found["topic"].reason == "4 partitions"
     assert found["group"].state == "warning"
     assert found["group"].reason == "silt-orders has committed nothing yet; 10 records wait"
@@ -626,6 +683,26 @@ def test_topic_that_is_not_there_is_told(whole_kafka: str) -> None:
     found = {f.check: f for f in of_topic(whole_kafka, "no-such-topic", "g", 5, {})}
     assert found["topic"].state == "wrong"
     assert "Make the topic" in found["topic"].fix
+
+
+def test_coordinator_that_is_being_found_is_waited_for() -> None:
+    """A group's first look-up makes a broker find, or make, its coordinator."""
+
+    class Waiting:
+        def __init__(self, *answers: int | None) -> None:
+            self.answers = list(answers)
+
+        def committed(self, places: list[Any], timeout: float) -> list[Any]:
+            code = self.answers.pop(0)
+            if code is not None:
+                raise KafkaException(KafkaError(code))
+            return places
+
+    places = [TopicPartition("orders", 0, 3)]
+    late = Waiting(KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR, None)
+    assert committed_of(late, places) == places
+    with pytest.raises(KafkaException):
+        committed_of(Waiting(KafkaError.GROUP_AUTHORIZATION_FAILED), places)
 
 
 def test_setting_of_the_client_that_is_none_is_told() -> None:
