@@ -107,6 +107,14 @@ class RuntimeApi:
             self._current = None
         return outcome
 
+    def abandon(self) -> bool:
+        """Hear no answer to the event that the process has. Returns False where it has none."""
+        with self._lock:
+            if not self.busy:
+                return False
+            self._current = None
+            return True
+
     def close(self) -> None:
         """End the API; what a process says after that is not heard."""
         self._server.shutdown()
@@ -211,6 +219,17 @@ class Sandbox:
         if process is not None:
             process.kill()
             process.wait()
+
+    def kill_busy(self) -> bool:
+        """End the process in the middle of its event. Returns False where it has none, or has
+        answered: then it lives.
+
+        An answer that is on its way when the signal is sent is lost, as if it had come too late.
+        """
+        if self._api is None or not self._api.abandon():
+            return False
+        self.kill()
+        return True
 
     def end_late(self) -> None:
         """End a process that did not answer in time, as Lambda does: by a kill."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,33 @@ def test_killed_process_takes_no_invocation_of_its_successor(tmp_path: Path) -> 
     finally:
         sandbox.close()
     assert sandbox.starts == 4
+
+
+def test_killed_while_its_answer_is_on_the_way_is_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal takes time, in which the process may answer: that answer is not heard."""
+    code = "import time\ndef handle(event, context):\n    time.sleep(0.5)\n"
+    (tmp_path / "slow.py").write_text(code)
+    sandbox = Sandbox({"PYTHONPATH": str(tmp_path)}, handler="slow.handle")
+    kill = subprocess.Popen.kill
+
+    def kill_late(process: subprocess.Popen[bytes]) -> None:
+        time.sleep(1.0)
+        kill(process)
+
+    try:
+        assert sandbox.invoke({}).kind == "response"
+        assert not sandbox.kill_busy()
+        with monkeypatch.context() as patched, ThreadPoolExecutor(1) as pool:
+            patched.setattr(subprocess.Popen, "kill", kill_late)
+            answer = pool.submit(sandbox.invoke, {})
+            wait_until(sandbox.kill_busy, "killed")
+            assert answer.result(30).kind == "crash"
+        assert sandbox.invoke({}).kind == "response"
+        assert sandbox.starts == 2
+    finally:
+        sandbox.close()
 
 
 def test_cold_start_is_not_timed_as_the_function(tmp_path: Path) -> None:
