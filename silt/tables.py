@@ -1,12 +1,33 @@
-"""Which tables a command is about: names of the contracts' tables, or places."""
+"""Which tables a command is about, and where they are: said by options, or by a deployment."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from handler.contract import Contract, load_contracts
+from silt.deployment.plan import Deployment
+from silt.deployment.read import read_deployment
 from silt.errors import UsageError
+
+CONTRACTS = "schemas"
+"""The folder of contracts, unless a command is told another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where tables and contracts are, as far as a command was told."""
+
+    root: str | None
+    contracts: str | None
+    deployment: Deployment | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the same as settings of the function."""
+        told = {"SILT_TABLE_ROOT": self.root, "SILT_CONTRACTS": self.contracts}
+        return {name: value for name, value in told.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,22 +39,52 @@ class NamedTable:
     contract: Contract | None
 
 
+def add_place_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `place_of` reads."""
+    parser.add_argument(
+        "--deployment", type=Path, help="take the place of tables and contracts from a deploy.yml"
+    )
+    parser.add_argument("--table-root", help="where the tables are (or SILT_TABLE_ROOT)")
+    parser.add_argument(
+        "--contracts", help=f"folder of contracts (or SILT_CONTRACTS; default: {CONTRACTS})"
+    )
+
+
+def place_of(options: argparse.Namespace) -> Place:
+    """Return where tables and contracts are: by the options, what they leave open by the
+    deployment, and without one by the environment.
+
+    The store then uses the region of the deployment. Raises DeploymentError, ContractError and
+    UsageError, as `read_deployment`.
+    """
+    root, contracts = options.table_root, options.contracts
+    if options.deployment is None:
+        return Place(
+            root or os.environ.get("SILT_TABLE_ROOT"), contracts or os.environ.get("SILT_CONTRACTS")
+        )
+    deployment = read_deployment(options.deployment)
+    model = deployment.model
+    os.environ["AWS_REGION"] = model.region  # the store reads it there
+    contracts = contracts or str(options.deployment.parent / model.contracts)
+    return Place(root or model.table_root, contracts, deployment)
+
+
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that name tables, as `named_tables` takes them."""
     parser.add_argument(
         "tables", nargs="*", help="tables of the contracts, or URIs; default: all of the contracts"
     )
-    parser.add_argument("--table-root", help="where the tables of the contracts are")
-    parser.add_argument("--contracts", default="schemas", help="folder of contracts")
+    add_place_arguments(parser)
 
 
 def named_tables(
-    names: Sequence[str], folder: str, root: str | None, *, contracts_needed: bool = False
+    names: Sequence[str], place: Place, *, contracts_needed: bool = False
 ) -> list[NamedTable]:
     """Return the tables of these names, all of the contracts for none. Raises UsageError.
 
     The contracts are read where a name needs them, or where `contracts_needed`.
     """
+    folder = place.contracts or CONTRACTS
     contracts: dict[str, Contract] = {}
     if contracts_needed or not names or not all(map(is_place, names)):
         contracts = {c.table: c for c in load_contracts(folder).values()}
@@ -48,9 +99,11 @@ def named_tables(
                 f"No contract of {folder} has the table {name!r}, only "
                 f"{', '.join(sorted(contracts))}. Expected one of these, or a URI or path."
             )
-        if not root:
-            raise UsageError(f"Where is {name}? Give --table-root, or the table's URI.")
-        tables.append(NamedTable(name, contract.uri(root), contract))
+        if not place.root:
+            raise UsageError(
+                f"Where is {name}? Give --deployment, --table-root, or the table's URI."
+            )
+        tables.append(NamedTable(name, contract.uri(place.root), contract))
     return tables
 
 

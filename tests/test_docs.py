@@ -86,7 +86,8 @@ def test_every_silt_command_in_the_pages_is_one(monkeypatch: pytest.MonkeyPatch,
             parser(words[0]).parse_args(words)
             found += 1
             elsewhere = words[0] in ("dev", "package") or words == ["doctor"]
-            if not elsewhere and "s3://" not in line and "given-up" not in line:
+            on_aws = "s3://" in line or "--deployment" in words
+            if not elsewhere and not on_aws:
                 words = [w.replace(".silt/tables", str(tmp_path)) for w in words]
                 assert main(words) == 0, line
     assert found >= 3

@@ -7,12 +7,12 @@ from typing import Any
 from silt import output
 from silt.credentials import use_credentials_for
 from silt.errors import UsageError
-from silt.tables import add_table_arguments, named_tables
+from silt.tables import add_table_arguments, named_tables, place_of
 
 EXAMPLE = """example:
   silt audit sales/orders --table-root .silt/tables
   silt audit s3://lake/tables/sales/orders --broker b-1:9092 --topic orders --group silt-orders
-  silt audit sales/orders --table-root s3://lake/tables --expect sent.jsonl --json
+  silt audit sales/orders --deployment deploy.yml --expect sent.jsonl --json
 
 It reads the table and its dead letters, changes nothing, and ends with 1 on any finding."""
 
@@ -77,9 +77,7 @@ def _places(options: argparse.Namespace) -> list[tuple[str, str, bool]]:
     """Return the URI and the topic of each table, and whether tombstones stand in one."""
     topic_needed = bool(options.broker and not options.topic)
     places = []
-    for table in named_tables(
-        options.tables, options.contracts, options.table_root, contracts_needed=topic_needed
-    ):
+    for table in named_tables(options.tables, place_of(options), contracts_needed=topic_needed):
         contract = table.contract
         topic = options.topic or (contract.topic if contract else None)
         if options.broker and topic is None:

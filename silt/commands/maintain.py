@@ -12,10 +12,11 @@ from handler.upkeep.report import Report
 from silt import output
 from silt.credentials import use_credentials_for
 from silt.errors import UsageError
+from silt.tables import add_place_arguments, place_of
 
 EXAMPLE = """example:
   silt maintain --table-root .silt/tables --dry-run
-  silt maintain sales/orders sales/orders__dead_letters --table-root s3://lake/tables
+  silt maintain sales/orders sales/orders__dead_letters --deployment deploy.yml
   silt maintain sales/orders --table-root s3://lake/tables --vacuum
 
 It may be ended at any moment, and run beside appends and beside the function. Files are deleted
@@ -27,8 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "tables", nargs="*", help="tables of the contracts, or their dead letters; default: all"
     )
-    parser.add_argument("--table-root", required=True, help="where the tables are")
-    parser.add_argument("--contracts", default="schemas", help="folder of contracts")
+    add_place_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="only say what is due")
     parser.add_argument("--vacuum", action="store_true", help="delete files and commits too old")
     parser.add_argument("--minutes", type=float, default=60.0, help="stop after so long (60)")
@@ -39,8 +39,10 @@ def run(options: argparse.Namespace) -> int:
     """Maintain each table. Returns 1 if one could not be, or not wholly."""
     if options.minutes <= 0:
         raise UsageError("--minutes must be more than 0.")
-    given = {"SILT_TABLE_ROOT": options.table_root, "SILT_CONTRACTS": options.contracts}
-    maintenance = Maintenance(read_settings(given))
+    place = place_of(options)
+    if place.root is None:
+        raise UsageError("Where are the tables? Give --deployment or --table-root.")
+    maintenance = Maintenance(read_settings(place.environment))
     names = options.tables or maintenance.names
     try:
         places = [(name, maintenance.uri(name)) for name in names]

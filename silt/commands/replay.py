@@ -12,9 +12,9 @@ from handler.settings import read_settings
 from silt import output
 from silt.credentials import use_credentials_for
 from silt.deployment.plan import Deployment
-from silt.deployment.read import read_deployment
 from silt.errors import UsageError
 from silt.saved import read_events
+from silt.tables import add_place_arguments, place_of
 
 REJECTS_SHOWN = 20
 
@@ -22,19 +22,14 @@ EXAMPLE = """example:
   silt replay events/orders.json --table-root .silt/tables --dry-run
   silt replay given-up/*.json --deployment deploy.yml
 
-Replaying is always safe: what a table holds already is not appended again."""
+Of a deployment it also takes the names of its streams: source and generation. Replaying is always
+safe: what a table holds already is not appended again."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("files", nargs="+", type=Path, help="saved events, or S3 failure records")
-    parser.add_argument(
-        "--deployment",
-        type=Path,
-        help="take tables, contracts, source and generation from a deploy.yml",
-    )
-    parser.add_argument("--table-root", help="where the tables are (or SILT_TABLE_ROOT)")
-    parser.add_argument("--contracts", help="folder of contracts (default: schemas)")
+    add_place_arguments(parser)
     parser.add_argument("--source", help="name of the source cluster in stream ids")
     parser.add_argument("--generation", help="generation of the topic")
     parser.add_argument("--dry-run", action="store_true", help="commit nothing, say what would be")
@@ -74,23 +69,20 @@ def run(options: argparse.Namespace) -> int:
 
 def _environment(options: argparse.Namespace) -> dict[str, str]:
     given = {
-        "SILT_TABLE_ROOT": options.table_root,
-        "SILT_CONTRACTS": options.contracts,
         "SILT_SOURCE": options.source,
         "SILT_GENERATION": options.generation,
         "SILT_DRY_RUN": "true" if options.dry_run else None,
     }
-    deployed = {}
-    if options.deployment is not None:
-        deployment = read_deployment(options.deployment)
-        deployed = _deployed(deployment, options.generation is not None)
-        os.environ["AWS_REGION"] = deployment.model.region  # the store reads it there
     chosen = {name: value for name, value in given.items() if value is not None}
-    return {**os.environ, **deployed, **chosen}
+    place = place_of(options)
+    deployed = {}
+    if place.deployment is not None:
+        deployed = _deployed(place.deployment, options.generation is not None)
+    return {**os.environ, **place.environment, **deployed, **chosen}
 
 
 def _deployed(deployment: Deployment, generation_is_given: bool) -> dict[str, str]:
-    """Return what the functions of a deployment are told, so that a replay is one of them.
+    """Return what names the streams of a deployment's functions, so that a replay is one of them.
 
     Raises UsageError where the topics are of several generations: an event names its topic alone.
     """
@@ -100,12 +92,7 @@ def _deployed(deployment: Deployment, generation_is_given: bool) -> dict[str, st
             f"The topics of {deployment.file} are of the generations "
             f"{', '.join(map(str, sorted(generations)))}. Replay topic by topic, with --generation."
         )
-    model = deployment.model
-    told = {
-        "SILT_TABLE_ROOT": model.table_root,
-        "SILT_CONTRACTS": str(Path(deployment.file).parent / model.contracts),
-        "SILT_GENERATION": str(max(generations)),
-    }
+    told = {"SILT_GENERATION": str(max(generations))}
     if deployment.source is not None:
         told["SILT_SOURCE"] = deployment.source
     return told

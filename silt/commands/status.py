@@ -9,14 +9,14 @@ from handler.delta.store import Pool
 from handler.errors import SiltError
 from silt import output
 from silt.credentials import use_credentials_for
-from silt.tables import add_table_arguments, named_tables
+from silt.tables import add_table_arguments, named_tables, place_of
 
 if TYPE_CHECKING:
     from silt.status import Status
 
 EXAMPLE = """example:
   silt status --table-root .silt/tables
-  silt status sales/orders --table-root s3://lake/tables --json
+  silt status sales/orders --deployment deploy.yml --json
   silt status s3://lake/tables/sales/orders
 
 It changes nothing, and ends with 1 where a table cannot be read or does not fit its contract."""
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     clock, pool = SystemClock(), Pool()
     found: list[Status] = []
     failed = False
-    for table in named_tables(options.tables, options.contracts, options.table_root):
+    for table in named_tables(options.tables, place_of(options)):
         try:
             use_credentials_for(table.uri)
             with output.progress(f"reading {table.name}", "tables") as _advance:

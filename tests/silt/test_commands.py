@@ -168,18 +168,26 @@ def test_odd_files_are_named(
     assert message in capsys.readouterr().err
 
 
-def test_replay_for_a_deployment_is_as_its_functions_are(
-    s3: LocalS3, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def deployment(s3: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write the deployment of a self-managed cluster, with its tables on the local S3."""
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     text = (ROOT / "docs/deployments/self-managed-sasl.yml").read_text()
-    root = f"s3://{s3.bucket}/{tmp_path.name}"
     text = text.replace("../../schemas", str(ROOT / "schemas"))
-    text = text.replace("s3://my-lake/tables", root)
+    text = text.replace("s3://my-lake/tables", f"s3://{s3.bucket}/{tmp_path.name}")
     file = tmp_path / "deploy.yml"
-    file.write_text(text + "function: {generation: 3}\n")
-    command = ["replay", "events/golden/self-managed.json", "--deployment", str(file), "--json"]
+    file.write_text(text)
+    return file
+
+
+def test_replay_for_a_deployment_is_as_its_functions_are(
+    s3: LocalS3, deployment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = deployment.read_text()
+    deployment.write_text(text + "function: {generation: 3}\n")
+    command = ["replay", "events/golden/self-managed.json", "--json"]
+    command += ["--deployment", str(deployment)]
     assert main(command) == 0
     (told,) = json.loads(capsys.readouterr().out)
     assert told["appended"] + told["dead_lettered"] == told["delivered"] == 1
@@ -191,7 +199,37 @@ def test_replay_for_a_deployment_is_as_its_functions_are(
     assert '"warehouse/orders/0/3"' in log  # the cluster's name, and the generation
     other = "{topic: sensors, function: {generation: 1}}"
     mixed = text.replace("[orders, sensors]", f"[orders, {other}]")
-    file.write_text(mixed)
+    deployment.write_text(mixed)
     assert main(command) == 2
     assert "are of the generations 0, 1. Replay topic by topic" in capsys.readouterr().err
     assert main([*command, "--generation", "3"]) == 0
+
+
+@pytest.mark.parametrize("command", ["status", "audit", "maintain"])
+def test_tables_of_a_deployment_are_where_it_says(
+    command: str, deployment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = ["--deployment", str(deployment)]
+    assert main(["replay", "events/golden/self-managed.json", *told]) == 0
+    capsys.readouterr()
+    assert main([command, "sales/orders", *told, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["version"] >= 0
+
+
+def test_places_are_by_option_then_deployment_then_environment(
+    deployment: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SILT_TABLE_ROOT", "/environment")
+    monkeypatch.setenv("SILT_CONTRACTS", str(ROOT / "schemas"))
+    told = ["--deployment", str(deployment)]
+    where = []
+    for given in ([*told, "--table-root", "/option"], told, []):
+        assert main(["status", "sales/orders", "--json", *given]) == 0
+        (found,) = json.loads(capsys.readouterr().out)
+        where.append(found["uri"])
+    in_bucket = f"s3://lake/{deployment.parent.name}/sales/orders"
+    assert where == ["/option/sales/orders", in_bucket, "/environment/sales/orders"]
+    monkeypatch.delenv("SILT_TABLE_ROOT")
+    assert main(["maintain"]) == 2
+    assert "Give --deployment or --table-root." in capsys.readouterr().err

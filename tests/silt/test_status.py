@@ -132,7 +132,7 @@ def test_name_without_a_root_ends_with_2(
 ) -> None:
     function_for(tmp_path)
     assert main(["status", "--contracts", str(tmp_path / "contracts")]) == 2
-    assert "Give --table-root" in capsys.readouterr().err
+    assert "Give --deployment, --table-root" in capsys.readouterr().err
 
 
 def test_retention_that_the_table_has_not_yet_is_no_failure(
