@@ -1,204 +1,32 @@
-"""silt doctor: each finding with its fix, on recorded answers, on moto, on a broker, on a disk."""
+"""silt doctor on an account (moto, recorded answers) and on a disk: each finding with its fix."""
 
-import copy
 import datetime as dt
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 from urllib.request import Request, urlopen
 
 import boto3
 import pytest
-from botocore.validate import ParamValidator
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from moto.server import ThreadedMotoServer
 
 from handler.health import Finding
-from silt import broker as broker_module
 from silt.cli import main
-from silt.deployment.functions import functions_of, lambda_function
-from silt.deployment.mappings import event_source_mapping
+from silt.deployment.functions import functions_of
 from silt.deployment.plan import Deployment
 from silt.deployment.read import read_deployment
-from silt.doctor import kafka as kafka_module
 from silt.doctor.aws import Account, clock
-from silt.doctor.kafka import _committed as committed_of
-from silt.doctor.kafka import of_topic
-from silt.doctor.mapping import of_mapping, of_others
 from silt.doctor.resolve import resolved
 from tests.builders import ROOT
+from tests.lambda_api import RECORDED, LambdaApi, served
 
-RECORDED = json.loads((ROOT / "events/aws/event-source-mapping.json").read_text())
-"""An answer of ListEventSourceMappings in the shape that the API's model has."""
 ON_FAILURE = "silt-onfailurebucket-1abcdefghijkl"
-ENVIRONMENT = {"SILT_PARTIAL_BATCH_RESPONSE": "true"}
 
 
 @pytest.fixture(scope="module")
 def deployment() -> Deployment:
     return read_deployment(ROOT / "docs/deployments/msk-iam.yml")
-
-
-def found_of(
-    deployment: Deployment, environment: Any = ENVIRONMENT, **changes: Any
-) -> list[Finding]:
-    """Return what is found of the recorded mapping with some changes; None takes a key away."""
-    told = copy.deepcopy(RECORDED["EventSourceMappings"][0])
-    for key, value in changes.items():
-        told[key] = value
-        if value is None:
-            del told[key]
-    wanted = event_source_mapping(deployment, deployment.topics[0])["Properties"]
-    return list(of_mapping("orders", told, wanted, environment))
-
-
-def test_recorded_answer_has_the_shape_of_the_api() -> None:
-    client = boto3.Session("test", "test", region_name="eu-central-1").client("lambda")
-    shape = client.meta.service_model.operation_model("ListEventSourceMappings").output_shape
-    answer = copy.deepcopy(RECORDED)
-    for mapping in answer["EventSourceMappings"]:
-        mapping["LastModified"] = dt.datetime.fromtimestamp(mapping["LastModified"], dt.UTC)
-    assert not ParamValidator().validate(answer, shape).has_errors()
-
-
-def test_mapping_as_deployed_is_well(deployment: Deployment) -> None:
-    assert {finding.state for finding in found_of(deployment)} == {"ok"}
-
-
-@pytest.mark.parametrize(
-    ("changes", "check", "state", "words"),
-    [
-        ({"State": "Disabled"}, "mapping", "wrong", "Enable it"),
-        ({"State": "Updating"}, "mapping", "warning", "Wait some minutes"),
-        (
-            {"LastProcessingResult": "PROBLEM: SASL authentication failed"},
-            "mapping result",
-            "wrong",
-            "#authentication",
-        ),
-        (
-            {"LastProcessingResult": "PROBLEM: Connection error. Please check your VPC"},
-            "mapping result",
-            "wrong",
-            "#networks",
-        ),
-        ({"LastProcessingResult": "PROBLEM: Topic not found"}, "mapping result", "wrong", "topic"),
-        (
-            {"LastProcessingResult": "PROBLEM: Function call failed"},
-            "mapping result",
-            "wrong",
-            "log",
-        ),
-        ({"FunctionResponseTypes": []}, "partial responses", "wrong", "RESPONSE=false"),
-        ({"ProvisionedPollerConfig": None}, "partial responses", "wrong", "RESPONSE=false"),
-        ({"DestinationConfig": None}, "on-failure destination", "wrong", "on_failure: true"),
-        (
-            {"DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:eu:1:q"}}},
-            "on-failure destination",
-            "warning",
-            "Use a bucket",
-        ),
-        ({"MaximumRetryAttempts": -1}, "on-failure destination", "warning", "retry_attempts"),
-        ({"BisectBatchOnFunctionError": True}, "bisect", "wrong", "Turn it off"),
-        (
-            {"SelfManagedKafkaEventSourceConfig": {"ConsumptionMode": "Queue"}},
-            "consumption mode",
-            "wrong",
-            "Use Stream",
-        ),
-        (
-            {"FilterCriteria": {"Filters": [{"Pattern": "{}"}]}},
-            "filters",
-            "warning",
-            "Deploy again",
-        ),
-        ({"MetricsConfig": {"Metrics": []}}, "mapping settings", "warning", "Deploy again"),
-        ({"StartingPosition": "LATEST"}, "starting position", "warning", "trim_horizon"),
-        ({"BatchSize": 100}, "mapping settings", "warning", "Deploy again"),
-        (
-            {"AmazonManagedKafkaEventSourceConfig": {"ConsumerGroupId": "other"}},
-            "consumer group",
-            "warning",
-            "Only a new mapping",
-        ),
-        (
-            {
-                "AmazonManagedKafkaEventSourceConfig": {
-                    "ConsumerGroupId": "silt-orders",
-                    "SchemaRegistryConfig": {"EventRecordFormat": "SOURCE"},
-                }
-            },
-            "schema registry",
-            "wrong",
-            "EventRecordFormat: JSON",
-        ),
-        (
-            {
-                "AmazonManagedKafkaEventSourceConfig": {
-                    "ConsumerGroupId": "silt-orders",
-                    "SchemaRegistryConfig": {"EventRecordFormat": "JSON"},
-                }
-            },
-            "schema registry",
-            "warning",
-            "rejects",
-        ),
-    ],
-)
-def test_what_is_wrong_with_a_mapping_is_found_with_its_fix(
-    changes: dict[str, Any], check: str, state: str, words: str, deployment: Deployment
-) -> None:
-    found = {finding.check: finding for finding in found_of(deployment, **changes)}
-    assert found[check].state == state
-    assert words in found[check].fix
-    others = [f for f in found.values() if f.state == "wrong" and f.check != check]
-    assert others == []
-
-
-def test_function_that_raises_beside_a_mapping_that_honours_responses_is_only_slower(
-    deployment: Deployment,
-) -> None:
-    found = found_of(deployment, {"SILT_PARTIAL_BATCH_RESPONSE": "false"})
-    (finding,) = [f for f in found if f.check == "partial responses"]
-    assert finding.state == "warning"
-    none = {"FunctionResponseTypes": None, "ProvisionedPollerConfig": None}
-    found = found_of(deployment, {"SILT_PARTIAL_BATCH_RESPONSE": "false"}, **none)
-    (finding,) = [f for f in found if f.check == "partial responses"]
-    assert finding.state == "ok"
-
-
-def test_mapping_that_is_deployed_disabled_on_purpose_is_a_warning(deployment: Deployment) -> None:
-    told = {**RECORDED["EventSourceMappings"][0], "State": "Disabled"}
-    wanted = event_source_mapping(deployment, deployment.topics[0])["Properties"]
-    found = list(of_mapping("orders", told, {**wanted, "Enabled": False}, ENVIRONMENT))
-    assert (found[0].check, found[0].state) == ("mapping", "warning")
-
-
-def test_other_mappings_of_the_topic_are_named() -> None:
-    own = RECORDED["EventSourceMappings"][0]
-    other = {**own, "FunctionArn": own["FunctionArn"].replace("silt-orders", "search-index")}
-    clicks = {**other, "Topics": ["clicks"]}
-    (finding,) = of_others("orders", "silt-orders", own, [own, other, clicks])
-    assert finding.reason == "search-index reads it too, as silt-orders"
-
-
-def test_other_mappings_of_a_cluster_of_ones_own_are_told_by_its_brokers() -> None:
-    def of(function: str, server: str) -> dict[str, Any]:
-        return {
-            "FunctionArn": f"arn:aws:lambda:eu-central-1:123456789012:function:{function}",
-            "Topics": ["orders"],
-            "SelfManagedEventSource": {"Endpoints": {"KAFKA_BOOTSTRAP_SERVERS": [server, "b:1"]}},
-            "SelfManagedKafkaEventSourceConfig": {"ConsumerGroupId": f"{function}-group"},
-        }
-
-    own, other = of("silt-orders", "a:1"), of("search-index", "c:1")
-    elsewhere = {**of("x", "d:1"), "SelfManagedEventSource": {"Endpoints": {"K": ["e:1"]}}}
-    (finding,) = of_others("orders", "silt-orders", own, [own, other, elsewhere])
-    assert finding.reason == "search-index reads it too, as search-index-group"
 
 
 def test_clock_is_compared_to_the_second() -> None:
@@ -220,97 +48,11 @@ def test_resources_of_policies_are_resolved_as_cloudformation_does(deployment: D
     assert not [arn for arn in arns if "{" in arn]
 
 
-SIMULATED = """<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">
-<SimulatePrincipalPolicyResult><IsTruncated>false</IsTruncated><EvaluationResults>{}
-</EvaluationResults></SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>"""
-
-
-class LambdaApi:
-    """The APIs of Lambda and of IAM's simulator over HTTP, in the shapes of their models.
-
-    `denied` are actions that the simulator denies; `simulator` is its status.
-    """
-
-    def __init__(self, deployment: Deployment) -> None:
-        self.functions: dict[str, dict[str, Any]] = {}
-        for function in functions_of(deployment):
-            made = lambda_function(deployment.model, function)["Properties"]
-            role = f"arn:aws:iam::123456789012:role/{function.key}"
-            own = {"State": "Active", "LastUpdateStatus": "Successful", "Role": role}
-            self.functions[function.name] = {**made, **own}
-        self.mappings = copy.deepcopy(RECORDED["EventSourceMappings"])
-        self.health: dict[str, Any] = {
-            "build": "0.1.0+abc",
-            "healthy": True,
-            "findings": [Finding("table", "sales/orders", "ok", "version 3").as_json()],
-        }
-        self.error = False
-        self.invoked: list[str] = []
-        self.denied: set[str] = set()
-        self.simulator = 200
-        self.simulated: list[dict[str, list[str]]] = []
-
-    def simulate(self, body: bytes) -> bytes:
-        form = parse_qs(body.decode())
-        self.simulated.append(form)
-        members = ""
-        for key, (action,) in form.items():
-            if key.startswith("ActionNames"):
-                decision = "implicitDeny" if action in self.denied else "allowed"
-                resource = form["ResourceArns.member.1"][0]
-                members += (
-                    f"<member><EvalActionName>{action}</EvalActionName><EvalResourceName>{resource}"
-                    f"</EvalResourceName><EvalDecision>{decision}</EvalDecision></member>"
-                )
-        return SIMULATED.format(members).encode()
-
-    def answer(self, path: str) -> tuple[int, Any]:
-        parts = urlsplit(path)
-        match parts.path.strip("/").split("/"):
-            case [_, "event-source-mappings"]:
-                return 200, {"EventSourceMappings": self.mappings}
-            case [_, "functions", name, "configuration"] if name in self.functions:
-                return 200, self.functions[name]
-            case [_, "functions", name, "invocations"]:
-                self.invoked.append(name)
-                return 200, self.health
-        return 404, {"Type": "User", "Message": f"Function not found: {parts.path}"}
-
-
 @pytest.fixture
 def api(deployment: Deployment) -> Iterator[tuple[LambdaApi, str]]:
     told = LambdaApi(deployment)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, body = told.answer(self.path)
-            self._reply(status, json.dumps(body).encode())
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if self.path == "/":
-                self._reply(told.simulator, told.simulate(body))
-            else:
-                self.do_GET()
-
-        def _reply(self, status: int, payload: bytes) -> None:
-            self.send_response(status)
-            if status == 404:
-                self.send_header("x-amzn-ErrorType", "ResourceNotFoundException")
-            if told.error and self.path.endswith("invocations"):
-                self.send_header("X-Amz-Function-Error", "Unhandled")
-            self.send_header("Content-Length", str(len(payload)))
-            self.end_headers()
-            self.wfile.write(payload)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield told, f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
+    with served(told) as endpoint:
+        yield told, endpoint
 
 
 @pytest.fixture
@@ -655,65 +397,3 @@ def test_doctor_of_a_broken_deployment_names_its_problems(
     (tmp_path / "deploy.yml").write_text("name: silt\n")
     assert main(["doctor", str(tmp_path / "deploy.yml")]) == 1
     assert "`region` is missing" in capsys.readouterr().out
-
-
-def test_broker_topic_group_and_lag_are_told(servers: str) -> None:
-    producer = Producer({"bootstrap.servers": servers})
-    for number in range(10):
-        producer.produce("orders", b"x", partition=number % 2)
-    producer.flush(10)
-
-    def look(limit: int = 5) -> dict[str, Finding]:
-        return {f.check: f for f in of_topic(servers, "orders", "silt-orders", limit, {})}
-
-    found = look()
-    assert found["kafka"].state == found["topic"].state == "ok", found
-    assert found["topic"].reason == "4 partitions"
-    assert found["group"].state == "warning"
-    assert found["group"].reason == "silt-orders has committed nothing yet; 10 records wait"
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": "silt-orders"})
-    places = [TopicPartition("orders", 0, 2), TopicPartition("orders", 1, 5)]
-    consumer.commit(offsets=places, asynchronous=False)
-    consumer.close()
-    assert look()["group"].reason == "silt-orders is 3 records behind, in 2 of 4 partitions"
-    assert look(limit=2)["group"].state == "warning"
-
-
-def test_topic_that_is_not_there_is_told(whole_kafka: str) -> None:
-    found = {f.check: f for f in of_topic(whole_kafka, "no-such-topic", "g", 5, {})}
-    assert found["topic"].state == "wrong"
-    assert "Make the topic" in found["topic"].fix
-
-
-def test_coordinator_that_is_being_found_is_waited_for() -> None:
-    """A group's first look-up makes a broker find, or make, its coordinator."""
-
-    class Waiting:
-        def __init__(self, *answers: int | None) -> None:
-            self.answers = list(answers)
-
-        def committed(self, places: list[Any], timeout: float) -> list[Any]:
-            code = self.answers.pop(0)
-            if code is not None:
-                raise KafkaException(KafkaError(code))
-            return places
-
-    places = [TopicPartition("orders", 0, 3)]
-    late = Waiting(KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR, None)
-    assert committed_of(late, places) == places
-    with pytest.raises(KafkaException):
-        committed_of(Waiting(KafkaError.GROUP_AUTHORIZATION_FAILED), places)
-
-
-def test_setting_of_the_client_that_is_none_is_told() -> None:
-    (finding,) = of_topic("127.0.0.1:9", "orders", "g", 5, {"foo": "bar"})
-    assert (finding.check, finding.state) == ("kafka", "wrong")
-    assert "foo" in finding.reason
-
-
-def test_broker_out_of_reach_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka_module, "METADATA_LIMIT_S", 1.0)
-    assert broker_module.METADATA_LIMIT_S > 1.0
-    (finding,) = of_topic("127.0.0.1:9", "orders", "g", 5, {})
-    assert (finding.check, finding.state) == ("kafka", "wrong")
-    assert "--kafka-option" in finding.fix
