@@ -9,7 +9,7 @@ import pytest
 
 from silt.cli import main
 from tests.builders import event, function_for, record
-from tests.handler.test_maintenance import QUIET, aged, check, set_age, table
+from tests.maintained import QUIET, aged, check, set_age, table
 from tests.reader import read_folder
 
 

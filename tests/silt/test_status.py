@@ -10,7 +10,7 @@ import pytest
 from handler.delta.patience import SystemClock
 from silt.cli import main
 from tests.builders import SMALL, event, function_for, record, rows
-from tests.handler.test_maintenance import QUIET, aged, set_age, table
+from tests.maintained import QUIET, aged, set_age, table
 
 
 def silt(folder: Path, *arguments: str) -> int:
@@ -32,25 +32,25 @@ def now_ms() -> int:
 def test_health_of_a_table_at_a_glance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     function = function_for(tmp_path, QUIET, clock=SystemClock())
     batch = [
-        *(record(i, {"id": i}, timestamp=now_ms() - 90_000) for i in range(3)),
+        *(record(i, {"id": i}, timestamp=now_ms() - 4 * 3_600_000) for i in range(3)),
         record(3, b"bad", timestamp=now_ms()),
         record(4, {"id": "x"}, timestamp=now_ms()),
         record(5, {"id": "y"}, timestamp=now_ms()),
-        record(7, {"id": 7}, partition=2, timestamp=now_ms() - 60_000),
+        record(7, {"id": 7}, partition=2, timestamp=now_ms() - 3 * 3_600_000),
     ]
     function.handle(event(batch), None)
     status = told(tmp_path, capsys, "sales/orders")
     assert (status["rows"], status["files"], status["small_file_share"]) == (4, 1, 1.0)
     assert status["commits_since_checkpoint"] == 2
-    assert 59 < status["newest_record_s"] < 90
-    assert status["newest_commit_s"] < 30
+    assert 3 * 3600 - 1 < status["newest_record_s"] < 3.5 * 3600
+    assert status["newest_commit_s"] < 600
     streams = {s["stream"]: s["watermark"] for s in status["streams"]}
     assert streams == {"demo-uuid-1/orders/0": 2, "demo-uuid-1/orders/2": 7}
     assert status["dead_letters_last_day"] == {"wrong_type": 2, "not_json": 1}
     assert [r["message"] for r in status["remarks"]] == ["3 dead letters in the last day"]
     assert silt(tmp_path) == 0
     out = capsys.readouterr().out
-    for text in ("sales/orders", "demo-uuid-1/orders/2", "not_json", "1.0 min ago"):
+    for text in ("sales/orders", "demo-uuid-1/orders/2", "not_json", "3.0 h ago"):
         assert text in out
 
 
