@@ -278,6 +278,23 @@ def test_lag_on_demand_is_the_functions(
     assert lag["reason"] == "77 records behind at most"
 
 
+def test_what_topics_share_is_told_once(
+    account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    told, _session = account
+    text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
+    text = text.replace("../../schemas", str(ROOT / "schemas"))
+    file = tmp_path / "deploy.yml"
+    file.write_text(text.replace("[orders]", "[orders, sensors]"))
+    told.functions |= LambdaApi(read_deployment(file)).functions
+    told.mappings.append({**told.mappings[0], "Topics": ["sensors"]})
+    main(["doctor", str(file), "--json"])
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert {f["subject"] for f in findings if f["check"] == "mapping"} >= {"orders", "sensors"}
+    buckets = [f["subject"] for f in findings if f["check"] == "bucket"]
+    assert buckets == ["my-lake", ON_FAILURE]
+
+
 def test_doctor_with_a_profile_that_is_not_there_says_so(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
