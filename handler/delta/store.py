@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import (
@@ -45,6 +46,8 @@ _MAY_PASS = (408, 409, 412, 425, 429)
 """Client errors that are no verdict on a plain request: AWS says 409 when operations meet."""
 _XML = '<?xml version="1.0" encoding="UTF-8"?>'
 _TAG = r"<%s>([^<]{1,300})<"
+_DIRECTORY_BUCKET = "--x-s3"
+"""How the name of one ends ('Directory bucket naming rules' of S3), and no other may."""
 _REFUSED_OPTIONS = {
     "AWS_CONDITIONAL_PUT": "without conditional puts two writers overwrite each other",
     "AWS_S3_ALLOW_UNSAFE_RENAME": "Silt never renames; the option would hide a lack of safety",
@@ -160,14 +163,30 @@ class ObjectStore:
             return result["e_tag"]
 
 
+def unsupported(uri: str) -> str | None:
+    """Return why no table can be at a place whatever its rights, if so.
+
+    Directory buckets list keys in no order, and know no StartAfter ('ListObjectsV2' of the S3 API):
+    the newest commit is found by both.
+    """
+    if not urlsplit(uri).netloc.endswith(_DIRECTORY_BUCKET):
+        return None
+    return (
+        f"{uri} is in a directory bucket (S3 Express One Zone), whose keys are listed in no order. "
+        "Expected a general purpose bucket"
+    )
+
+
 def open_store(uri: str) -> ObjectStore:
     """Open the folder of a table: `s3://bucket/path` or a local path. Raises BadStore.
 
     Requests are not repeated by the library: only the caller knows which may be, and until when.
     """
-    for name, reason in _REFUSED_OPTIONS.items():
+    for name, why in _REFUSED_OPTIONS.items():
         if name in os.environ:
-            raise BadStore(f"{name} is set. {reason}. Unset it.")
+            raise BadStore(f"{name} is set. {why}. Unset it.")
+    if (reason := unsupported(uri)) is not None:
+        raise BadStore(f"{reason}.")
     try:
         if "://" not in uri or uri.startswith("file://"):
             # From the root of the file system: a folder is made by the first put, not by a look.

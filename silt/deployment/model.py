@@ -305,7 +305,7 @@ class DeploymentModel(_Model):
     contracts: str = Field("schemas", description="The folder of the contracts.")
     table_root: Annotated[
         str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#*$\s]+)?$")
-    ] = Field(description="Where the tables are: s3://bucket/prefix.")
+    ] = Field(description="Where the tables are: s3://bucket/prefix, in a general purpose bucket.")
     create_bucket: bool = Field(
         False, description="Make the bucket of table_root; it outlives the stack."
     )

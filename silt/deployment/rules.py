@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from handler.delta.store import unsupported
 from silt.deployment.model import Msk, SelfManaged
 from silt.deployment.names import function_key, function_name, maintenance_name
 from silt.deployment.plan import Deployment, TopicDeployment
@@ -217,6 +218,8 @@ def _together(deployment: Deployment) -> Iterator[Problem]:
         table = topic.contract.uri(deployment.model.table_root)
         if not table.startswith("s3://"):
             yield topic.path, f"its table {table} is not on S3, where alone the function can write"
+        if (reason := unsupported(table)) is not None:
+            yield topic.path, f"its table {reason}"
         if special := [character for character in table if character in _SPECIAL]:
             text = "which IAM reads as a wildcard, or CloudFormation as the beginning of a variable"
             yield topic.path, f"its table {table} has {special[0]!r}, {text}. Give it another name"

@@ -192,6 +192,11 @@ def test_table_that_would_widen_its_role_is_refused(table: str, tmp_path: Path) 
     assert "IAM reads as a wildcard" in problem
 
 
+def test_table_in_a_directory_bucket_is_refused(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, PLAIN.replace("s3://my-lake/", "s3://my--use1-az4--x-s3/"))
+    assert "topics.0: its table s3://my--use1-az4--x-s3/tables/sales/orders is in a di" in problem
+
+
 def test_topic_cannot_take_the_name_of_maintenance(tmp_path: Path) -> None:
     contracts = tmp_path / "schemas"
     contracts.mkdir()

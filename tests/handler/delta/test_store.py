@@ -108,6 +108,11 @@ def test_place_of_no_known_kind_is_refused() -> None:
         open_store("nonsense://lake/x")
 
 
+def test_directory_bucket_is_refused() -> None:
+    with pytest.raises(BadStore, match="Expected a general purpose bucket"):
+        open_store("s3://lake--use1-az4--x-s3/x")
+
+
 def test_request_that_does_not_answer_in_time_is_unavailable() -> None:
     import threading
 
