@@ -35,7 +35,7 @@ from handler.errors import ContractError, SettingsError
 DEAD_LETTERS_SUFFIX = "__dead_letters"
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_TABLE = re.compile(r"(?:[a-z][a-z0-9+.-]*://[^/?#\s]+/|file:///|/)?[^/?#\s]+(?:/[^/?#\s]+)*/?")
+_TABLE = re.compile(r"(?:[a-z][a-z0-9+.-]*://[^/?#%\s]+/|file:///|/)?[^/?#%\s]+(?:/[^/?#%\s]+)*/?")
 _KINDS = {
     "string_type": "a string",
     "bool_type": "true or false",

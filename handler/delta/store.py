@@ -167,14 +167,23 @@ def unsupported(uri: str) -> str | None:
     """Return why no table can be at a place whatever its rights, if so.
 
     Directory buckets list keys in no order, and know no StartAfter ('ListObjectsV2' of the S3 API):
-    the newest commit is found by both.
+    the newest commit is found by both. A URL's reader decodes some characters and drops some parts:
+    then the table is not at the place that a role was given.
     """
-    if not urlsplit(uri).netloc.endswith(_DIRECTORY_BUCKET):
+    if "://" not in uri or uri.startswith("file://"):
         return None
-    return (
-        f"{uri} is in a directory bucket (S3 Express One Zone), whose keys are listed in no order. "
-        "Expected a general purpose bucket"
-    )
+    place = urlsplit(uri)
+    if place.netloc.endswith(_DIRECTORY_BUCKET):
+        return (
+            f"{uri} is in a directory bucket (S3 Express One Zone), whose keys are listed in no "
+            "order. Expected a general purpose bucket"
+        )
+    if odd := [character for character in "%?#" if character in uri]:
+        return f"{uri} has {odd[0]!r}, which is read as a part of a URL. Give it another name"
+    folders = place.path.removeprefix("/").removesuffix("/").split("/")
+    if folders != [""] and {"", ".", ".."} & {*folders}:
+        return f"{uri} has an empty folder, '.' or '..'. Write out where it is"
+    return None
 
 
 def open_store(uri: str) -> ObjectStore:

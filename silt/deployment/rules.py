@@ -1,11 +1,10 @@
 """Which deployments would lose records, or could not work: refused before anything is made."""
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from handler.delta.store import unsupported
 from silt.deployment.model import Msk, SelfManaged
-from silt.deployment.names import function_key, function_name, maintenance_name
+from silt.deployment.names import bucket_and_prefix, function_key, function_name, maintenance_name
 from silt.deployment.plan import Deployment, TopicDeployment
 from silt.filters import FilterError, Filters
 
@@ -213,18 +212,16 @@ def _together(deployment: Deployment) -> Iterator[Problem]:
                     "mapping needs one of its own"
                 ),
             )
-    bucket = urlsplit(deployment.model.table_root).netloc
+    own = deployment.model.on_failure.bucket
     for topic in deployment.topics:
         table = topic.contract.uri(deployment.model.table_root)
         if not table.startswith("s3://"):
             yield topic.path, f"its table {table} is not on S3, where alone the function can write"
         if (reason := unsupported(table)) is not None:
             yield topic.path, f"its table {reason}"
-        if special := [character for character in table if character in _SPECIAL]:
+        elif special := [character for character in table if character in _SPECIAL]:
             text = "which IAM reads as a wildcard, or CloudFormation as the beginning of a variable"
             yield topic.path, f"its table {table} has {special[0]!r}, {text}. Give it another name"
-    if deployment.model.on_failure.bucket == bucket:
-        yield (
-            ("on_failure", "bucket"),
-            "the bucket of the tables cannot be the one of failed batches: it may expire nothing",
-        )
+        if own is not None and own == bucket_and_prefix(table)[0]:
+            text = f"the bucket of {table} cannot be the one of failed batches, which expire"
+            yield ("on_failure", "bucket"), text

@@ -197,6 +197,7 @@ WRONG = [
     (HEAD + "columns:\n  a: {type: l ong}", 4, ["'l ong' is no type"]),
     ("topic: a b\ntable: t\ncolumns: {a: {type: long}}", 1, ["no name of a Kafka topic"]),
     ("topic: t\ntable: ../t\ncolumns: {a: {type: long}}", 2, ["is no table"]),
+    ("topic: t\ntable: a%20b\ncolumns: {a: {type: long}}", 2, ["is no table"]),
     ("topic: t\ntable: 's3://'\ncolumns: {a: {type: long}}", 2, ["is no table"]),
     ("topic: t\ntable: t\ncolumns: &c {a: {type: array, items: *c}}", 3, ["repeats itself"]),
 ]

@@ -197,6 +197,25 @@ def test_table_in_a_directory_bucket_is_refused(tmp_path: Path) -> None:
     assert "topics.0: its table s3://my--use1-az4--x-s3/tables/sales/orders is in a di" in problem
 
 
+@pytest.mark.parametrize("root", ["s3://my-lake/a%20b", "s3://my-lake/../x", "s3://my-lake//x"])
+def test_root_that_is_elsewhere_for_the_store_is_refused(root: str, tmp_path: Path) -> None:
+    """The role would be given another place than the one that the function writes to."""
+    (problem,) = problems(tmp_path, PLAIN.replace("s3://my-lake/tables", root))
+    assert f"its table {root}/sales/orders has " in problem
+
+
+@pytest.mark.parametrize("table", ["s3://failed/x", "sales/orders"])
+def test_bucket_of_a_table_cannot_be_that_of_failed_batches(table: str, tmp_path: Path) -> None:
+    contracts = tmp_path / "schemas"
+    contracts.mkdir()
+    sensors = (ROOT / "schemas/sensors.yaml").read_text()
+    (contracts / "s.yaml").write_text(sensors.replace("plant/sensors", table))
+    text = PLAIN.replace(f"{ROOT}/schemas", "schemas").replace("[orders]", "[sensors]")
+    bucket = "failed" if "failed" in table else "my-lake"
+    (problem,) = problems(tmp_path, text + f"on_failure: {{bucket: {bucket}}}\n")
+    assert f"{table} cannot be the one of failed batches" in problem
+
+
 def test_topic_cannot_take_the_name_of_maintenance(tmp_path: Path) -> None:
     contracts = tmp_path / "schemas"
     contracts.mkdir()

@@ -113,6 +113,30 @@ def test_directory_bucket_is_refused() -> None:
         open_store("s3://lake--use1-az4--x-s3/x")
 
 
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("s3://lake/a%20b", "has '%'"),
+        ("s3://lake/a#b", "has '#'"),
+        ("s3://lake/a?b", "has '\\?'"),
+        ("s3://lake//a", "an empty folder"),
+        ("s3://lake/a//b", "an empty folder"),
+        ("s3://lake/./a", "or '..'"),
+        ("s3://lake/a/../../b", "or '..'"),
+    ],
+)
+def test_place_that_a_url_reads_otherwise_is_refused(uri: str, why: str) -> None:
+    """`a b`, `a` and `b` would be the folders: not where a role may write."""
+    with pytest.raises(BadStore, match=why):
+        open_store(uri)
+
+
+def test_place_that_is_read_as_written_is_opened() -> None:
+    for folder in ("", "/", "/a", "/a/", "/a+b=c@d:e,f", "/ä/x~!'()&"):
+        store = open_store(f"s3://lake{folder}")
+        assert (store._store.prefix or "").strip("/") == folder.strip("/")
+
+
 def test_request_that_does_not_answer_in_time_is_unavailable() -> None:
     import threading
 
