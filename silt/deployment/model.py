@@ -14,13 +14,23 @@ ClusterArn = Annotated[
         pattern=r"^arn:aws[a-z-]*:kafka:[a-z0-9-]+:[0-9]{12}:cluster/[A-Za-z0-9._-]+/[A-Za-z0-9-]+$"
     ),
 ]
-SecretArn = Annotated[str, Field(pattern=_ARN.format(service="secretsmanager"))]
+SecretArn = Annotated[
+    str,
+    # No star, which IAM would read as a wildcard ('CreateSecret' has the characters of names).
+    Field(
+        pattern=r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+$"
+    ),
+]
 KeyArn = Annotated[
     str, Field(pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$")
 ]
-TopicArn = Annotated[str, Field(pattern=_ARN.format(service="sns"))]
+TopicArn = Annotated[
+    str, Field(pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9._-]+$")
+]
 Subnet = Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")]
 SecurityGroup = Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")]
+TagKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9 _.:/=+@-]{1,128}$")]
+TagValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9 _.:/=+@-]{0,256}$")]
 LogDays = Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 3653]
 
 
@@ -104,13 +114,18 @@ class Pollers(_Model):
     )
     group: str | None = Field(
         None,
-        pattern=r"^[A-Za-z0-9._-]{1,128}$",
+        pattern=r"^[A-Za-z0-9_-]{1,128}$",
         description="Mappings of one group in one VPC share pollers: cheaper for small topics.",
     )
 
 
 def _pollers(value: Any) -> Any:
-    return None if value == "on_demand" else value
+    """Return None, which no one can write, for on_demand."""
+    if value == "on_demand":
+        return None
+    if isinstance(value, (dict, Pollers)):
+        return value
+    raise ValueError("expected on_demand, or minimum and maximum")
 
 
 class Mapping(_Model):
@@ -143,8 +158,8 @@ class Mapping(_Model):
         description="Where a new consumer group begins. latest may miss records while the mapping "
         "is created.",
     )
-    starting_timestamp: int | None = Field(
-        None, description="With at_timestamp: seconds since 1970."
+    starting_timestamp: Annotated[int, Field(ge=0, lt=10**10)] | None = Field(
+        None, description="With at_timestamp: seconds since 1970, not milliseconds."
     )
     consumer_group: str | None = Field(
         None,
@@ -258,8 +273,10 @@ class Alarms(_Model):
     """When somebody is told, by topic."""
 
     enabled: bool = Field(True, description="Make alarms and the dashboard.")
-    notify: list[TopicArn] = Field([], description="SNS topics that are told; none: only shown.")
-    guide: str = Field(
+    notify: Annotated[list[TopicArn], Field(max_length=5)] = Field(
+        [], description="SNS topics that are told, 5 at most; none: only shown."
+    )
+    guide: Annotated[str, Field(max_length=500)] = Field(
         "docs/deploy.md", description="Begins the link in each alarm: where your team reads it."
     )
     lag_records: Annotated[int, Field(ge=1)] = Field(
@@ -328,7 +345,9 @@ class DeploymentModel(_Model):
     alarms: Alarms = Field(Alarms.model_validate({}), description="Of all topics.")
     log_days: LogDays = Field(30, description="How long logs are kept.")
     permissions_boundary: Arn | None = Field(None, description="Of the roles that are made.")
-    tags: dict[str, str] = Field({}, description="Of everything that can have some.")
+    tags: Annotated[dict[TagKey, TagValue], Field(max_length=40)] = Field(
+        {}, description="Of everything that can have some."
+    )
 
 
 def deployment_schema() -> dict[str, Any]:

@@ -110,6 +110,7 @@ def _explain(path: tuple[str | int, ...], detail: MappingType[str, Any]) -> str:
             f"{given!r} is none. Expected {detail['ctx']['pattern']}. {_description(path)}".strip()
         )
     message = str(detail["msg"]).replace("Input should", "it should")
+    message = message.removeprefix("Value error, ")
     return f"{message}, got {given!r}"[:300]
 
 

@@ -10,6 +10,8 @@ from silt.filters import FilterError, Filters
 
 Problem = tuple[tuple[str | int, ...], str]
 AGE_MIN_S = 60
+GROUP_POLLERS_MAX = 2000
+"""'ProvisionedPollerConfig' of the Lambda API: the sum of the maxima of a group."""
 _SPECIAL = "*?$"
 """Of a policy's resources, and of Fn::Sub."""
 
@@ -19,7 +21,7 @@ def problems_of(deployment: Deployment) -> list[Problem]:
     problems = [*_source(deployment), *_regions(deployment)]
     for topic in deployment.topics:
         problems += [(_place(deployment, topic, path), text) for path, text in _mapping(topic)]
-    problems += _together(deployment)
+    problems += [*_together(deployment), *_of_stack(deployment), *_tables(deployment)]
     return list(dict.fromkeys(problems))
 
 
@@ -212,6 +214,21 @@ def _together(deployment: Deployment) -> Iterator[Problem]:
                     "mapping needs one of its own"
                 ),
             )
+
+
+def _of_stack(deployment: Deployment) -> Iterator[Problem]:
+    """Give what is wrong with what the topics share."""
+    for name, maximum in _shared(deployment).items():
+        if maximum > GROUP_POLLERS_MAX:
+            text = f"the pollers of {name!r} are {maximum} at most, and a group has"
+            yield ("mapping", "pollers"), f"{text} {GROUP_POLLERS_MAX}. Lower maximum, or divide it"
+    for key in deployment.model.tags:
+        if key.lower().startswith("aws:"):
+            yield ("tags", key), "tags that begin with aws: are AWS's own"
+
+
+def _tables(deployment: Deployment) -> Iterator[Problem]:
+    """Give what is wrong with the places of the tables."""
     own = deployment.model.on_failure.bucket
     for topic in deployment.topics:
         table = topic.contract.uri(deployment.model.table_root)
@@ -225,3 +242,13 @@ def _together(deployment: Deployment) -> Iterator[Problem]:
         if own is not None and own == bucket_and_prefix(table)[0]:
             text = f"the bucket of {table} cannot be the one of failed batches, which expire"
             yield ("on_failure", "bucket"), text
+
+
+def _shared(deployment: Deployment) -> dict[str, int]:
+    """Return the pollers of each group, as many as there may be."""
+    found: dict[str, int] = {}
+    for topic in deployment.topics:
+        pollers = topic.mapping.pollers
+        if pollers is not None and pollers.group is not None:
+            found[pollers.group] = found.get(pollers.group, 0) + pollers.maximum
+    return found

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from silt import output
 from silt.cli import COMMANDS, main
 from silt.local_s3 import LocalS3
 from tests.builders import ROOT, SMALL, event, record, rows
@@ -233,3 +234,14 @@ def test_places_are_by_option_then_deployment_then_environment(
     monkeypatch.delenv("SILT_TABLE_ROOT")
     assert main(["maintain"]) == 2
     assert "Give --deployment or --table-root." in capsys.readouterr().err
+
+
+def test_what_is_printed_is_as_it_was_written(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names with colons are no pictures, and brackets are no colours."""
+    text = "topic:x:y[red], :key:"
+    output.say(text)
+    output.complain(text)
+    output.table("t", ["name"], [[text]])
+    told = capsys.readouterr()
+    assert told.out.count(text) == 2
+    assert told.err == text + "\n"

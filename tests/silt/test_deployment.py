@@ -18,6 +18,7 @@ CLUSTER = (
     "6a1b2c3d-0000-4000-8000-123456789abc-1"
 )
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:AmazonMSK_x-AbCdEf"
+TOLD = "arn:aws:sns:eu-central-1:123456789012:on-call"
 PLAIN = f"""name: silt
 region: eu-central-1
 contracts: {ROOT}/schemas
@@ -92,6 +93,18 @@ def test_what_is_set_for_a_topic_goes_before_what_is_set_for_all(tmp_path: Path)
             "7: alarms.notify.0: arn:aws:sns:us-east-1:123456789012:t is in us-east-1, and",
         ),
         (
+            ("topics:", f"alarms: {{notify: {[TOLD] * 6}}}\ntopics:"),
+            "7: alarms.notify: List should",
+        ),
+        (("topics:", f"alarms: {{guide: {'x' * 501}}}\ntopics:"), "7: alarms.guide: String should"),
+        (("topics:", "tags: {'': x}\ntopics:"), "7: tags.: '' is none. Expected ^[A-Za-z0-9"),
+        (("topics:", "tags: {a: '<'}\ntopics:"), "7: tags.a: '<' is none. Expected ^[A-Za-z0-9"),
+        (("topics:", "tags: {'aws:a': x}\ntopics:"), "7: tags.aws:a: tags that begin with aws:"),
+        (
+            ("msk:\n", f"msk:\n  authentication: scram\n  secret_arn: {SECRET[:-6]}*\n"),
+            "7: msk.secret_arn: 'arn:aws:secretsmanager:",
+        ),
+        (
             ("topics:", "kms_key_arn: arn:aws:kms:us-east-1:123456789012:key/x\ntopics:"),
             "7: kms_key_arn: arn:aws:kms:us-east-1:123456789012:key/x is in us-east-1",
         ),
@@ -131,6 +144,15 @@ def test_what_is_wrong_is_named_with_its_line(
         ("batch_size: 10001", "batch_size: it should be less than or equal to 10000, got 10001"),
         ("window_s: 301", "window_s: it should be less than or equal to 300, got 301"),
         ("pollers: {minimum: 201}", "pollers.minimum: it should be less than or equal to 200"),
+        ("pollers: ", "pollers: expected on_demand, or minimum and maximum, got None"),
+        ("pollers: on-demand", "pollers: expected on_demand, or minimum and maximum, got 'on-"),
+        ("pollers: {minimum: 0}", "pollers.minimum: it should be greater than or equal to 1"),
+        ("pollers: {grup: x}", "pollers.grup: there is no key 'grup'. Did you mean 'group'?"),
+        ("pollers: {group: a.b}", "pollers.group: 'a.b' is none. Expected ^[A-Za-z0-9_-]"),
+        (
+            "starting_position: at_timestamp, starting_timestamp: 1795000000000",
+            "starting_timestamp: it should be less than 10000000000",
+        ),
         ("filters: ['{']", "filters: The filter '{' is no JSON"),
         ("filters: ['{\"key\": [1]}']", "filters: The filter"),
         ("schema_registry: glue", "schema_registry: it should be 'off', got 'glue'"),
@@ -145,6 +167,14 @@ def test_mapping_that_would_lose_records_or_that_aws_refuses_is_refused(
         tmp_path, PLAIN.replace("[orders]", f"[{{topic: orders, mapping: {{{mapping}}}}}]")
     )
     assert any(p.startswith(f"7: topics.0.mapping.{expected}") for p in own), own
+
+
+def test_pollers_of_a_group_are_counted_together(tmp_path: Path) -> None:
+    text = PLAIN.replace("[orders]", "[orders, clicks, sensors]")
+    most = "mapping: {{pollers: {{group: small, maximum: {}}}}}\n"
+    assert problems(tmp_path, text + most.format(666)) == []
+    (problem,) = problems(tmp_path, text + most.format(667))
+    assert problem.startswith("8: mapping.pollers: the pollers of 'small' are 2001 at most, and a")
 
 
 def test_problem_of_all_topics_is_told_once(tmp_path: Path) -> None:
