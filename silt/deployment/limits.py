@@ -8,6 +8,8 @@ from silt.deployment.permissions import policy
 
 RESOURCES_MAX = 500
 """Of a stack ('CloudFormation quotas')."""
+OF_FRAMEWORK = 2
+"""The bucket that osls makes for artifacts, and its policy."""
 POLICY_MAX = 10_240
 """Characters of a role's inline policies, without blanks ('IAM and AWS STS quotas')."""
 ENVIRONMENT_MAX = 4096
@@ -18,9 +20,10 @@ _DIVIDE = "Divide the topics into several deployments, each with a name of its o
 def beyond(functions: list[LambdaFunction], resources: int) -> list[str]:
     """Return a line for each limit that a deployment is beyond, with the way out."""
     found = [problem for function in functions for problem in _of_function(function)]
-    if resources > RESOURCES_MAX:
+    if resources + OF_FRAMEWORK > RESOURCES_MAX:
         found.append(
-            f"{resources} resources, and a stack of CloudFormation takes {RESOURCES_MAX}. "
+            f"{resources} resources, and a stack of CloudFormation takes {RESOURCES_MAX}, of which "
+            f"the framework needs {OF_FRAMEWORK}. "
             f"{_DIVIDE}, or set alarms: {{enabled: false}} for some"
         )
     return found

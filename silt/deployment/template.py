@@ -35,7 +35,7 @@ def cloudformation(deployment: Deployment) -> dict[str, Any]:
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"Silt {__version__}: Kafka topics into Delta tables, each record once",
         "Resources": found,
-        "Outputs": _outputs(deployment, functions),
+        **({"Outputs": outputs} if (outputs := _outputs(deployment)) else {}),
     }
 
 
@@ -57,7 +57,7 @@ def serverless(deployment: Deployment) -> dict[str, Any]:
             "Description": whole["Description"],
             "Resources": {k: r for k, r in whole["Resources"].items() if k not in made_there},
             "Outputs": {
-                **whole["Outputs"],
+                **whole.get("Outputs", {}),
                 # The framework exports its bucket by service and stage, which two stacks share.
                 "ServerlessDeploymentBucketName": {
                     "Value": {"Ref": "ServerlessDeploymentBucket"},
@@ -87,14 +87,12 @@ def _resources(deployment: Deployment, functions: list[LambdaFunction]) -> dict[
     return found
 
 
-def _outputs(deployment: Deployment, functions: list[LambdaFunction]) -> dict[str, Any]:
-    """Return what a person or `silt doctor` looks up after a deployment."""
-    found: dict[str, Any] = {
-        f"{function.key}Function": {"Value": function.name} for function in functions
-    }
+def _outputs(deployment: Deployment) -> dict[str, Any]:
+    """Return what bears no name of ours: the ids of the mappings. A stack has 200 at most."""
+    found: dict[str, Any] = {}
     for topic in deployment.topics:
-        key = f"{function_key(topic.topic)}Mapping"
         if topic.mapping.create:
+            key = f"{function_key(topic.topic)}Mapping"
             found[f"{key}Id"] = {"Value": {"Ref": key}}
     return found
 
