@@ -14,6 +14,8 @@ NAME_MAX = 255
 """'PutMetricAlarm' of the CloudWatch API."""
 NEAR_TIMEOUT = 0.8
 """The share of the time-out from which an invocation is long."""
+HALF_AN_HOUR = 6
+"""In periods of five minutes. An invocation takes 15 at most, and attempts may lie apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Alarm:
     """One alarm. `key` ends its logical id; `anchor` is its heading in docs/deploy.md.
 
     `metrics` are by the names that `expression` uses; the first is the alarm's own without one.
+    It rings where `periods` of the last `within` breach: what comes again and again need not come
+    in each of them.
     """
 
     key: str
@@ -45,6 +49,7 @@ class Alarm:
     threshold: float
     period_s: int = 300
     periods: int = 1
+    within: int | None = None
     expression: str | None = None
     comparison: str = "GreaterThanThreshold"
     missing: str = "notBreaching"
@@ -102,13 +107,15 @@ def _of_records(topic: TopicDeployment, own: dict[str, Any]) -> Iterator[Alarm]:
         {"age": Metric(NAMESPACE, "freshness_ms", own, "Maximum")},
         threshold=alarms.freshness_s * 1000,
         periods=3,
+        within=HALF_AN_HOUR,
     )
     yield Alarm(
         "Unsettled",
-        "records stayed unsettled for a quarter of an hour: their partitions stand still",
+        "records came again unsettled within half an hour: their partitions stand still",
         {"unsettled": Metric(NAMESPACE, "unsettled", own)},
         threshold=0,
-        periods=3,
+        periods=2,
+        within=HALF_AN_HOUR,
     )
     yield Alarm(
         "CircuitBreaker",
@@ -122,6 +129,7 @@ def _of_records(topic: TopicDeployment, own: dict[str, Any]) -> Iterator[Alarm]:
         {"drift": Metric(NAMESPACE, "contract_drift", own)},
         threshold=0,
         periods=2,
+        within=HALF_AN_HOUR,
     )
     yield Alarm(
         "DeadLetters",
@@ -152,10 +160,11 @@ def _of_function(topic: TopicDeployment) -> Iterator[Alarm]:
     own = {"FunctionName": {"Ref": f"{function_key(topic.topic)}LambdaFunction"}}
     yield Alarm(
         "Errors",
-        "the function failed for ten minutes",
+        "the function failed in two parts of half an hour",
         {"errors": Metric("AWS/Lambda", "Errors", own)},
         threshold=0,
         periods=2,
+        within=HALF_AN_HOUR,
     )
     yield Alarm(
         "NearTimeout",
@@ -175,14 +184,14 @@ def _of_function(topic: TopicDeployment) -> Iterator[Alarm]:
 def of_maintenance(every_minutes: int) -> list[Alarm]:
     """Return the alarms of the maintenance function."""
     own = {"FunctionName": {"Ref": f"{MAINTENANCE_KEY}LambdaFunction"}}
-    hour_s = 3600
+    period_s = 3600 * -(-every_minutes // 60)  # whole hours in which at least one run falls
     return [
         Alarm(
             "MaintenanceErrors",
-            "maintenance failed in two hours one after the other",
+            f"maintenance failed in two spans of {period_s // 3600} h one after the other",
             {"errors": Metric("AWS/Lambda", "Errors", own)},
             threshold=0,
-            period_s=hour_s,
+            period_s=period_s,
             periods=2,
         ),
         Alarm(
@@ -190,8 +199,8 @@ def of_maintenance(every_minutes: int) -> list[Alarm]:
             "maintenance did not run",
             {"runs": Metric("AWS/Lambda", "Invocations", own)},
             threshold=1,
-            period_s=hour_s,
-            periods=max(2, -(-2 * every_minutes // 60)),
+            period_s=period_s,
+            periods=2,
             comparison="LessThanThreshold",
             missing="breaching",
         ),
@@ -221,7 +230,8 @@ def _resource(alarm: Alarm, name: str, settings: Alarms) -> dict[str, Any]:
         "AlarmDescription": f"{alarm.what}. {settings.guide}#{alarm.anchor}",
         "ComparisonOperator": alarm.comparison,
         "Threshold": alarm.threshold,
-        "EvaluationPeriods": alarm.periods,
+        "EvaluationPeriods": alarm.within or alarm.periods,
+        "DatapointsToAlarm": alarm.periods,
         "TreatMissingData": alarm.missing,
     }
     if settings.notify:

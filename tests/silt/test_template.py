@@ -268,6 +268,47 @@ def test_alarms_are_within_the_limits_of_cloudwatch(example: Path) -> None:
         assert len(alarm["AlarmName"]) <= 255
 
 
+def rings(alarm: dict[str, Any], every_s: int, count: int) -> bool:
+    """Return whether an alarm rings for a breach that comes every so often, so many times."""
+    period_s, within = alarm["Period"], alarm["EvaluationPeriods"]
+    periods = {i * every_s // period_s for i in range(count)}
+    return any(
+        len(periods & {*range(end - within, end)}) >= alarm["DatapointsToAlarm"]
+        for end in range(1, max(periods) + 2)
+    )
+
+
+@pytest.mark.parametrize("timeout_s", [60, 900])
+def test_alarms_ring_for_what_comes_again_slowly(timeout_s: int, tmp_path: Path) -> None:
+    """A partition that stands still is tried again once an invocation has ended, and once is no
+    reason: it is delivered again.
+    """
+    text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
+    text = text.replace("../../schemas", str(ROOT / "schemas"))
+    file = tmp_path / "deploy.yml"
+    file.write_text(f"{text}function: {{timeout_s: {timeout_s}}}\n")
+    resources = template_of(file)["Resources"]
+    for key in ("Unsettled", "Errors", "ContractDrift"):
+        alarm = resources[f"TopicOrders{key}Alarm"]["Properties"]
+        assert rings(alarm, every_s=timeout_s, count=16)
+        assert not rings(alarm, every_s=timeout_s, count=1)
+
+
+@pytest.mark.parametrize("every_minutes", [1, 5, 60, 120, 1440])
+def test_maintenance_that_fails_each_time_rings(every_minutes: int, tmp_path: Path) -> None:
+    text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
+    text = text.replace("../../schemas", str(ROOT / "schemas"))
+    file = tmp_path / "deploy.yml"
+    file.write_text(f"{text}maintenance: {{every_minutes: {every_minutes}}}\n")
+    resources = template_of(file)["Resources"]
+    errors = resources["MaintenanceErrorsAlarm"]["Properties"]
+    runs = 7200 // (60 * every_minutes) + 2
+    assert rings(errors, every_s=60 * every_minutes, count=runs)
+    assert not rings(errors, every_s=60 * every_minutes, count=1)
+    missing = resources["MaintenanceMissingAlarm"]["Properties"]
+    assert missing["Period"] >= 60 * every_minutes
+
+
 def test_every_alarm_has_its_heading_in_the_guide() -> None:
     guide = (ROOT / "docs/deploy.md").read_text()
     headings = set(re.findall(r"^### (.+)$", guide, re.MULTILINE))
@@ -325,7 +366,9 @@ def test_hundred_topics_have_no_more_outputs_than_a_stack_takes(tmp_path: Path) 
     less = "alarms: {enabled: false}\nmaintenance: {enabled: false}\n"
     file.write_text(file.read_text() + less)
     template = serverless(read_deployment(file))["resources"]
-    assert len(template["Resources"]) == 302  # role, log and mapping of each, and the bucket of failed batches
+    assert (
+        len(template["Resources"]) == 302
+    )  # role, log and mapping of each, and the bucket of failed batches
     assert len(template["Outputs"]) == 101
     nothing = "mapping: {create: false}\n"
     file.write_text(file.read_text() + nothing)
