@@ -134,7 +134,10 @@ def load_contracts(folder: str | FilePath) -> dict[str, Contract]:
     Raises ContractError with all problems of all files.
     """
     root = FilePath(folder)
-    files = sorted([*root.glob("*.yaml"), *root.glob("*.yml")]) if root.is_dir() else []
+    try:
+        files = sorted([*root.glob("*.yaml"), *root.glob("*.yml")]) if root.is_dir() else []
+    except OSError as error:
+        raise ContractError([f"{root}: the folder cannot be read: {error.strerror}"]) from error
     if not files:
         raise ContractError(
             [f"{root}: there is no contract here. Expected a folder with files such as orders.yaml"]

@@ -1,4 +1,4 @@
-"""YAML as contracts use it: each value with its line, and each trap of YAML 1.1 as a problem.
+"""YAML as we use it: each value with its line, and each trap of YAML 1.1 as a problem.
 
 PyYAML's SafeLoader composes the nodes; the values are taken from the nodes here, because YAML 1.1
 would read `no` as false, `010` as 8, `1:30` as 90 and `2026-05-01` as a date object.
@@ -15,11 +15,11 @@ import yaml
 Path = tuple[str | int, ...]
 
 NODES_MAX = 20_000
-"""At most so many values in one contract, aliases counted each time: a bound for `&a`/`*a` bombs.
+"""At most so many values in one file, aliases counted each time: a bound for `&a`/`*a` bombs.
 """
 
 DEPTH_MAX = 100
-"""A contract is nested at most so deep: a bound for what reads it."""
+"""A file is nested at most so deep: a bound for what reads it."""
 NUMBER_LENGTH_MAX = 40
 _BOOLEANS = ("true", "false")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
@@ -55,7 +55,7 @@ def parse(text: str) -> Document:
         document.problems.append(((), mark.line + 1 if mark else 1, f"this is no YAML: {what}"))
         return document
     if root is None:
-        document.problems.append(((), 1, "the file is empty. Expected a contract"))
+        document.problems.append(((), 1, "the file is empty"))
         return document
     document.data = _value(document, root, (), frozenset())
     return document
@@ -89,13 +89,11 @@ def _value(document: Document, node: yaml.Node, path: Path, parents: frozenset[i
     document.nodes += 1
     document.lines.setdefault(path, node.start_mark.line + 1)
     if len(parents) > DEPTH_MAX:
-        _problem(document, path, node, f"the contract is nested deeper than {DEPTH_MAX} levels")
+        _problem(document, path, node, f"it is nested deeper than {DEPTH_MAX} levels")
         return None
     if document.nodes > NODES_MAX or id(node) in parents:
         if document.nodes <= NODES_MAX + 1:
-            _problem(
-                document, path, node, f"the contract repeats itself or has over {NODES_MAX} values"
-            )
+            _problem(document, path, node, f"it repeats itself, or has over {NODES_MAX} values")
         return None
     inside = parents | {id(node)}
     if isinstance(node, yaml.MappingNode):

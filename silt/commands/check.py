@@ -34,16 +34,12 @@ def run(options: argparse.Namespace) -> int:
     deployment = deployment_file(options.deployment)
     of_deployment = _problems_of(deployment) if deployment is not None else []
     folder = options.folder or _folder_of(deployment)
+    if folder is None:
+        return _refused(of_deployment, options)
     try:
         contracts = load_contracts(folder)
     except ContractError as error:
-        problems = list(dict.fromkeys([*error.problems, *of_deployment]))
-        if options.json:
-            output.as_json({"contracts": [], "problems": problems})
-        else:
-            for problem in problems:
-                output.complain(problem)
-        return 1
+        return _refused(list(dict.fromkeys([*error.problems, *of_deployment])), options)
     compiled = [_compile(contract) for contract in contracts.values()]
     problems = [problem for problem in compiled if problem is not None]
     problems += [problem for problem in of_deployment if problem not in problems]
@@ -70,6 +66,15 @@ def run(options: argparse.Namespace) -> int:
     return int(bool(problems))
 
 
+def _refused(problems: list[str], options: argparse.Namespace) -> int:
+    if options.json:
+        output.as_json({"contracts": [], "problems": problems})
+    else:
+        for problem in problems:
+            output.complain(problem)
+    return 1
+
+
 def _compile(contract: Contract) -> str | None:
     """Compile a contract as the function does at its first event; return what stands against it."""
     try:
@@ -79,13 +84,16 @@ def _compile(contract: Contract) -> str | None:
     return None
 
 
-def _folder_of(deployment: Path | None) -> Path:
-    """Return the contracts of a deployment, as far as it says where they are."""
+def _folder_of(deployment: Path | None) -> Path | None:
+    """Return the contracts of a deployment, or None where it does not say where they are."""
     if deployment is None:
         return Path("schemas")
-    said = contract_yaml.parse(deployment.read_text(errors="replace")).data
-    named = said.get("contracts") if isinstance(said, dict) else None
-    return deployment.parent / (named if isinstance(named, str) else "schemas")
+    try:
+        said = contract_yaml.parse(deployment.read_text("utf-8")).data
+    except UnicodeDecodeError:
+        return None
+    named = said.get("contracts", "schemas") if isinstance(said, dict) else None
+    return deployment.parent / named if isinstance(named, str) else None
 
 
 def _problems_of(deployment: Path) -> list[str]:

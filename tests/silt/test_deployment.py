@@ -274,6 +274,40 @@ def test_table_that_is_not_on_s3_is_refused(tmp_path: Path) -> None:
     assert "its table /srv/sensors is not on S3" in problems(tmp_path, text)[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "1: the file is empty"),
+        ("- a\n", "1: expected a mapping"),
+        ("a:\n\tb\n", "2: this is no YAML"),
+        ("name: 'a\udcff'\n", "1: this is no UTF-8"),
+        (PLAIN.replace(f"{ROOT}/schemas", "5"), "3: contracts: it should be a valid string"),
+        (PLAIN + "function: &a {vpc: *a}\n", "8: function.vpc: it repeats itself"),
+    ],
+)
+def test_check_speaks_of_what_was_given_alone(
+    text: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder of contracts that nobody named is not missed."""
+    file = tmp_path / "deploy.yml"
+    file.write_bytes(text.encode(errors="surrogateescape"))
+    assert main(["check", "--deployment", str(file)]) == 1
+    told = capsys.readouterr()
+    assert f"{file}:{expected}" in told.err
+    assert "there is no contract here" not in told.err
+
+
+def test_folder_that_cannot_be_read_is_a_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "deploy.yml"
+    file.write_text(PLAIN.replace(f"{ROOT}/schemas", "x" * 300))
+    for command in ("check", "template"):
+        given = ["--deployment", str(file)] if command == "check" else [str(file)]
+        assert main([command, *given]) in (1, 2)
+        assert "the folder cannot be read: File name too long" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["", "- a\n", "a: [", "name: 5\n", "\udcff"])
 def test_file_that_is_no_deployment_is_refused_with_a_line(text: str, tmp_path: Path) -> None:
     file = tmp_path / "deploy.yml"
