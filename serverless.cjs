@@ -1,6 +1,7 @@
 "use strict";
 // What serverless.yml includes: the output of `silt template --serverless`, from deploy.yml. Before
-// a package or a deployment the artifacts are made, where they are missing or old.
+// a package or a deployment the artifacts are made, where they are missing or old; before a
+// deployment what is deployed now is looked at.
 
 const { execFileSync } = require("node:child_process");
 const { existsSync } = require("node:fs");
@@ -35,6 +36,10 @@ module.exports = async ({ resolveVariable }) => {
     if (process.argv.includes("package") || process.argv.includes("deploy")) {
       // To standard error: what the framework prints to standard output is for scripts.
       run(["package", "--deployment", deployment], 2);
+    }
+    if (process.argv.includes("deploy")) {
+      // What an update of function and mapping, one after the other, would lose records by.
+      run(["doctor", deployment, "--before-deploy"], 2);
     }
   }
   return told;

@@ -10,12 +10,13 @@ from handler.health import Finding, healthy
 from silt import output
 from silt.deployment.plan import Deployment, TopicDeployment
 from silt.deployment.read import DEPLOYMENT, read_deployment
-from silt.doctor.look import Broker, of_broker, of_deployment, of_tables
+from silt.doctor.look import Broker, of_broker, of_deployment, of_next_deployment, of_tables
 from silt.errors import DeploymentError, UsageError
 
 EXAMPLE = """example:
   silt doctor
   silt doctor deploy.prod.yml --topic orders --json
+  silt doctor --before-deploy
   silt doctor --bootstrap-servers kafka-1:9096 --kafka-option security.protocol=SSL
   silt doctor --table-root .silt/tables
 
@@ -45,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-invoke", action="store_true", help="do not ask the functions for their own health"
     )
+    parser.add_argument(
+        "--before-deploy",
+        action="store_true",
+        help="only what deploying would lose, or fail at, over what is deployed now",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -72,7 +78,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _look(options: argparse.Namespace) -> Iterator[Finding]:
     if options.table_root is not None:
-        if options.deployment is not None or options.bootstrap_servers is not None:
+        others = (options.deployment, options.bootstrap_servers, options.before_deploy or None)
+        if any(other is not None for other in others):
             raise UsageError("Give either --table-root alone, or a deployment.")
         yield from _look_at_tables(options)
         return
@@ -85,6 +92,9 @@ def _look(options: argparse.Namespace) -> Iterator[Finding]:
             yield Finding("deployment", str(file), "wrong", problem, "Mend the file: silt check")
         return
     topics = _chosen(deployment, options.topic)
+    if options.before_deploy:
+        yield from of_next_deployment(deployment, topics)
+        return
     invoke = not options.no_invoke
     yield from of_deployment(deployment, topics, invoke=invoke)
     if options.bootstrap_servers is None:

@@ -67,8 +67,11 @@ def _provisioned(topic: TopicDeployment, pollers: Pollers) -> dict[str, Any]:
     config: dict[str, Any] = {"MinimumPollers": pollers.minimum, "MaximumPollers": pollers.maximum}
     if pollers.group is not None:
         config["PollerGroupName"] = pollers.group
-    found: dict[str, Any] = {
+    return {
         "ProvisionedPollerConfig": config,
+        # Only what is unsettled comes again; without it AWS takes every answer for a success. It
+        # stays where the function fails batches whole: then no answer has an unsettled record.
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
         # Off: a half of a batch that the circuit breaker stopped would slip under it.
         "BisectBatchOnFunctionError": False,
         # The lag too; and why a mapping cannot connect ('Event source mapping logging').
@@ -78,10 +81,6 @@ def _provisioned(topic: TopicDeployment, pollers: Pollers) -> dict[str, Any]:
         "MaximumRetryAttempts": retry_attempts(topic),
         "MaximumRecordAgeInSeconds": mapping.record_age_s,
     }
-    if topic.partial_batch_response:
-        # Only what is unsettled comes again; without it AWS takes every answer for a success.
-        found["FunctionResponseTypes"] = ["ReportBatchItemFailures"]
-    return found
 
 
 def retry_attempts(topic: TopicDeployment) -> int:

@@ -145,7 +145,10 @@ class Mapping(_Model):
         "retries; the function then fails a batch whole, and redelivery is harmless.",
     )
     partial_batch_response: bool | None = Field(
-        None, description="Report single records. Default: true with provisioned pollers."
+        None,
+        description="Report single records; false: fail a batch whole. Default: true with "
+        "provisioned pollers. false is also the first step from or to on_demand: "
+        "docs/deploy.md#between-pollers-and-on-demand.",
     )
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(
         10_000, description="Records of a batch at most; 6 MB or the window end it sooner."

@@ -1,7 +1,7 @@
 """The order of the checks: what rests on what, and what cannot be asked when something failed."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -66,14 +66,8 @@ def of_deployment(
     """Give what is found of a deployment in AWS; without credentials nothing else is asked."""
     model = deployment.model
     yield Finding("deployment", deployment.file, "ok", f"{len(topics)} topics")
-    try:
-        account = Account(model.region)
-        identity = list(account.identity())
-    except FAILED as error:
-        yield no_credentials(model.region, error)
-        return
-    yield from identity
-    if not health.healthy(identity) and account.number is None:
+    account = yield from _account(model.region)
+    if account is None:
         return
     buckets = dict.fromkeys(
         bucket_and_prefix(topic.contract.uri(model.table_root))[0] for topic in topics
@@ -87,6 +81,57 @@ def of_deployment(
         )
     if "Maintenance" in functions:
         yield from _of_maintenance(deployment, functions["Maintenance"], account, invoke)
+
+
+def of_next_deployment(
+    deployment: Deployment, topics: Sequence[TopicDeployment]
+) -> Iterator[Finding]:
+    """Give what a deployment would lose, or fail at half-way, over what is deployed now."""
+    account = yield from _account(deployment.model.region)
+    if account is None:
+        return
+    functions = {function.key: function for function in functions_of(deployment)}
+    for topic in topics:
+        function = functions[function_key(topic.topic)]
+        told = account.configuration(function.name)
+        if isinstance(told, Finding):
+            if told.state != "wrong":  # then it is not deployed yet
+                yield told
+            continue
+        mappings = account.mappings(FunctionName=function.name)
+        if isinstance(mappings, Finding):
+            yield mappings
+            continue
+        if not topic.mapping.create:
+            continue
+        wanted = event_source_mapping(deployment, topic)["Properties"]
+        for each in _of_one_topic(mappings, topic):
+            before = _variables(told, function)
+            yield from mapping.of_change(topic.topic, each, wanted, before, function.environment)
+
+
+def _account(region: str) -> Generator[Finding, None, Account | None]:
+    """Give who we are; return the account, or None where nothing more can be asked."""
+    try:
+        account = Account(region)
+        identity = list(account.identity())
+    except FAILED as error:
+        yield no_credentials(region, error)
+        return None
+    yield from identity
+    return None if not health.healthy(identity) and account.number is None else account
+
+
+def _variables(told: Mapping[str, Any], function: LambdaFunction) -> Mapping[str, str]:
+    """Return a function's variables; where they may not be read those of deploy.yml stand in."""
+    found: Mapping[str, str] | None = (told.get("Environment") or {}).get("Variables")
+    return found or function.environment
+
+
+def _of_one_topic(
+    mappings: Sequence[Mapping[str, Any]], topic: TopicDeployment
+) -> list[Mapping[str, Any]]:
+    return [m for m in mappings if topic.topic in (m.get("Topics") or [])]
 
 
 def _of_topic(
@@ -108,7 +153,7 @@ def _of_topic(
     if isinstance(found, Finding):
         yield found
         return
-    own = [m for m in found if topic.topic in (m.get("Topics") or [])]
+    own = _of_one_topic(found, topic)
     destination = None
     expected = "one" if topic.mapping.create else "none"
     if len(own) != int(topic.mapping.create):
@@ -117,10 +162,7 @@ def _of_topic(
         yield Finding("mapping", topic.topic, "wrong", reason, fix)
     for each in own:
         wanted = event_source_mapping(deployment, topic)["Properties"]
-        environment = told.get("Environment") or {}
-        # Where the variables may not be read, those of deploy.yml stand in: said above.
-        variables = environment.get("Variables") or function.environment
-        yield from mapping.of_mapping(topic.topic, each, wanted, variables)
+        yield from mapping.of_mapping(topic.topic, each, wanted, _variables(told, function))
         on_failure = (each.get("DestinationConfig") or {}).get("OnFailure") or {}
         destination = on_failure.get("Destination")
         if destination is not None and ":s3:::" in destination:

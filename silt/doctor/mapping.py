@@ -1,6 +1,8 @@
 """An event source mapping as the API tells it, against what the guarantees need. Pure."""
 
+import datetime as dt
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from handler.health import Finding
@@ -8,14 +10,16 @@ from handler.health import Finding
 REPORTS = "ReportBatchItemFailures"
 _WELL = ("OK", "No records processed")
 """What `LastProcessingResult` says of a mapping that reads ('EventSourceMappingConfiguration')."""
+_POLLERS = "ProvisionedPollerConfig"
 _IN_TRANSIT = ("Creating", "Enabling", "Updating", "Disabling", "Deleting")
 _DEPLOYED = (
     *("BatchSize", "MaximumBatchingWindowInSeconds", "MaximumRetryAttempts"),
-    *("MaximumRecordAgeInSeconds", "ProvisionedPollerConfig", "StartingPosition"),
-    *("MetricsConfig", "LoggingConfig"),
+    *("MaximumRecordAgeInSeconds", _POLLERS, "MetricsConfig", "LoggingConfig"),
 )
 """What may differ from deploy.yml without a loss."""
 _DEPLOY = "Deploy again: docs/deploy.md#first-deployment"
+_IN_TWO_STEPS = "In two deployments: docs/deploy.md#between-pollers-and-on-demand"
+_MADE_ANEW = "Put it back, or make the mapping anew: docs/deploy.md#making-a-mapping-anew"
 
 
 def of_mapping(
@@ -66,15 +70,49 @@ def _processing(topic: str, told: Mapping[str, Any]) -> Finding:
     return Finding("mapping result", topic, "wrong", last, fix)
 
 
+def of_change(
+    topic: str,
+    told: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    before: Mapping[str, str],
+    after: Mapping[str, str],
+) -> Iterator[Finding]:
+    """Give what a deployment over a mapping would lose, or fail at.
+
+    `before` and `after` are the variables of the function. CloudFormation updates the function
+    before its mapping, and a failed update is taken back in any order: so each of the two must go
+    with both of the other. Where even what is there does not go together nothing gets worse.
+    """
+    functions, mappings = [_answers(before), _answers(after)], [_honours(told), _honours(wanted)]
+    lost_already = functions[0] and not mappings[0]
+    if any(functions) and not all(mappings) and not lost_already:
+        reason = (
+            "function and mapping change one after the other; between them the function would "
+            "report single records to a mapping that takes every answer for a success"
+        )
+        yield Finding("partial responses", topic, "wrong", reason, _IN_TWO_STEPS)
+    for finding in _made_anew(topic, told, wanted):
+        yield replace(finding, state="wrong")
+
+
+def _honours(mapping: Mapping[str, Any]) -> bool:
+    """Return whether a mapping, as told or as wanted, honours partial batch responses."""
+    reports = REPORTS in (mapping.get("FunctionResponseTypes") or [])
+    return reports and bool(mapping.get(_POLLERS))
+
+
+def _answers(environment: Mapping[str, str]) -> bool:
+    """Return whether the function reports single records."""
+    return environment.get("SILT_PARTIAL_BATCH_RESPONSE", "true").lower() in ("true", "1", "yes")
+
+
 def _partial_responses(
     topic: str, told: Mapping[str, Any], environment: Mapping[str, str]
 ) -> Finding:
     check = "partial responses"
-    reports = REPORTS in (told.get("FunctionResponseTypes") or [])
-    provisioned = bool(told.get("ProvisionedPollerConfig"))
-    answers = environment.get("SILT_PARTIAL_BATCH_RESPONSE", "true").lower() in ("true", "1", "yes")
-    if answers and not (reports and provisioned):
-        lacks = "provisioned pollers" if reports else REPORTS
+    honours, answers = _honours(told), _answers(environment)
+    if answers and not honours:
+        lacks = "provisioned pollers" if told.get("FunctionResponseTypes") else REPORTS
         return Finding(
             check,
             topic,
@@ -83,9 +121,10 @@ def _partial_responses(
             "answer for a success, and unsettled records are lost",
             f"{_DEPLOY}. At once: set SILT_PARTIAL_BATCH_RESPONSE=false.",
         )
-    if reports and not answers:
+    if honours and not answers:
         reason = "the mapping honours them, and the function fails batches whole: safe, but slower"
-        return Finding(check, topic, "warning", reason, _DEPLOY)
+        fix = "Take partial_batch_response: false out of deploy.yml, and deploy again."
+        return Finding(check, topic, "warning", reason, fix)
     return Finding(check, topic, "ok", "mapping and function agree")
 
 
@@ -132,7 +171,11 @@ def _refused(topic: str, told: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
         reason = "share groups give up the order: each record would be looked up"
         yield Finding("consumption mode", topic, "wrong", reason, f"Use Stream. {_DEPLOY}")
     filters = (told.get("FilterCriteria") or {}).get("Filters") or []
-    if filters != (wanted.get("FilterCriteria") or {}).get("Filters", []):
+    if told.get("KMSKeyArn") and not filters:
+        # 'If filter criteria is encrypted, this field shows up as null' (ListEventSourceMappings).
+        reason, fix = "they are encrypted, and a list does not show them", "Look by get, with kms"
+        yield Finding("filters", topic, "unknown", reason, f"{fix}:Decrypt, if in doubt.")
+    elif filters != (wanted.get("FilterCriteria") or {}).get("Filters", []):
         reason = (
             f"its {len(filters)} filters are not those of deploy.yml, and records that a filter "
             "drops are never seen: no row, no dead letter, no count"
@@ -165,15 +208,39 @@ def _differences(
     for name in _DEPLOYED:
         if name in wanted and told.get(name) != wanted[name]:
             reason = f"{name} is {told.get(name)}, and deploy.yml makes it {wanted[name]}"
-            yield Finding("mapping settings", topic, "warning", reason, _DEPLOY)
+            fix = _DEPLOY if told.get(name) or name != _POLLERS else _IN_TWO_STEPS
+            yield Finding("mapping settings", topic, "warning", reason, fix)
+    if told.get(_POLLERS) and _POLLERS not in wanted:
+        reason = "it has provisioned pollers, and deploy.yml has it on demand"
+        yield Finding("mapping settings", topic, "warning", reason, _IN_TWO_STEPS)
     if told.get("StartingPosition") == "LATEST":
         reason = "LATEST can miss records that come while a mapping is made or updated"
-        yield Finding("starting position", topic, "warning", reason, "Use trim_horizon.")
-    group = _group(told)
-    if group != _group(wanted):
-        reason = f"the consumer group is {group}, and deploy.yml has {_group(wanted)}"
-        fix = "Only a new mapping can change it: docs/deploy.md#changing-a-consumer-group"
-        yield Finding("consumer group", topic, "warning", reason, fix)
+        fix = "Use trim_horizon for the next one: a mapping keeps its own."
+        yield Finding("starting position", topic, "warning", reason, fix)
+    yield from _made_anew(topic, told, wanted)
+
+
+def _made_anew(topic: str, told: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """Give what only another mapping can have ('AWS::Lambda::EventSourceMapping': replacement)."""
+    for check, value in (
+        ("starting position", _position),
+        ("cluster", _cluster),
+        ("consumer group", _group),
+    ):
+        if value(told) != value(wanted):
+            reason = f"the mapping's is {value(told)}, and deploy.yml has {value(wanted)}"
+            yield Finding(check, topic, "warning", reason, _MADE_ANEW)
+
+
+def _position(mapping: Mapping[str, Any]) -> str:
+    at = mapping.get("StartingPositionTimestamp")
+    seconds = at.timestamp() if isinstance(at, dt.datetime) else at
+    position = str(mapping.get("StartingPosition"))
+    return position if seconds is None else f"{position} {int(seconds)}"
+
+
+def _cluster(mapping: Mapping[str, Any]) -> str:
+    return str(mapping.get("EventSourceArn") or ", ".join(sorted(_servers(mapping))))
 
 
 def _group(told: Mapping[str, Any]) -> str | None:

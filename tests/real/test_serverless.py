@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 from silt.deployment.read import read_deployment
 from silt.deployment.template import cloudformation
 from silt.packaging.artifact import FUNCTIONS, artifact_name, build_of
 from silt.packaging.wheels import Target
 from tests.builders import ROOT
+from tests.lambda_api import LambdaApi, served
 
 EXAMPLES = [ROOT / "deploy.yml", *sorted((ROOT / "docs/deployments").glob("*.yml"))]
 FRAMEWORK = ("serverless.yml", "serverless.cjs", "package.json", "docs", "schemas")
@@ -35,8 +37,10 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def osls(checkout: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run the framework without credentials and, its proxy being nowhere, without a network."""
+def osls(checkout: Path, *arguments: str, **account: str) -> "subprocess.CompletedProcess[str]":
+    """Run the framework without a network, its proxy being nowhere; `account` are variables that
+    name one on this machine.
+    """
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         # Of this machine, so that the command finds the same interpreters as the test.
@@ -45,6 +49,8 @@ def osls(checkout: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         "AWS_SHARED_CREDENTIALS_FILE": str(checkout / "none"),
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "HTTP_PROXY": "http://127.0.0.1:9",
+        "NO_PROXY": "127.0.0.1",
+        **account,
     }
     return subprocess.run(
         [ROOT / "node_modules/.bin/osls", *arguments],
@@ -116,3 +122,33 @@ def test_deployment_that_would_lose_records_is_refused_by_the_framework(checkout
     assert "deploy.yml:" in said
     assert "AWS ignores partial batch responses without provisioned pollers" in said
     assert not (checkout / ".serverless").exists()
+
+
+def test_deployment_that_would_lose_records_on_its_way_is_stopped(checkout: Path) -> None:
+    """From on demand to provisioned pollers in one step: stopped before anything is uploaded."""
+    example = checkout / "docs/deployments/msk-iam.yml"
+    place_artifacts(checkout, example)
+    api = LambdaApi(read_deployment(example))
+    for key in ("FunctionResponseTypes", "ProvisionedPollerConfig"):
+        del api.mappings[0][key]
+    variables = api.functions["silt-orders"]["Environment"]["Variables"]
+    variables["SILT_PARTIAL_BATCH_RESPONSE"] = "false"
+    moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    moto.start()
+    try:
+        with served(api) as endpoint:
+            done = osls(
+                checkout,
+                "deploy",
+                "--param=deployment=docs/deployments/msk-iam.yml",
+                AWS_ACCESS_KEY_ID="test",
+                AWS_SECRET_ACCESS_KEY="test",
+                AWS_ENDPOINT_URL="http://{}:{}".format(*moto.get_host_and_port()),
+                AWS_ENDPOINT_URL_LAMBDA=endpoint,
+            )
+    finally:
+        moto.stop()
+    said = done.stdout + done.stderr
+    assert done.returncode != 0, said
+    assert "In two deployments: docs/deploy.md#between-pollers-and-on-demand" in said
+    assert "--before-deploy failed: see above" in said

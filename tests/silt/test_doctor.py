@@ -278,6 +278,35 @@ def test_lag_on_demand_is_the_functions(
     assert lag["reason"] == "77 records behind at most"
 
 
+def test_next_deployment_is_looked_at_alone(
+    account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    told, _session = account
+    code, found = doctor(capsys, "--before-deploy")
+    assert code == 0
+    assert set(found) == {"credentials", "clock"}
+    assert told.invoked == told.simulated == []
+    told.mappings[0]["StartingPosition"] = "LATEST"
+    code, found = doctor(capsys, "--before-deploy")
+    assert code == 1
+    assert "making-a-mapping-anew" in found["starting position"][0]["fix"]
+    told.functions.clear()  # nothing is deployed yet
+    code, found = doctor(capsys, "--before-deploy")
+    assert code == 0
+    assert set(found) == {"credentials", "clock"}
+
+
+def test_next_deployment_that_cannot_be_looked_at_is_not_known(
+    account: tuple[LambdaApi, Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:9")
+    code, found = doctor(capsys, "--before-deploy")
+    assert code == 0
+    assert [f["state"] for f in found["function"]] == ["unknown"]
+
+
 def test_what_topics_share_is_told_once(
     account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -9,10 +10,11 @@ import pytest
 from botocore.validate import ParamValidator
 
 from handler.health import Finding
+from silt.deployment.functions import functions_of
 from silt.deployment.mappings import event_source_mapping
 from silt.deployment.plan import Deployment
 from silt.deployment.read import read_deployment
-from silt.doctor.mapping import of_mapping, of_others
+from silt.doctor.mapping import of_change, of_mapping, of_others
 from tests.builders import ROOT
 from tests.lambda_api import RECORDED
 
@@ -98,13 +100,20 @@ def test_mapping_as_deployed_is_well(deployment: Deployment) -> None:
             "Deploy again",
         ),
         ({"MetricsConfig": {"Metrics": []}}, "mapping settings", "warning", "Deploy again"),
-        ({"StartingPosition": "LATEST"}, "starting position", "warning", "trim_horizon"),
+        ({"StartingPosition": "LATEST"}, "starting position", "warning", "#making-a-mapping-anew"),
+        (
+            {"StartingPositionTimestamp": dt.datetime(2026, 11, 25, tzinfo=dt.UTC)},
+            "starting position",
+            "warning",
+            "#making-a-mapping-anew",
+        ),
+        ({"EventSourceArn": "arn:aws:kafka:x"}, "cluster", "warning", "#making-a-mapping-anew"),
         ({"BatchSize": 100}, "mapping settings", "warning", "Deploy again"),
         (
             {"AmazonManagedKafkaEventSourceConfig": {"ConsumerGroupId": "other"}},
             "consumer group",
             "warning",
-            "Only a new mapping",
+            "#making-a-mapping-anew",
         ),
         (
             {
@@ -150,6 +159,95 @@ def test_function_that_raises_beside_a_mapping_that_honours_responses_is_only_sl
     found = found_of(deployment, {"SILT_PARTIAL_BATCH_RESPONSE": "false"}, **none)
     (finding,) = [f for f in found if f.check == "partial responses"]
     assert finding.state == "ok"
+
+
+def of_next(tmp_path: Path, live: str, live_reports: str, wanted: str) -> list[str]:
+    """Return what is wrong with deploying `wanted` over `live`."""
+    file = tmp_path / "deploy.yml"
+    made = []
+    for mapping in (live, wanted):
+        text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
+        text = text.replace("../../schemas", str(ROOT / "schemas"))
+        file.write_text(f"{text}mapping: {{{mapping}}}\n")
+        deployment = read_deployment(file)
+        function = functions_of(deployment)[0]
+        mapping_of = event_source_mapping(deployment, deployment.topics[0])["Properties"]
+        made.append((mapping_of, function.environment))
+    (told, before), (then, after) = made
+    if live_reports:
+        before = {**before, "SILT_PARTIAL_BATCH_RESPONSE": live_reports}
+    found = list(of_change("orders", told, then, before, after))
+    assert {finding.state for finding in found} <= {"wrong"}
+    return [finding.check for finding in found]
+
+
+@pytest.mark.parametrize(
+    ("live", "wanted", "is_safe"),
+    [
+        ("pollers: {maximum: 4}", "pollers: {maximum: 8}", True),
+        ("pollers: {maximum: 4}", "pollers: on_demand", False),
+        ("pollers: on_demand", "pollers: {maximum: 4}", False),
+        # The two deployments of the guide, from one to the other.
+        ("pollers: on_demand", "partial_batch_response: false", True),
+        ("partial_batch_response: false", "pollers: {maximum: 4}", True),
+        # And back.
+        ("pollers: {maximum: 4}", "partial_batch_response: false", True),
+        ("partial_batch_response: false", "pollers: on_demand", True),
+    ],
+)
+def test_between_pollers_and_on_demand_there_are_two_deployments(
+    live: str, wanted: str, is_safe: bool, tmp_path: Path
+) -> None:
+    """Whichever of function and mapping is updated first, no answer is taken for what it is not."""
+    assert of_next(tmp_path, live, "", wanted) == ([] if is_safe else ["partial responses"])
+
+
+def test_what_loses_records_already_may_be_deployed_over(tmp_path: Path) -> None:
+    assert of_next(tmp_path, "pollers: on_demand", "true", "pollers: {maximum: 4}") == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "check"),
+    [
+        ("consumer_group: other", "consumer group"),
+        ("starting_position: latest", "starting position"),
+        ("starting_position: at_timestamp, starting_timestamp: 5", "starting position"),
+    ],
+)
+def test_what_makes_a_second_mapping_is_found_before(
+    wanted: str, check: str, tmp_path: Path
+) -> None:
+    assert of_next(tmp_path, "", "", wanted) == [check]
+
+
+def test_brokers_of_a_mapping_are_those_of_its_cluster() -> None:
+    """In any order; another one is another event source."""
+    deployment = read_deployment(ROOT / "docs/deployments/self-managed-sasl.yml")
+    wanted = event_source_mapping(deployment, deployment.topics[0])["Properties"]
+    told = copy.deepcopy(wanted)
+    endpoints = told["SelfManagedEventSource"].pop("Endpoints")
+    servers = endpoints["KafkaBootstrapServers"]
+    own = told["SelfManagedEventSource"]
+    own["Endpoints"] = {"KAFKA_BOOTSTRAP_SERVERS": servers[::-1]}
+    assert list(of_change("orders", told, wanted, ENVIRONMENT, ENVIRONMENT)) == []
+    own["Endpoints"] = {"KAFKA_BOOTSTRAP_SERVERS": [*servers, "more:9092"]}
+    (finding,) = of_change("orders", told, wanted, ENVIRONMENT, ENVIRONMENT)
+    assert (finding.check, finding.state) == ("cluster", "wrong")
+
+
+def test_filters_that_a_list_does_not_show_are_not_missed(deployment: Deployment) -> None:
+    """Encrypted ones are null in a list."""
+    (told,) = [f for f in found_of(deployment, KMSKeyArn="arn:aws:kms:x") if f.check == "filters"]
+    assert told.state == "unknown"
+
+
+@pytest.mark.parametrize("pollers", [None, {"MinimumPollers": 1, "MaximumPollers": 9}])
+def test_settings_that_differ_say_how_they_are_changed(
+    pollers: Any, deployment: Deployment
+) -> None:
+    found = found_of(deployment, ProvisionedPollerConfig=pollers)
+    (finding,) = [f for f in found if f.check == "mapping settings"]
+    assert ("two deployments" in finding.fix) == (pollers is None)
 
 
 def test_mapping_that_is_deployed_disabled_on_purpose_is_a_warning(deployment: Deployment) -> None:
