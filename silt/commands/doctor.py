@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="only what deploying would lose, or fail at, over what is deployed now",
     )
+    parser.add_argument(
+        "--account", metavar="NUMBER", help="with --before-deploy: the account that is deployed to"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -93,7 +96,7 @@ def _look(options: argparse.Namespace) -> Iterator[Finding]:
         return
     topics = _chosen(deployment, options.topic)
     if options.before_deploy:
-        yield from of_next_deployment(deployment, topics)
+        yield from of_next_deployment(deployment, topics, options.account)
         return
     invoke = not options.no_invoke
     yield from of_deployment(deployment, topics, invoke=invoke)

@@ -125,7 +125,8 @@ def _self_managed(cluster: SelfManaged, group: str) -> dict[str, Any]:
         ]
     found: dict[str, Any] = {
         "SelfManagedEventSource": {
-            "Endpoints": {"KafkaBootstrapServers": list(cluster.bootstrap_servers)}
+            # Sorted, because another order would be another event source, and need a new mapping.
+            "Endpoints": {"KafkaBootstrapServers": sorted(cluster.bootstrap_servers)}
         },
         "SelfManagedKafkaEventSourceConfig": {"ConsumerGroupId": group},
     }

@@ -36,9 +36,13 @@ class TopicDeployment:
 
     @property
     def partial_batch_response(self) -> bool:
-        """Return whether single records are reported to the mapping."""
+        """Return whether single records are reported to the mapping.
+
+        Not beside a mapping that goes away: CloudFormation removes it at the very end, so until
+        then the function answers whichever there was.
+        """
         asked = self.mapping.partial_batch_response
-        return self.provisioned if asked is None else asked
+        return self.mapping.create and (self.provisioned if asked is None else asked)
 
 
 @dataclass(frozen=True, slots=True)

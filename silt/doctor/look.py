@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from silt.doctor import aws, kafka, mapping
 from silt.doctor.aws import FAILED, LOG_IN, Account, no_credentials
 
 STORE_LIMIT_S = 60.0
+_UNSEEN = "To deploy unseen: --param=look=false."
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,29 +85,47 @@ def of_deployment(
 
 
 def of_next_deployment(
-    deployment: Deployment, topics: Sequence[TopicDeployment]
+    deployment: Deployment, topics: Sequence[TopicDeployment], number: str | None = None
 ) -> Iterator[Finding]:
-    """Give what a deployment would lose, or fail at half-way, over what is deployed now."""
+    """Give what a deployment would lose, or fail at half-way, over what is deployed now.
+
+    `number` is the account that is deployed to. What cannot be looked at is wrong: this is asked
+    to be sure.
+    """
+    for finding in _of_next(deployment, topics, number):
+        if finding.state == "unknown":
+            yield replace(finding, state="wrong", fix=f"{finding.fix} {_UNSEEN}".strip())
+        elif finding.check != "clock":
+            yield finding
+
+
+def _of_next(
+    deployment: Deployment, topics: Sequence[TopicDeployment], number: str | None
+) -> Iterator[Finding]:
     account = yield from _account(deployment.model.region)
     if account is None:
         return
+    if number not in (None, account.number):
+        reason = f"they are of {account.number}, and what deploys uses {number}"
+        yield Finding("credentials", deployment.file, "wrong", reason, "Set AWS_PROFILE for both.")
+        return
     functions = {function.key: function for function in functions_of(deployment)}
     for topic in topics:
+        if not topic.mapping.create:
+            continue
         function = functions[function_key(topic.topic)]
         told = account.configuration(function.name)
         if isinstance(told, Finding):
-            if told.state != "wrong":  # then it is not deployed yet
+            if told.state == "unknown":  # else it is not deployed yet
                 yield told
             continue
         mappings = account.mappings(FunctionName=function.name)
         if isinstance(mappings, Finding):
             yield mappings
             continue
-        if not topic.mapping.create:
-            continue
         wanted = event_source_mapping(deployment, topic)["Properties"]
+        before = (told.get("Environment") or {}).get("Variables")
         for each in _of_one_topic(mappings, topic):
-            before = _variables(told, function)
             yield from mapping.of_change(topic.topic, each, wanted, before, function.environment)
 
 
@@ -120,12 +139,6 @@ def _account(region: str) -> Generator[Finding, None, Account | None]:
         return None
     yield from identity
     return None if not health.healthy(identity) and account.number is None else account
-
-
-def _variables(told: Mapping[str, Any], function: LambdaFunction) -> Mapping[str, str]:
-    """Return a function's variables; where they may not be read those of deploy.yml stand in."""
-    found: Mapping[str, str] | None = (told.get("Environment") or {}).get("Variables")
-    return found or function.environment
 
 
 def _of_one_topic(
@@ -162,7 +175,10 @@ def _of_topic(
         yield Finding("mapping", topic.topic, "wrong", reason, fix)
     for each in own:
         wanted = event_source_mapping(deployment, topic)["Properties"]
-        yield from mapping.of_mapping(topic.topic, each, wanted, _variables(told, function))
+        environment = told.get("Environment") or {}
+        # Where the variables may not be read, those of deploy.yml stand in: said above.
+        variables = environment.get("Variables") or function.environment
+        yield from mapping.of_mapping(topic.topic, each, wanted, variables)
         on_failure = (each.get("DestinationConfig") or {}).get("OnFailure") or {}
         destination = on_failure.get("Destination")
         if destination is not None and ":s3:::" in destination:

@@ -74,18 +74,22 @@ def of_change(
     topic: str,
     told: Mapping[str, Any],
     wanted: Mapping[str, Any],
-    before: Mapping[str, str],
+    before: Mapping[str, str] | None,
     after: Mapping[str, str],
 ) -> Iterator[Finding]:
     """Give what a deployment over a mapping would lose, or fail at.
 
-    `before` and `after` are the variables of the function. CloudFormation updates the function
-    before its mapping, and a failed update is taken back in any order: so each of the two must go
-    with both of the other. Where even what is there does not go together nothing gets worse.
+    `before` and `after` are the variables of the function; where those before may not be read it
+    is taken to fit its mapping. CloudFormation updates the function before its mapping, and a
+    failed update is taken back in any order: so each of the two must go with both of the other. A
+    mapping that reads nothing loses nothing. Where even what is there does not go together nothing
+    gets worse.
     """
-    functions, mappings = [_answers(before), _answers(after)], [_honours(told), _honours(wanted)]
-    lost_already = functions[0] and not mappings[0]
-    if any(functions) and not all(mappings) and not lost_already:
+    reads = [(told, told.get("State") != "Disabled"), (wanted, wanted.get("Enabled") is not False)]
+    honours = [_honours(mapping) for mapping, does in reads if does]
+    answered = _honours(told) if before is None else _answers(before)
+    lost_already = answered and not _honours(told)
+    if (answered or _answers(after)) and not all(honours) and not lost_already:
         reason = (
             "function and mapping change one after the other; between them the function would "
             "report single records to a mapping that takes every answer for a success"
@@ -227,26 +231,28 @@ def _made_anew(topic: str, told: Mapping[str, Any], wanted: Mapping[str, Any]) -
         ("cluster", _cluster),
         ("consumer group", _group),
     ):
-        if value(told) != value(wanted):
+        # What the API leaves out is not known to be another.
+        if value(told) not in (None, value(wanted)):
             reason = f"the mapping's is {value(told)}, and deploy.yml has {value(wanted)}"
             yield Finding(check, topic, "warning", reason, _MADE_ANEW)
 
 
-def _position(mapping: Mapping[str, Any]) -> str:
+def _position(mapping: Mapping[str, Any]) -> str | None:
     at = mapping.get("StartingPositionTimestamp")
     seconds = at.timestamp() if isinstance(at, dt.datetime) else at
-    position = str(mapping.get("StartingPosition"))
+    position: str | None = mapping.get("StartingPosition")
     return position if seconds is None else f"{position} {int(seconds)}"
 
 
-def _cluster(mapping: Mapping[str, Any]) -> str:
-    return str(mapping.get("EventSourceArn") or ", ".join(sorted(_servers(mapping))))
+def _cluster(mapping: Mapping[str, Any]) -> str | None:
+    return mapping.get("EventSourceArn") or ", ".join(sorted(_servers(mapping))) or None
 
 
-def _group(told: Mapping[str, Any]) -> str | None:
+def _group(mapping: Mapping[str, Any]) -> str | None:
     for key in ("AmazonManagedKafkaEventSourceConfig", "SelfManagedKafkaEventSourceConfig"):
-        if told.get(key):
-            return str(told[key].get("ConsumerGroupId"))
+        if mapping.get(key):
+            group: str | None = mapping[key].get("ConsumerGroupId")
+            return group
     return None
 
 

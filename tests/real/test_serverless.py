@@ -5,11 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 import zipfile
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
+import boto3
+import moto.cloudformation.models as moto_cloudformation
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -21,7 +26,9 @@ from tests.builders import ROOT
 from tests.lambda_api import LambdaApi, served
 
 EXAMPLES = [ROOT / "deploy.yml", *sorted((ROOT / "docs/deployments").glob("*.yml"))]
-FRAMEWORK = ("serverless.yml", "serverless.cjs", "package.json", "docs", "schemas")
+FRAMEWORK = (
+    *("serverless.yml", "serverless.cjs", "before-deploy.cjs", "package.json", "docs", "schemas"),
+)
 
 
 @pytest.fixture
@@ -38,19 +45,17 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def osls(checkout: Path, *arguments: str, **account: str) -> "subprocess.CompletedProcess[str]":
-    """Run the framework without a network, its proxy being nowhere; `account` are variables that
-    name one on this machine.
+    """Run the framework without credentials and, its proxy being nowhere, without a network; or
+    with `account`: variables that name one on this machine.
     """
+    nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         # Of this machine, so that the command finds the same interpreters as the test.
         "HOME": os.environ["HOME"],
         "AWS_CONFIG_FILE": str(checkout / "none"),
         "AWS_SHARED_CREDENTIALS_FILE": str(checkout / "none"),
-        "HTTPS_PROXY": "http://127.0.0.1:9",
-        "HTTP_PROXY": "http://127.0.0.1:9",
-        "NO_PROXY": "127.0.0.1",
-        **account,
+        **(account or nowhere),
     }
     return subprocess.run(
         [ROOT / "node_modules/.bin/osls", *arguments],
@@ -124,7 +129,58 @@ def test_deployment_that_would_lose_records_is_refused_by_the_framework(checkout
     assert not (checkout / ".serverless").exists()
 
 
-def test_deployment_that_would_lose_records_on_its_way_is_stopped(checkout: Path) -> None:
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """Yield the variables of an account that moto plays; it checks templates by cfn-lint."""
+    lint = moto_cloudformation.validate_template_cfn_lint
+    # The framework names a role in DependsOn too, which is one time too many.
+    monkeypatch.setattr(
+        moto_cloudformation,
+        "validate_template_cfn_lint",
+        lambda template: [match for match in lint(template) if match.rule.id != "W3005"],
+    )
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Tried to parse", category=UserWarning)
+        yield {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_ENDPOINT_URL": endpoint,
+        }
+    urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")).close()
+    server.stop()
+
+
+def test_framework_deploys_deploys_again_and_removes(
+    checkout: Path, account: dict[str, str]
+) -> None:
+    """All but the mapping and the alarms, which moto's CloudFormation cannot make."""
+    example = checkout / "docs/deployments/msk-iam.yml"
+    example.write_text(example.read_text() + "mapping: {create: false}\n")
+    place_artifacts(checkout, example)
+    param = "--param=deployment=docs/deployments/msk-iam.yml"
+    client = boto3.Session("test", "test", region_name="eu-central-1").client(
+        "lambda", endpoint_url=account["AWS_ENDPOINT_URL"]
+    )
+    for memory_mb in (1769, 2048):
+        if memory_mb != 1769:
+            example.write_text(example.read_text() + f"function: {{memory_mb: {memory_mb}}}\n")
+        done = osls(checkout, "deploy", param, **account)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "ok  credentials, 123456789012" in done.stdout + done.stderr
+        told = {f["FunctionName"]: f for f in client.list_functions()["Functions"]}
+        assert set(told) == {"silt-orders", "silt--maintenance"}
+        assert told["silt-orders"]["MemorySize"] == memory_mb
+    done = osls(checkout, "remove", param, **account)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert client.list_functions()["Functions"] == []
+
+
+def test_deployment_that_would_lose_records_on_its_way_is_stopped(
+    checkout: Path, account: dict[str, str]
+) -> None:
     """From on demand to provisioned pollers in one step: stopped before anything is uploaded."""
     example = checkout / "docs/deployments/msk-iam.yml"
     place_artifacts(checkout, example)
@@ -133,22 +189,19 @@ def test_deployment_that_would_lose_records_on_its_way_is_stopped(checkout: Path
         del api.mappings[0][key]
     variables = api.functions["silt-orders"]["Environment"]["Variables"]
     variables["SILT_PARTIAL_BATCH_RESPONSE"] = "false"
-    moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    moto.start()
-    try:
-        with served(api) as endpoint:
-            done = osls(
-                checkout,
-                "deploy",
-                "--param=deployment=docs/deployments/msk-iam.yml",
-                AWS_ACCESS_KEY_ID="test",
-                AWS_SECRET_ACCESS_KEY="test",
-                AWS_ENDPOINT_URL="http://{}:{}".format(*moto.get_host_and_port()),
-                AWS_ENDPOINT_URL_LAMBDA=endpoint,
-            )
-    finally:
-        moto.stop()
+    param = "--param=deployment=docs/deployments/msk-iam.yml"
+    with served(api) as endpoint:
+        done = osls(checkout, "deploy", param, **account, AWS_ENDPOINT_URL_LAMBDA=endpoint)
     said = done.stdout + done.stderr
     assert done.returncode != 0, said
     assert "In two deployments: docs/deploy.md#between-pollers-and-on-demand" in said
-    assert "--before-deploy failed: see above" in said
+    assert "--account 123456789012 failed: see above" in said
+
+
+def test_deployment_into_another_region_than_its_file_says_is_stopped(
+    checkout: Path, account: dict[str, str]
+) -> None:
+    place_artifacts(checkout, checkout / "deploy.yml")
+    done = osls(checkout, "deploy", "--region", "us-west-2", **account)
+    assert done.returncode != 0
+    assert "--region is us-west-2, and deploy.yml deploys to" in done.stdout + done.stderr

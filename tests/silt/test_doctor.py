@@ -284,7 +284,7 @@ def test_next_deployment_is_looked_at_alone(
     told, _session = account
     code, found = doctor(capsys, "--before-deploy")
     assert code == 0
-    assert set(found) == {"credentials", "clock"}
+    assert set(found) == {"credentials"}
     assert told.invoked == told.simulated == []
     told.mappings[0]["StartingPosition"] = "LATEST"
     code, found = doctor(capsys, "--before-deploy")
@@ -293,18 +293,30 @@ def test_next_deployment_is_looked_at_alone(
     told.functions.clear()  # nothing is deployed yet
     code, found = doctor(capsys, "--before-deploy")
     assert code == 0
-    assert set(found) == {"credentials", "clock"}
+    assert set(found) == {"credentials"}
 
 
-def test_next_deployment_that_cannot_be_looked_at_is_not_known(
+def test_next_deployment_that_cannot_be_looked_at_is_stopped(
     account: tuple[LambdaApi, Any],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:9")
     code, found = doctor(capsys, "--before-deploy")
-    assert code == 0
-    assert [f["state"] for f in found["function"]] == ["unknown"]
+    assert code == 1
+    (finding,) = found["function"]
+    assert finding["state"] == "wrong"
+    assert "--param=look=false" in finding["fix"]
+
+
+def test_next_deployment_is_looked_at_in_its_own_account(
+    account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _told, _session = account
+    assert doctor(capsys, "--before-deploy", "--account", "123456789012")[0] == 0
+    code, found = doctor(capsys, "--before-deploy", "--account", "210987654321")
+    assert code == 1
+    assert "what deploys uses 210987654321" in found["credentials"][-1]["reason"]
 
 
 def test_what_topics_share_is_told_once(

@@ -161,22 +161,22 @@ def test_function_that_raises_beside_a_mapping_that_honours_responses_is_only_sl
     assert finding.state == "ok"
 
 
-def of_next(tmp_path: Path, live: str, live_reports: str, wanted: str) -> list[str]:
-    """Return what is wrong with deploying `wanted` over `live`."""
-    file = tmp_path / "deploy.yml"
-    made = []
-    for mapping in (live, wanted):
-        text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
-        text = text.replace("../../schemas", str(ROOT / "schemas"))
-        file.write_text(f"{text}mapping: {{{mapping}}}\n")
-        deployment = read_deployment(file)
-        function = functions_of(deployment)[0]
-        mapping_of = event_source_mapping(deployment, deployment.topics[0])["Properties"]
-        made.append((mapping_of, function.environment))
-    (told, before), (then, after) = made
-    if live_reports:
-        before = {**before, "SILT_PARTIAL_BATCH_RESPONSE": live_reports}
-    found = list(of_change("orders", told, then, before, after))
+def made(folder: Path, mapping: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return mapping and variables that a deployment with these settings would make."""
+    text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
+    text = text.replace("../../schemas", str(ROOT / "schemas"))
+    file = folder / "deploy.yml"
+    file.write_text(f"{text}mapping: {{{mapping}}}\n")
+    deployment = read_deployment(file)
+    properties = event_source_mapping(deployment, deployment.topics[0])["Properties"]
+    return properties, functions_of(deployment)[0].environment
+
+
+def of_next(folder: Path, live: str, wanted: str, **changes: Any) -> list[str]:
+    """Return what is wrong with deploying `wanted` over `live`, whose mapping has changes."""
+    told, before = made(folder, live)
+    then, after = made(folder, wanted)
+    found = list(of_change("orders", {**told, **changes}, then, before, after))
     assert {finding.state for finding in found} <= {"wrong"}
     return [finding.check for finding in found]
 
@@ -199,11 +199,57 @@ def test_between_pollers_and_on_demand_there_are_two_deployments(
     live: str, wanted: str, is_safe: bool, tmp_path: Path
 ) -> None:
     """Whichever of function and mapping is updated first, no answer is taken for what it is not."""
-    assert of_next(tmp_path, live, "", wanted) == ([] if is_safe else ["partial responses"])
+    assert of_next(tmp_path, live, wanted) == ([] if is_safe else ["partial responses"])
 
 
 def test_what_loses_records_already_may_be_deployed_over(tmp_path: Path) -> None:
-    assert of_next(tmp_path, "pollers: on_demand", "true", "pollers: {maximum: 4}") == []
+    told, _whole = made(tmp_path, "pollers: on_demand")
+    wanted, single = made(tmp_path, "pollers: {maximum: 4}")
+    assert list(of_change("orders", told, wanted, single, single)) == []
+
+
+@pytest.mark.parametrize(
+    ("live", "wanted", "is_safe"),
+    [
+        ("pollers: on_demand", "pollers: {maximum: 4}", False),
+        ("pollers: {maximum: 4}", "pollers: on_demand", False),
+        ("pollers: on_demand", "pollers: on_demand, window_s: 9", True),
+        ("pollers: {maximum: 4}", "pollers: {maximum: 8}", True),
+    ],
+)
+def test_function_whose_variables_may_not_be_read_is_taken_to_fit_its_mapping(
+    live: str, wanted: str, is_safe: bool, tmp_path: Path
+) -> None:
+    told, _hidden = made(tmp_path, live)
+    then, after = made(tmp_path, wanted)
+    found = list(of_change("orders", told, then, None, after))
+    assert (found == []) is is_safe
+
+
+def test_mapping_that_reads_nothing_loses_nothing(tmp_path: Path) -> None:
+    """The guide begins with a mapping that is disabled: then all may be changed at once."""
+    steps = ("pollers: on_demand, enabled: false", "pollers: {maximum: 4}, enabled: false")
+    for live, wanted in (steps, steps[::-1]):
+        assert of_next(tmp_path, live, wanted, State="Disabled") == []
+    assert of_next(tmp_path, steps[0], "pollers: {maximum: 4}", State="Disabled") == []
+    # What reads at the end may be what a failed update leaves beside the old function.
+    assert of_next(tmp_path, steps[1], "pollers: on_demand", State="Disabled") != []
+
+
+@pytest.mark.parametrize("on", ["pollers: on_demand", "pollers: {maximum: 4}"])
+def test_function_fails_batches_whole_while_its_mapping_goes_away(on: str, tmp_path: Path) -> None:
+    """CloudFormation removes the mapping at the end, and the function is changed before."""
+    told, before = made(tmp_path, on)
+    _gone, after = made(tmp_path, f"{on}, create: false")
+    assert after["SILT_PARTIAL_BATCH_RESPONSE"] == "false"
+    assert list(of_change("orders", told, told, before, after)) == []
+
+
+@pytest.mark.parametrize(
+    "left_out", ["StartingPosition", "AmazonManagedKafkaEventSourceConfig", "EventSourceArn"]
+)
+def test_what_the_api_leaves_out_is_no_difference(left_out: str, tmp_path: Path) -> None:
+    assert of_next(tmp_path, "", "", **{left_out: None}) == []
 
 
 @pytest.mark.parametrize(
@@ -217,7 +263,7 @@ def test_what_loses_records_already_may_be_deployed_over(tmp_path: Path) -> None
 def test_what_makes_a_second_mapping_is_found_before(
     wanted: str, check: str, tmp_path: Path
 ) -> None:
-    assert of_next(tmp_path, "", "", wanted) == [check]
+    assert of_next(tmp_path, "", wanted) == [check]
 
 
 def test_brokers_of_a_mapping_are_those_of_its_cluster() -> None:
