@@ -80,7 +80,7 @@ def test_every_silt_command_in_the_pages_is_one(monkeypatch: pytest.MonkeyPatch,
     found = 0
     for page in PAGES:
         for line in re.findall(r"^(?:\.venv/bin/)?silt ([a-z].*)$", page.read_text(), re.MULTILINE):
-            words = shlex.split(re.split(" [#>] ", line)[0])
+            words = shlex.split(re.split(" [#>] | && ", line)[0])
             if words[0] not in COMMANDS:
                 continue
             parser(words[0]).parse_args(words)

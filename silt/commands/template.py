@@ -4,8 +4,11 @@ import argparse
 from pathlib import Path
 
 from silt import output
+from silt.deployment.plan import Deployment
 from silt.deployment.read import DEPLOYMENT, read_deployment
 from silt.deployment.template import cloudformation, serverless
+from silt.packaging.artifact import FUNCTIONS, artifact_name, up_to_date
+from silt.packaging.wheels import Target
 
 EXAMPLE = """example:
   silt template > template.yml
@@ -27,12 +30,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the template of a deployment."""
+    """Print the template of a deployment, and on standard error what it names that is not there."""
     deployment = read_deployment(options.deployment)
     if options.serverless:
         output.as_json(serverless(deployment))
-    elif options.json:
+        return 0
+    if options.json:
         output.as_json(cloudformation(deployment))
     else:
         output.as_yaml(cloudformation(deployment))
+    for path in _not_made(deployment, options.deployment):
+        output.complain(
+            f"{path} is not there, or of other contracts or another release. Before it is "
+            f"uploaded: silt package --deployment {options.deployment}"
+        )
     return 0
+
+
+def _not_made(deployment: Deployment, file: Path) -> list[Path]:
+    """Return the artifacts that the template names and that are not made of what is here now."""
+    model = deployment.model
+    target, dist = Target(model.architecture, model.python), Path("dist")
+    wanted = [f for f in FUNCTIONS if f != "maintenance" or model.maintenance.enabled]
+    return [
+        dist / artifact_name(function, target)
+        for function in wanted
+        if up_to_date(function, target, file.parent / model.contracts, dist) is None
+    ]

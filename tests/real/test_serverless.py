@@ -6,9 +6,7 @@ import shutil
 import subprocess
 import sys
 import warnings
-import zipfile
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -20,8 +18,9 @@ from moto.server import ThreadedMotoServer
 
 from silt.deployment.read import read_deployment
 from silt.deployment.template import cloudformation
-from silt.packaging.artifact import FUNCTIONS, artifact_name, build_of
+from silt.packaging.artifact import artifact_name
 from silt.packaging.wheels import Target
+from tests.artifacts import place_artifacts
 from tests.builders import ROOT
 from tests.lambda_api import LambdaApi, served
 
@@ -65,21 +64,6 @@ def osls(checkout: Path, *arguments: str, **account: str) -> "subprocess.Complet
         text=True,
         timeout=100,
     )
-
-
-def place_artifacts(checkout: Path, example: Path) -> None:
-    """Put stand-ins that are up to date where `silt package` would put the artifacts.
-
-    That it makes the real ones is the matter of tests/test_artifact.py and of CI's `make package`.
-    """
-    model = read_deployment(example).model
-    target = Target(model.architecture, model.python)
-    (checkout / "dist").mkdir()
-    for function in FUNCTIONS:
-        build = build_of(function, target, example.parent / model.contracts)
-        with zipfile.ZipFile(checkout / "dist" / artifact_name(function, target), "w") as archive:
-            told = {"function": function, "build": build, **asdict(target), "byte_code": True}
-            archive.writestr("silt.json", json.dumps(told))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

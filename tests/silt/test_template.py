@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import warnings
 from pathlib import Path
@@ -21,6 +22,8 @@ from silt.deployment.plan import Deployment
 from silt.deployment.read import read_deployment
 from silt.deployment.template import cloudformation, serverless
 from silt.errors import DeploymentError
+from silt.packaging.artifact import FUNCTIONS
+from tests.artifacts import place_artifacts
 from tests.builders import ROOT
 
 EXAMPLES = sorted((ROOT / "docs/deployments").glob("*.yml"))
@@ -30,6 +33,31 @@ each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: pat
 
 def template_of(example: Path) -> dict[str, Any]:
     return cloudformation(read_deployment(example))
+
+
+def test_template_tells_of_artifacts_that_are_not_those_of_the_deployment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Node.js nobody else looks before they are uploaded."""
+    schemas = tmp_path / "schemas"
+    shutil.copytree(ROOT / "schemas", schemas)
+    file = tmp_path / "deploy.yml"
+    file.write_text((ROOT / "docs/deployments/msk-iam.yml").read_text().replace("../../", ""))
+    monkeypatch.chdir(tmp_path)
+
+    def missed() -> list[str]:
+        assert main(["template", "deploy.yml"]) == 0
+        told = capsys.readouterr()
+        yaml.safe_load(told.out)
+        return [line.split(" ")[0] for line in told.err.splitlines()]
+
+    names = [f"dist/silt-{function}-arm64-py3.13.zip" for function in FUNCTIONS]
+    assert missed() == names
+    place_artifacts(tmp_path, file)
+    assert missed() == []
+    orders = schemas / "orders.yaml"
+    orders.write_text(orders.read_text() + "# of another stage\n")
+    assert missed() == names
 
 
 def of_type(template: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
