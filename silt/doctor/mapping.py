@@ -85,11 +85,11 @@ def of_change(
     mapping that reads nothing loses nothing. Where even what is there does not go together nothing
     gets worse.
     """
-    reads = [(told, told.get("State") != "Disabled"), (wanted, wanted.get("Enabled") is not False)]
-    honours = [_honours(mapping) for mapping, does in reads if does]
+    reads_now, reads_then = told.get("State") != "Disabled", wanted.get("Enabled") is not False
     answered = _honours(told) if before is None else _answers(before)
-    lost_already = answered and not _honours(told)
-    if (answered or _answers(after)) and not all(honours) and not lost_already:
+    loses_now = reads_now and answered and not _honours(told)
+    may_lose = (reads_now and not _honours(told)) or (reads_then and not _honours(wanted))
+    if (answered or _answers(after)) and may_lose and not loses_now:
         reason = (
             "function and mapping change one after the other; between them the function would "
             "report single records to a mapping that takes every answer for a success"
