@@ -12,7 +12,7 @@ from pyroaring import BitMap64
 from handler.errors import SiltError
 from handler.event import OFFSET_MAX, PARTITION_MAX
 from silt.audit import LISTED_MAX, Audit, PartitionAudit
-from silt.broker import METADATA_LIMIT_S, QUIET, partitions_of
+from silt.broker import METADATA_LIMIT_S, QUIET, committed_offsets, partitions_of
 from silt.offsets import Range, between, ranges_of
 
 POLL_LIMIT_S = 15.0
@@ -123,7 +123,7 @@ def compare_with_broker(
 def _committed(consumer: Any, topic: str, partitions: list[int], group: str) -> dict[int, int]:
     """Return the committed offsets of a group. Raises SiltError where it has none."""
     places = [TopicPartition(topic, partition) for partition in partitions]
-    committed = consumer.committed(places, METADATA_LIMIT_S)
+    committed = committed_offsets(consumer, places)
     ends = {place.partition: place.offset for place in committed if place.offset >= 0}
     if not ends:
         raise SiltError(

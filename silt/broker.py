@@ -2,7 +2,8 @@
 broker.
 """
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from confluent_kafka import (
@@ -10,6 +11,7 @@ from confluent_kafka import (
     OFFSET_END,
     TIMESTAMP_CREATE_TIME,
     Consumer,
+    KafkaError,
     KafkaException,
     Producer,
     TopicPartition,
@@ -21,6 +23,14 @@ StartingPosition = Literal["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"]
 
 QUIET = {"log_level": 0}
 METADATA_LIMIT_S = 15.0
+_NO_COORDINATOR = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError._WAIT_COORD,
+}
+"""What a broker answers, or the client, until the coordinator of a group is there."""
+_PAUSE_S = 0.2
 
 
 class EmbeddedBroker:
@@ -50,6 +60,30 @@ def partitions_of(servers: str, topic: str, client: Mapping[str, Any] | None = N
         return sorted(metadata.partitions)
     finally:
         consumer.close()
+
+
+def committed_offsets(consumer: Any, places: list[TopicPartition]) -> list[TopicPartition]:
+    """Return what the consumer's group has committed. Raises KafkaException."""
+    return _of_coordinator(lambda: consumer.committed(places, timeout=METADATA_LIMIT_S))
+
+
+def _of_coordinator(ask: Callable[[], list[TopicPartition]]) -> list[TopicPartition]:
+    """Return what a group's coordinator answers; one that is being found, or moves, is waited for.
+
+    The first question about a group makes a broker find, or make, its coordinator.
+    """
+    ends_at = time.monotonic() + METADATA_LIMIT_S
+    while True:
+        try:
+            found = ask()
+            error = next((place.error for place in found if place.error is not None), None)
+        except KafkaException as raised:
+            error = raised.args[0]
+        if error is None:
+            return found
+        if error.code() not in _NO_COORDINATOR or time.monotonic() > ends_at:
+            raise KafkaException(error)
+        time.sleep(_PAUSE_S)
 
 
 class TopicRecords:
@@ -85,7 +119,7 @@ class TopicRecords:
         )
         wanted = [TopicPartition(topic, partition) for partition in partitions]
         start = OFFSET_END if starting_position == "LATEST" else OFFSET_BEGINNING
-        committed = self._consumer.committed(wanted, timeout=METADATA_LIMIT_S)
+        committed = committed_offsets(self._consumer, wanted)
         self._skip_before_ms: dict[int, int] = {}
         for place in committed:
             if place.offset < 0:
@@ -116,7 +150,7 @@ class TopicRecords:
     def commit(self, partition: int, offset: int) -> None:
         """Keep in the consumer group that everything below this offset is done."""
         place = TopicPartition(self._topic, partition, offset)
-        self._consumer.commit(offsets=[place], asynchronous=False)
+        _of_coordinator(lambda: self._consumer.commit(offsets=[place], asynchronous=False))
 
     def close(self) -> None:
         """Leave the broker."""

@@ -1,22 +1,13 @@
 """The broker as this machine reaches it: the topic, the consumer group, and how far it is."""
 
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from handler.health import Finding
-from silt.broker import METADATA_LIMIT_S, QUIET
+from silt.broker import METADATA_LIMIT_S, QUIET, committed_offsets
 
-_COORDINATOR = {
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-    KafkaError._WAIT_COORD,
-}
-"""What a broker answers, or the client, until the coordinator of a group is there."""
-_PAUSE_S = 0.2
 _REACH = (
     "Run it where the brokers are reachable (in the VPC), and give the client's settings by "
     "--kafka-option: security.protocol, sasl.mechanism, sasl.username and others of librdkafka."
@@ -41,22 +32,6 @@ def of_topic(
         consumer.close()
 
 
-def _committed(consumer: Any, places: list[TopicPartition]) -> list[TopicPartition]:
-    """Return what a group has committed; a coordinator that is just being found is waited for."""
-    ends_at = time.monotonic() + METADATA_LIMIT_S
-    while True:
-        try:
-            found: list[TopicPartition] = consumer.committed(places, timeout=METADATA_LIMIT_S)
-            error = next((place.error for place in found if place.error is not None), None)
-        except KafkaException as raised:
-            error = raised.args[0]
-        if error is None:
-            return found
-        if error.code() not in _COORDINATOR or time.monotonic() > ends_at:
-            raise KafkaException(error)
-        time.sleep(_PAUSE_S)
-
-
 def _looked(
     consumer: Any, servers: str, topic: str, group: str, lag_limit: int
 ) -> Iterator[Finding]:
@@ -73,7 +48,7 @@ def _looked(
     yield Finding("topic", topic, "ok", f"{len(partitions)} partitions")
     places = [TopicPartition(topic, partition) for partition in partitions]
     lag, started = 0, 0
-    for place in _committed(consumer, places):
+    for place in committed_offsets(consumer, places):
         ends = consumer.get_watermark_offsets(
             TopicPartition(topic, place.partition), timeout=METADATA_LIMIT_S
         )

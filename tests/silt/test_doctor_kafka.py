@@ -1,14 +1,12 @@
 """silt doctor on a broker, its topic and its group."""
 
-from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from handler.health import Finding
 from silt import broker as broker_module
 from silt.doctor import kafka as kafka_module
-from silt.doctor.kafka import _committed as committed_of
 from silt.doctor.kafka import of_topic
 
 
@@ -38,26 +36,6 @@ def test_topic_that_is_not_there_is_told(whole_kafka: str) -> None:
     found = {f.check: f for f in of_topic(whole_kafka, "no-such-topic", "g", 5, {})}
     assert found["topic"].state == "wrong"
     assert "Make the topic" in found["topic"].fix
-
-
-def test_coordinator_that_is_being_found_is_waited_for() -> None:
-    """A group's first look-up makes a broker find, or make, its coordinator."""
-
-    class Waiting:
-        def __init__(self, *answers: int | None) -> None:
-            self.answers = list(answers)
-
-        def committed(self, places: list[Any], timeout: float) -> list[Any]:
-            code = self.answers.pop(0)
-            if code is not None:
-                raise KafkaException(KafkaError(code))
-            return places
-
-    places = [TopicPartition("orders", 0, 3)]
-    late = Waiting(KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR, None)
-    assert committed_of(late, places) == places
-    with pytest.raises(KafkaException):
-        committed_of(Waiting(KafkaError.GROUP_AUTHORIZATION_FAILED), places)
 
 
 def test_setting_of_the_client_that_is_none_is_told() -> None:

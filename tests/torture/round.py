@@ -22,7 +22,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from silt.audit import audit
-from silt.broker import TopicRecords
+from silt.broker import TopicRecords, committed_offsets
 from silt.destinations import Destination
 from silt.local_s3 import LocalS3
 from silt.mapping import MappingConfig, Poller
@@ -378,7 +378,7 @@ class Round:
         )
         places = [TopicPartition(self._topic, p) for p in range(self._partitions)]
         try:
-            return {p.partition: p.offset for p in consumer.committed(places, timeout=15)}
+            return {p.partition: p.offset for p in committed_offsets(consumer, places)}
         finally:
             consumer.close()
 
