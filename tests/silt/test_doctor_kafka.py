@@ -1,6 +1,5 @@
 """silt doctor on a broker, its topic and its group."""
 
-
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
