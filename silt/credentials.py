@@ -10,6 +10,11 @@ from botocore.exceptions import BotoCoreError
 from handler.errors import SettingsError
 
 
+def use_region(region: str) -> None:
+    """Have the object store use a region: it reads the environment only."""
+    os.environ["AWS_REGION"] = region
+
+
 def use_credentials_for(uri: str) -> None:
     """Put the credentials and the region of boto3's chain into the environment, for tables on S3.
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handler.contract import Contract, load_contracts
+from silt.credentials import use_region
+from silt.deployment.model import CONTRACTS
 from silt.deployment.plan import Deployment
 from silt.deployment.read import read_deployment
 from silt.errors import UsageError
-
-CONTRACTS = "schemas"
-"""The folder of contracts, unless a command is told another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +62,9 @@ def place_of(options: argparse.Namespace) -> Place:
             root or os.environ.get("SILT_TABLE_ROOT"), contracts or os.environ.get("SILT_CONTRACTS")
         )
     deployment = read_deployment(options.deployment)
-    model = deployment.model
-    os.environ["AWS_REGION"] = model.region  # the store reads it there
-    contracts = contracts or str(options.deployment.parent / model.contracts)
-    return Place(root or model.table_root, contracts, deployment)
+    use_region(deployment.model.region)
+    contracts = contracts or str(deployment.contracts)
+    return Place(root or deployment.model.table_root, contracts, deployment)
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from silt.deployment.read import read_deployment
 from silt.packaging.artifact import FUNCTIONS, artifact_name, build_of
-from silt.packaging.wheels import Target
 
 
 def place_artifacts(checkout: Path, example: Path) -> None:
@@ -15,11 +14,11 @@ def place_artifacts(checkout: Path, example: Path) -> None:
 
     That it makes the real ones is the matter of tests/test_artifact.py and of CI's `make package`.
     """
-    model = read_deployment(example).model
-    target = Target(model.architecture, model.python)
+    deployment = read_deployment(example)
+    target = deployment.target
     (checkout / "dist").mkdir()
     for function in FUNCTIONS:
-        build = build_of(function, target, example.parent / model.contracts)
+        build = build_of(function, target, deployment.contracts)
         with zipfile.ZipFile(checkout / "dist" / artifact_name(function, target), "w") as archive:
             told = {"function": function, "build": build, **asdict(target), "byte_code": True}
             archive.writestr("silt.json", json.dumps(told))

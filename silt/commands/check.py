@@ -8,6 +8,7 @@ from handler.check import Checker
 from handler.contract import Contract, load_contracts
 from handler.errors import ContractError
 from silt import output
+from silt.deployment.model import CONTRACTS
 from silt.deployment.read import deployment_file, read_deployment
 from silt.deployment.template import cloudformation
 from silt.errors import DeploymentError
@@ -87,12 +88,12 @@ def _compile(contract: Contract) -> str | None:
 def _folder_of(deployment: Path | None) -> Path | None:
     """Return the contracts of a deployment, or None where it does not say where they are."""
     if deployment is None:
-        return Path("schemas")
+        return Path(CONTRACTS)
     try:
         said = contract_yaml.parse(deployment.read_text("utf-8")).data
     except UnicodeDecodeError:
         return None
-    named = said.get("contracts", "schemas") if isinstance(said, dict) else None
+    named = said.get("contracts", CONTRACTS) if isinstance(said, dict) else None
     return deployment.parent / named if isinstance(named, str) else None
 
 

@@ -10,6 +10,7 @@ from handler.contract import load_contracts
 from handler.errors import SiltError
 from silt import output
 from silt.credentials import use_credentials_for
+from silt.deployment.model import CONTRACTS
 from silt.destinations import Destination
 from silt.errors import UsageError
 from silt.filters import Filters
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bootstrap-servers", required=True, help="host:port, comma-separated")
     parser.add_argument("--topic", required=True, help="the topic; a contract must name it")
     parser.add_argument("--table-root", default=".silt/tables", help="where the tables are")
-    parser.add_argument("--contracts", default="schemas", help="folder of contracts")
+    parser.add_argument("--contracts", default=CONTRACTS, help="folder of contracts")
     parser.add_argument("--group-id", default="silt-dev", help="consumer group that keeps offsets")
     parser.add_argument("--source", default="local", help="names the cluster in stream ids")
     parser.add_argument("--batch-size", type=int, default=100, help="BatchSize, 1 to 10000")

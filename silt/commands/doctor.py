@@ -8,6 +8,7 @@ from handler.contract import load_contracts
 from handler.errors import ContractError
 from handler.health import Finding, healthy
 from silt import output
+from silt.deployment.model import CONTRACTS
 from silt.deployment.plan import Deployment, TopicDeployment
 from silt.deployment.read import DEPLOYMENT, read_deployment
 from silt.doctor.look import Broker, of_broker, of_deployment, of_next_deployment, of_tables
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table-root", help="look at tables here alone, without a deployment or AWS's services"
     )
-    parser.add_argument("--contracts", default="schemas", help="with --table-root: their folder")
+    parser.add_argument("--contracts", default=CONTRACTS, help="with --table-root: their folder")
     parser.add_argument("--bootstrap-servers", help="look at the broker too, from this machine")
     parser.add_argument(
         "--kafka-option",
@@ -81,8 +82,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _look(options: argparse.Namespace) -> Iterator[Finding]:
     if options.table_root is not None:
-        others = (options.deployment, options.bootstrap_servers, options.before_deploy or None)
-        if any(other is not None for other in others):
+        given = (options.deployment, options.bootstrap_servers)
+        if options.before_deploy or any(each is not None for each in given):
             raise UsageError("Give either --table-root alone, or a deployment.")
         yield from _look_at_tables(options)
         return

@@ -4,8 +4,10 @@ import argparse
 from pathlib import Path
 
 from silt import output
+from silt.deployment.model import CONTRACTS
 from silt.deployment.read import deployment_file, read_deployment
 from silt.packaging.artifact import (
+    DIST,
     FUNCTIONS,
     LIMITS_MIB,
     MIB,
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--python", choices=PYTHONS, help="in place of the deployment's")
     parser.add_argument("--contracts", type=Path, help="in place of the deployment's")
     parser.add_argument("--function", choices=FUNCTIONS, help="default: both")
-    parser.add_argument("--out", type=Path, default=Path("dist"), help="default: dist")
+    parser.add_argument("--out", type=Path, default=DIST, help=f"default: {DIST}")
     parser.add_argument("--force", action="store_true", help="make what is up to date too")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -56,12 +58,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _asked(options: argparse.Namespace) -> tuple[Target, Path]:
     """Return target and contracts: as given, as the deployment says, or the defaults."""
-    arch, python, contracts = DEFAULT_ARCH, DEFAULT_PYTHON, Path("schemas")
+    target, contracts = Target(DEFAULT_ARCH, DEFAULT_PYTHON), Path(CONTRACTS)
     file = deployment_file(options.deployment)
     if file is not None:
-        model = read_deployment(file).model
-        arch, python, contracts = model.architecture, model.python, file.parent / model.contracts
-    return Target(options.arch or arch, options.python or python), options.contracts or contracts
+        deployment = read_deployment(file)
+        target, contracts = deployment.target, deployment.contracts
+    chosen = Target(options.arch or target.arch, options.python or target.python)
+    return chosen, options.contracts or contracts
 
 
 def _print(artifact: Artifact) -> None:

@@ -7,8 +7,7 @@ from silt import output
 from silt.deployment.plan import Deployment
 from silt.deployment.read import DEPLOYMENT, read_deployment
 from silt.deployment.template import cloudformation, serverless
-from silt.packaging.artifact import FUNCTIONS, artifact_name, up_to_date
-from silt.packaging.wheels import Target
+from silt.packaging.artifact import DIST, FUNCTIONS, artifact_name, up_to_date
 
 EXAMPLE = """example:
   silt template > template.yml
@@ -39,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         output.as_json(cloudformation(deployment))
     else:
         output.as_yaml(cloudformation(deployment))
-    for path in _not_made(deployment, options.deployment):
+    for path in _not_made(deployment):
         output.complain(
             f"{path} is not there, or of other contracts or another release. Before it is "
             f"uploaded: silt package --deployment {options.deployment}"
@@ -47,13 +46,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _not_made(deployment: Deployment, file: Path) -> list[Path]:
+def _not_made(deployment: Deployment) -> list[Path]:
     """Return the artifacts that the template names and that are not made of what is here now."""
-    model = deployment.model
-    target, dist = Target(model.architecture, model.python), Path("dist")
-    wanted = [f for f in FUNCTIONS if f != "maintenance" or model.maintenance.enabled]
+    with_maintenance = deployment.model.maintenance.enabled
     return [
-        dist / artifact_name(function, target)
-        for function in wanted
-        if up_to_date(function, target, file.parent / model.contracts, dist) is None
+        DIST / artifact_name(function, deployment.target)
+        for function in FUNCTIONS
+        if (function != "maintenance" or with_maintenance)
+        and up_to_date(function, deployment.target, deployment.contracts, DIST) is None
     ]

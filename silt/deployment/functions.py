@@ -7,8 +7,7 @@ from silt.deployment.model import DeploymentModel, Vpc
 from silt.deployment.names import function_key, function_name, maintenance_name
 from silt.deployment.permissions import Statement, of_maintenance, of_topic, policy
 from silt.deployment.plan import Deployment
-from silt.packaging.artifact import Function, artifact_name
-from silt.packaging.wheels import Target
+from silt.packaging.artifact import DIST, artifact_name
 
 MAINTENANCE_KEY = "Maintenance"
 DEADLINE_MARGIN_MS = 3000
@@ -51,7 +50,7 @@ def functions_of(deployment: Deployment) -> list[LambdaFunction]:
             name=function_name(model.name, topic.topic),
             description=f"Silt: topic {topic.topic} into table {topic.contract.table}"[:256],
             handler="handler.app.lambda_handler",
-            artifact=_artifact(model, "ingest"),
+            artifact=artifact_name("ingest", deployment.target),
             memory_mb=topic.function.memory_mb,
             timeout_s=topic.function.timeout_s,
             environment={
@@ -82,7 +81,7 @@ def _maintenance(deployment: Deployment) -> LambdaFunction:
         name=maintenance_name(model.name),
         description="Silt: checkpoints, compaction and cleaning of all tables",
         handler="handler.maintenance.lambda_handler",
-        artifact=_artifact(model, "maintenance"),
+        artifact=artifact_name("maintenance", deployment.target),
         memory_mb=model.maintenance.memory_mb,
         timeout_s=model.maintenance.timeout_s,
         environment={
@@ -122,10 +121,6 @@ def _environment(deployment: Deployment) -> dict[str, str]:
 
 def _flag(value: bool) -> str:
     return "true" if value else "false"
-
-
-def _artifact(model: DeploymentModel, function: Function) -> str:
-    return artifact_name(function, Target(model.architecture, model.python))
 
 
 def tags_of(model: DeploymentModel) -> dict[str, Any]:
@@ -183,7 +178,7 @@ def lambda_function(model: DeploymentModel, function: LambdaFunction) -> dict[st
         "Runtime": f"python{model.python}",
         "Architectures": [model.architecture],
         "Handler": function.handler,
-        "Code": f"dist/{function.artifact}",
+        "Code": (DIST / function.artifact).as_posix(),
         "Role": {"Fn::GetAtt": [f"{function.key}Role", "Arn"]},
         "MemorySize": function.memory_mb,
         "Timeout": function.timeout_s,

@@ -6,8 +6,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from silt.packaging.wheels import DEFAULT_ARCH, DEFAULT_PYTHON, Arch, Python
 
-_ARN = r"^arn:aws[a-z-]*:{service}:[a-z0-9-]*:[0-9]*:.+$"
-Arn = Annotated[str, Field(pattern=_ARN.format(service="[a-z0-9-]+"))]
+CONTRACTS = "schemas"
+"""The folder of contracts, unless a command or a deployment is told another."""
+Arn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:[a-z0-9-]+:[a-z0-9-]*:[0-9]*:.+$")]
 ClusterArn = Annotated[
     str,
     Field(
@@ -322,7 +323,7 @@ class DeploymentModel(_Model):
     )
     architecture: Arch = Field(DEFAULT_ARCH, description="arm64 is cheaper.")
     python: Python = Field(DEFAULT_PYTHON, description="The runtime.")
-    contracts: str = Field("schemas", description="The folder of the contracts.")
+    contracts: str = Field(CONTRACTS, description="The folder of the contracts.")
     table_root: Annotated[
         str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#*$\s]+)?$")
     ] = Field(description="Where the tables are: s3://bucket/prefix, in a general purpose bucket.")

@@ -1,9 +1,11 @@
 """A deployment that was read: what holds for each topic, with what is set for all merged in."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from handler.contract import Contract
 from silt.deployment.model import Alarms, DeploymentModel, Function, Mapping
+from silt.packaging.wheels import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,16 @@ class Deployment:
     file: str
     model: DeploymentModel
     topics: tuple[TopicDeployment, ...]
+
+    @property
+    def contracts(self) -> Path:
+        """Return the folder of the contracts, which deploy.yml names from where it lies."""
+        return Path(self.file).parent / self.model.contracts
+
+    @property
+    def target(self) -> Target:
+        """Return what the artifacts are made for."""
+        return Target(self.model.architecture, self.model.python)
 
     @property
     def source(self) -> str | None:

@@ -1,6 +1,5 @@
 """The order of the checks: what rests on what, and what cannot be asked when something failed."""
 
-import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +12,7 @@ from handler.delta.store import Pool, open_store
 from handler.errors import SiltError
 from handler.health import Finding
 from handler.ingest import Ingest
-from silt.credentials import use_credentials_for
+from silt.credentials import use_credentials_for, use_region
 from silt.deployment.functions import LambdaFunction, functions_of
 from silt.deployment.mappings import event_source_mapping
 from silt.deployment.names import bucket_and_prefix, function_key
@@ -41,7 +40,7 @@ def of_tables(
     `region` is that of the bucket, where another than the environment's is known.
     """
     if region is not None:
-        os.environ["AWS_REGION"] = region  # the store reads the environment only
+        use_region(region)
     pool, clock = Pool(), SystemClock()
     for contract in contracts:
         uri = contract.uri(root)
@@ -179,8 +178,7 @@ def _of_topic(
         # Where the variables may not be read, those of deploy.yml stand in: said above.
         variables = environment.get("Variables") or function.environment
         yield from mapping.of_mapping(topic.topic, each, wanted, variables)
-        on_failure = (each.get("DestinationConfig") or {}).get("OnFailure") or {}
-        destination = on_failure.get("Destination")
+        destination = mapping.destination_of(each)
         if destination is not None and ":s3:::" in destination:
             yield account.bucket(destination.split(":::")[1])
         yield account.lag(topic, function.name, each["UUID"])

@@ -136,7 +136,7 @@ def _bounds(topic: str, told: Mapping[str, Any]) -> Finding:
     check = "on-failure destination"
     attempts = told.get("MaximumRetryAttempts", -1)
     age_s = told.get("MaximumRecordAgeInSeconds", -1)
-    destination = _destination(told)
+    destination = destination_of(told)
     bounded = attempts != -1 or age_s != -1
     if bounded and destination is None:
         return Finding(
@@ -160,7 +160,8 @@ def _bounds(topic: str, told: Mapping[str, Any]) -> Finding:
     return Finding(check, topic, "ok", f"{destination}, after {attempts} attempts")
 
 
-def _destination(told: Mapping[str, Any]) -> str | None:
+def destination_of(told: Mapping[str, Any]) -> str | None:
+    """Return where a mapping keeps batches that are given up, an ARN, None for nowhere."""
     on_failure = (told.get("DestinationConfig") or {}).get("OnFailure") or {}
     return on_failure.get("Destination")
 

@@ -26,6 +26,8 @@ from silt.packaging.wheels import Target, install, interpreter, without_python
 Function = Literal["ingest", "maintenance"]
 
 ROOT = Path(__file__).resolve().parents[2]
+DIST = Path("dist")
+"""Where artifacts are put, unless a command is told another folder; templates name them there."""
 MIB = 1 << 20
 LIMITS_MIB = {"ingest": 130, "maintenance": 250}
 """Unzipped. Lambda's own limit is 250 ('Lambda quotas')."""
