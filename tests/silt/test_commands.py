@@ -9,6 +9,7 @@ from silt import output
 from silt.cli import COMMANDS, main
 from silt.local_s3 import LocalS3
 from tests.builders import ROOT, SMALL, event, record, rows
+from tests.deployments import write_example
 from tests.reader import rows_of_folder
 
 
@@ -174,12 +175,8 @@ def deployment(s3: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Write the deployment of a self-managed cluster, with its tables on the local S3."""
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
-    text = (ROOT / "docs/deployments/self-managed-sasl.yml").read_text()
-    text = text.replace("../../schemas", str(ROOT / "schemas"))
-    text = text.replace("s3://my-lake/tables", f"s3://{s3.bucket}/{tmp_path.name}")
-    file = tmp_path / "deploy.yml"
-    file.write_text(text)
-    return file
+    root = f"s3://{s3.bucket}/{tmp_path.name}"
+    return write_example(tmp_path, example="self-managed-sasl", table_root=root)
 
 
 def test_replay_for_a_deployment_is_as_its_functions_are(

@@ -12,6 +12,7 @@ from silt.deployment.names import FUNCTION_NAME_MAX, consumer_group, function_ke
 from silt.deployment.read import read_deployment
 from silt.errors import DeploymentError
 from tests.builders import ROOT
+from tests.deployments import write_contract
 
 CLUSTER = (
     "arn:aws:kafka:eu-central-1:123456789012:cluster/my-cluster/"
@@ -43,6 +44,12 @@ def problems(folder: Path, text: str) -> list[str]:
     except DeploymentError as error:
         return [problem.removeprefix(f"{file}:") for problem in error.problems]
     return []
+
+
+def of_one_contract(folder: Path, topic: str, table: str) -> str:
+    """Return a deployment of one topic, whose contract is written beside it."""
+    write_contract(folder / "schemas", topic, table)
+    return PLAIN.replace(f"{ROOT}/schemas", "schemas").replace("[orders]", f"['{topic}']")
 
 
 def test_what_is_set_for_a_topic_goes_before_what_is_set_for_all(tmp_path: Path) -> None:
@@ -195,12 +202,8 @@ def test_source_is_one_and_knows_its_secrets(tmp_path: Path) -> None:
 
 
 def test_two_topics_of_one_function_name_or_one_group_are_refused(tmp_path: Path) -> None:
-    contracts = tmp_path / "schemas"
-    contracts.mkdir()
-    sensors = (ROOT / "schemas/sensors.yaml").read_text()
     for topic in ("a.b", "a-b"):
-        text = sensors.replace("topic: sensors", f"topic: {topic}")
-        (contracts / f"{topic}.yaml").write_text(text.replace("plant/sensors", f"plant/{topic}"))
+        write_contract(tmp_path / "schemas", topic, f"plant/{topic}")
     text = PLAIN.replace(f"{ROOT}/schemas", "schemas")
     found = problems(tmp_path, text.replace("[orders]", "[a.b, a-b]"))
     assert found == ["7: topics.1: 'a-b' and 'a.b' would both become the function silt-a-b"]
@@ -213,11 +216,7 @@ def test_two_topics_of_one_function_name_or_one_group_are_refused(tmp_path: Path
 
 @pytest.mark.parametrize("table", ["sales/*", "sales/${AWS::AccountId}", "s3://other/*/x"])
 def test_table_that_would_widen_its_role_is_refused(table: str, tmp_path: Path) -> None:
-    contracts = tmp_path / "schemas"
-    contracts.mkdir()
-    sensors = (ROOT / "schemas/sensors.yaml").read_text()
-    (contracts / "s.yaml").write_text(sensors.replace("plant/sensors", f"'{table}'"))
-    text = PLAIN.replace(f"{ROOT}/schemas", "schemas").replace("[orders]", "[sensors]")
+    text = of_one_contract(tmp_path, "sensors", f"'{table}'")
     (problem,) = problems(tmp_path, text)
     assert "IAM reads as a wildcard" in problem
 
@@ -236,22 +235,14 @@ def test_root_that_is_elsewhere_for_the_store_is_refused(root: str, tmp_path: Pa
 
 @pytest.mark.parametrize("table", ["s3://failed/x", "sales/orders"])
 def test_bucket_of_a_table_cannot_be_that_of_failed_batches(table: str, tmp_path: Path) -> None:
-    contracts = tmp_path / "schemas"
-    contracts.mkdir()
-    sensors = (ROOT / "schemas/sensors.yaml").read_text()
-    (contracts / "s.yaml").write_text(sensors.replace("plant/sensors", table))
-    text = PLAIN.replace(f"{ROOT}/schemas", "schemas").replace("[orders]", "[sensors]")
+    text = of_one_contract(tmp_path, "sensors", table)
     bucket = "failed" if "failed" in table else "my-lake"
     (problem,) = problems(tmp_path, text + f"on_failure: {{bucket: {bucket}}}\n")
     assert f"{table} cannot be the one of failed batches" in problem
 
 
 def test_topic_cannot_take_the_name_of_maintenance(tmp_path: Path) -> None:
-    contracts = tmp_path / "schemas"
-    contracts.mkdir()
-    sensors = (ROOT / "schemas/sensors.yaml").read_text()
-    (contracts / "m.yaml").write_text(sensors.replace("topic: sensors", "topic: -maintenance"))
-    text = PLAIN.replace(f"{ROOT}/schemas", "schemas").replace("[orders]", "['-maintenance']")
+    text = of_one_contract(tmp_path, "-maintenance", "plant/sensors")
     assert "the function silt--maintenance, which maintains" in problems(tmp_path, text)[0]
 
 
@@ -266,11 +257,7 @@ def test_on_demand_keeps_no_failed_batches_unless_asked_to(tmp_path: Path) -> No
 
 
 def test_table_that_is_not_on_s3_is_refused(tmp_path: Path) -> None:
-    contracts = tmp_path / "schemas"
-    contracts.mkdir()
-    sensors = (ROOT / "schemas/sensors.yaml").read_text()
-    (contracts / "s.yaml").write_text(sensors.replace("plant/sensors", "/srv/sensors"))
-    text = PLAIN.replace(f"{ROOT}/schemas", "schemas").replace("[orders]", "[sensors]")
+    text = of_one_contract(tmp_path, "sensors", "/srv/sensors")
     assert "its table /srv/sensors is not on S3" in problems(tmp_path, text)[0]
 
 

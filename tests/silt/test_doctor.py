@@ -19,6 +19,7 @@ from silt.deployment.read import read_deployment
 from silt.doctor.aws import Account, clock
 from silt.doctor.resolve import resolved
 from tests.builders import ROOT
+from tests.deployments import write_example
 from tests.lambda_api import RECORDED, LambdaApi, served
 
 ON_FAILURE = "silt-onfailurebucket-1abcdefghijkl"
@@ -239,10 +240,7 @@ def test_doctor_expects_no_mapping_where_none_is_to_be_made(
     tmp_path: Path,
 ) -> None:
     told, _session = account
-    text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
-    text = text.replace("../../schemas", str(ROOT / "schemas"))
-    file = tmp_path / "deploy.yml"
-    file.write_text(text + "mapping: {create: false}\n")
+    file = write_example(tmp_path, "mapping: {create: false}\n")
     told.mappings.clear()
     assert main(["doctor", str(file), "--json"]) == 0
     told_of = {f["check"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
@@ -268,11 +266,7 @@ def test_lag_on_demand_is_the_functions(
             }
         ],
     )
-    text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
-    file = tmp_path / "deploy.yml"
-    file.write_text(
-        text.replace("../../schemas", str(ROOT / "schemas")) + "mapping: {pollers: on_demand}\n"
-    )
+    file = write_example(tmp_path, "mapping: {pollers: on_demand}\n")
     main(["doctor", str(file), "--json"])
     (lag,) = [f for f in json.loads(capsys.readouterr().out)["findings"] if f["check"] == "lag"]
     assert lag["reason"] == "77 records behind at most"
@@ -323,10 +317,7 @@ def test_what_topics_share_is_told_once(
     account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     told, _session = account
-    text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
-    text = text.replace("../../schemas", str(ROOT / "schemas"))
-    file = tmp_path / "deploy.yml"
-    file.write_text(text.replace("[orders]", "[orders, sensors]"))
+    file = write_example(tmp_path, topics="[orders, sensors]")
     told.functions |= LambdaApi(read_deployment(file)).functions
     told.mappings.append({**told.mappings[0], "Topics": ["sensors"]})
     main(["doctor", str(file), "--json"])

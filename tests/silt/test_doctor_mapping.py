@@ -16,6 +16,7 @@ from silt.deployment.plan import Deployment
 from silt.deployment.read import read_deployment
 from silt.doctor.mapping import of_change, of_mapping, of_others
 from tests.builders import ROOT
+from tests.deployments import write_example
 from tests.lambda_api import RECORDED
 
 ENVIRONMENT = {"SILT_PARTIAL_BATCH_RESPONSE": "true"}
@@ -163,11 +164,7 @@ def test_function_that_raises_beside_a_mapping_that_honours_responses_is_only_sl
 
 def made(folder: Path, mapping: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Return mapping and variables that a deployment with these settings would make."""
-    text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
-    text = text.replace("../../schemas", str(ROOT / "schemas"))
-    file = folder / "deploy.yml"
-    file.write_text(f"{text}mapping: {{{mapping}}}\n")
-    deployment = read_deployment(file)
+    deployment = read_deployment(write_example(folder, f"mapping: {{{mapping}}}\n"))
     properties = event_source_mapping(deployment, deployment.topics[0])["Properties"]
     return properties, functions_of(deployment)[0].environment
 

@@ -17,6 +17,7 @@ from silt.deployment.permissions import policy
 from silt.deployment.read import read_deployment
 from silt.local_s3 import LocalS3
 from tests.builders import ROOT, SMALL, event, function_for, record
+from tests.deployments import write_example
 from tests.policy import Asked, allowed, asked_of, text
 from tests.torture.proxy import FaultProxy, Request
 
@@ -59,11 +60,7 @@ def watch(s3: LocalS3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
 
 def statements_for(folder: Path, table_root: str) -> tuple[list[Any], list[Any]]:
     """Return the policies of the topic's role and of maintenance, for a deployment of a test."""
-    file = folder / "deploy.yml"
-    example = (ROOT / "docs/deployments/msk-iam.yml").read_text()
-    file.write_text(
-        example.replace("../../schemas", "contracts").replace("s3://my-lake/tables", table_root)
-    )
+    file = write_example(folder, contracts="contracts", table_root=table_root)
     ingest, maintenance = functions_of(read_deployment(file))
     return policy(ingest.statements)["Statement"], policy(maintenance.statements)["Statement"]
 

@@ -25,6 +25,7 @@ from silt.errors import DeploymentError
 from silt.packaging.artifact import FUNCTIONS
 from tests.artifacts import place_artifacts
 from tests.builders import ROOT
+from tests.deployments import write_contract, write_example
 
 EXAMPLES = sorted((ROOT / "docs/deployments").glob("*.yml"))
 SCAN = ROOT / ".venv-scan/bin"
@@ -41,8 +42,7 @@ def test_template_tells_of_artifacts_that_are_not_those_of_the_deployment(
     """Without Node.js nobody else looks before they are uploaded."""
     schemas = tmp_path / "schemas"
     shutil.copytree(ROOT / "schemas", schemas)
-    file = tmp_path / "deploy.yml"
-    file.write_text((ROOT / "docs/deployments/msk-iam.yml").read_text().replace("../../", ""))
+    file = write_example(tmp_path, contracts="schemas")
     monkeypatch.chdir(tmp_path)
 
     def missed() -> list[str]:
@@ -157,19 +157,14 @@ def test_mapping_says_what_the_guarantees_need() -> None:
 
 def test_function_may_be_deployed_without_its_mapping(tmp_path: Path) -> None:
     """Between two consumer groups, since AWS takes no second mapping beside the first."""
-    text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
-    text = text.replace("../../schemas", str(ROOT / "schemas"))
-    file = tmp_path / "deploy.yml"
-    file.write_text(f"{text}mapping: {{create: false}}\n")
-    template = template_of(file)
+    template = template_of(write_example(tmp_path, "mapping: {create: false}\n"))
     assert of_type(template, "AWS::Lambda::EventSourceMapping") == {}
     assert set(of_type(template, "AWS::Lambda::Function")) == {
         "TopicOrdersLambdaFunction",
         "MaintenanceLambdaFunction",
     }
     assert "OrdersMapping" not in json.dumps(template)
-    file.write_text(text)
-    whole = template_of(file)
+    whole = template_of(write_example(tmp_path))
     kept = of_type(whole, "AWS::IAM::Role").keys() | of_type(whole, "AWS::S3::Bucket").keys()
     assert kept <= template["Resources"].keys()
 
@@ -265,24 +260,19 @@ def test_buckets_are_private_encrypted_and_outlive_the_stack(example: Path) -> N
 
 def test_no_alarm_watches_what_is_not_there(tmp_path: Path) -> None:
     """A mapping that is deployed disabled brings no data; on demand it has no metric of its lag."""
-    text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
-    text = text.replace("../../schemas", str(ROOT / "schemas"))
-    file = tmp_path / "deploy.yml"
     for mapping, gone in (
         ("enabled: false", {"no-data"}),
         ("create: false", {"no-data", "lag-growing", "dropped", "given-up"}),
     ):
-        file.write_text(f"{text}mapping: {{{mapping}}}\n")
+        file = write_example(tmp_path, f"mapping: {{{mapping}}}\n")
         deployment = read_deployment(file)
         there = {alarm.anchor for alarm in of_topic(deployment, deployment.topics[0])}
         assert not there & gone
         assert "errors" in there
-    file.write_text(f"{text}mapping: {{pollers: on_demand}}\n")
-    template = template_of(file)
+    template = template_of(write_example(tmp_path, "mapping: {pollers: on_demand}\n"))
     lag = template["Resources"]["TopicOrdersLagGrowingAlarm"]["Properties"]["Metrics"][0]
     assert lag["MetricStat"]["Metric"]["MetricName"] == "OffsetLag"
-    file.write_text(text)
-    deployment = read_deployment(file)
+    deployment = read_deployment(write_example(tmp_path))
     anchors = {alarm.anchor for alarm in of_topic(deployment, deployment.topics[0])}
     assert {"no-data", "lag-growing"} <= anchors
 
@@ -311,10 +301,7 @@ def test_alarms_ring_for_what_comes_again_slowly(timeout_s: int, tmp_path: Path)
     """A partition that stands still is tried again once an invocation has ended, and once is no
     reason: it is delivered again.
     """
-    text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
-    text = text.replace("../../schemas", str(ROOT / "schemas"))
-    file = tmp_path / "deploy.yml"
-    file.write_text(f"{text}function: {{timeout_s: {timeout_s}}}\n")
+    file = write_example(tmp_path, f"function: {{timeout_s: {timeout_s}}}\n")
     resources = template_of(file)["Resources"]
     for key in ("Unsettled", "Errors", "ContractDrift"):
         alarm = resources[f"TopicOrders{key}Alarm"]["Properties"]
@@ -324,10 +311,7 @@ def test_alarms_ring_for_what_comes_again_slowly(timeout_s: int, tmp_path: Path)
 
 @pytest.mark.parametrize("every_minutes", [1, 5, 60, 120, 1440])
 def test_maintenance_that_fails_each_time_rings(every_minutes: int, tmp_path: Path) -> None:
-    text = (ROOT / "docs/deployments/msk-iam.yml").read_text()
-    text = text.replace("../../schemas", str(ROOT / "schemas"))
-    file = tmp_path / "deploy.yml"
-    file.write_text(f"{text}maintenance: {{every_minutes: {every_minutes}}}\n")
+    file = write_example(tmp_path, f"maintenance: {{every_minutes: {every_minutes}}}\n")
     resources = template_of(file)["Resources"]
     errors = resources["MaintenanceErrorsAlarm"]["Properties"]
     runs = 7200 // (60 * every_minutes) + 2
@@ -358,17 +342,9 @@ def test_dashboard_is_json_of_metrics_that_exist() -> None:
 
 def of_topics(folder: Path, topics: list[str]) -> Deployment:
     """Return a deployment of many topics, each with a contract of its own."""
-    sensors = (ROOT / "schemas/sensors.yaml").read_text()
-    (folder / "schemas").mkdir()
-    for i, topic in enumerate(topics):
-        text = sensors.replace("topic: sensors", f"topic: {topic}")
-        text = text.replace("table: plant/sensors", f"table: plant/{topic}")
-        (folder / "schemas" / f"{i}.yaml").write_text(text)
-    example = (ROOT / "docs/deployments/msk-iam.yml").read_text()
-    example = example.replace("../../schemas", "schemas")
-    file = folder / "deploy.yml"
-    file.write_text(example.replace("topics: [orders]", f"topics: {json.dumps(topics)}"))
-    return read_deployment(file)
+    for topic in topics:
+        write_contract(folder / "schemas", topic, f"plant/{topic}")
+    return read_deployment(write_example(folder, contracts="schemas", topics=json.dumps(topics)))
 
 
 def test_deployment_beyond_the_limits_of_aws_is_refused_with_the_way_out(tmp_path: Path) -> None:
