@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from moto.server import ThreadedMotoServer
 
 from handler.errors import AccessDenied, NotFound
 from silt.cli import main
@@ -26,6 +25,7 @@ from silt.local_s3 import LocalS3
 from silt.mapping import MappingConfig
 from silt.runtime import Sandbox
 from tests.builders import ROOT, SMALL, event, function_for, rows
+from tests.moto_account import moto_account
 from tests.reader import rows_of_folder
 from tests.torture.fleet import wait_until
 
@@ -378,21 +378,8 @@ def test_bucket_that_is_not_there_fails_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On moto's server, because SeaweedFS makes a bucket when one is written to."""
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        environment = {
-            "AWS_ACCESS_KEY_ID": "x",
-            "AWS_SECRET_ACCESS_KEY": "x",
-            "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-            "AWS_ALLOW_HTTP": "true",
-        }
-        for name, value in environment.items():
+    with moto_account() as variables:
+        for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        assert host
         with pytest.raises(NotFound, match="NoSuchBucket"):
             function_for(tmp_path, table_root="s3://nowhere/x").handle(event(rows(0, 1)), None)
-    finally:
-        server.stop()

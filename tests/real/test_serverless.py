@@ -9,12 +9,10 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import boto3
 import moto.cloudformation.models as moto_cloudformation
 import pytest
-from moto.server import ThreadedMotoServer
 
 from silt.deployment.read import read_deployment
 from silt.deployment.template import cloudformation
@@ -22,6 +20,7 @@ from silt.packaging.artifact import artifact_name
 from tests.artifacts import place_artifacts
 from tests.builders import ROOT
 from tests.lambda_api import LambdaApi, served
+from tests.moto_account import moto_account
 
 EXAMPLES = [ROOT / "deploy.yml", *sorted((ROOT / "docs/deployments").glob("*.yml"))]
 FRAMEWORK = (
@@ -120,18 +119,9 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
         "validate_template_cfn_lint",
         lambda template: [match for match in lint(template) if match.rule.id != "W3005"],
     )
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    endpoint = "http://{}:{}".format(*server.get_host_and_port())
-    with warnings.catch_warnings():
+    with moto_account() as variables, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Tried to parse", category=UserWarning)
-        yield {
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_ENDPOINT_URL": endpoint,
-        }
-    urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")).close()
-    server.stop()
+        yield variables
 
 
 def test_framework_deploys_deploys_again_and_removes(

@@ -5,11 +5,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from handler.health import Finding
 from silt.cli import main
@@ -21,6 +19,7 @@ from silt.doctor.resolve import resolved
 from tests.builders import ROOT
 from tests.deployments import write_example
 from tests.lambda_api import RECORDED, LambdaApi, served
+from tests.moto_account import moto_account
 
 ON_FAILURE = "silt-onfailurebucket-1abcdefghijkl"
 
@@ -62,40 +61,29 @@ def account(
 ) -> Iterator[tuple[LambdaApi, Any]]:
     """Yield an account: moto is STS, S3 and CloudWatch; Lambda and IAM give recorded answers."""
     told, endpoint = api
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ENDPOINT_URL_LAMBDA": endpoint,
-        "AWS_ENDPOINT_URL_IAM": endpoint,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_REGION": "eu-central-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    session = boto3.Session(region_name="eu-central-1")
-    for bucket in ("my-lake", ON_FAILURE):
-        session.client("s3").create_bucket(
-            Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+    recorded = {"AWS_ENDPOINT_URL_LAMBDA": endpoint, "AWS_ENDPOINT_URL_IAM": endpoint}
+    with moto_account() as variables:
+        for name, value in {**variables, **recorded}.items():
+            monkeypatch.setenv(name, value)
+        session = boto3.Session(region_name="eu-central-1")
+        for bucket in ("my-lake", ON_FAILURE):
+            session.client("s3").create_bucket(
+                Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+            )
+        session.client("cloudwatch").put_metric_data(
+            Namespace="AWS/Lambda",
+            MetricData=[
+                {
+                    "MetricName": "MaxOffsetLag",
+                    "Dimensions": [
+                        {"Name": "EventSourceMappingUUID", "Value": told.mappings[0]["UUID"]}
+                    ],
+                    "Timestamp": dt.datetime.now(dt.UTC) - dt.timedelta(minutes=2),
+                    "Value": 1234,
+                }
+            ],
         )
-    session.client("cloudwatch").put_metric_data(
-        Namespace="AWS/Lambda",
-        MetricData=[
-            {
-                "MetricName": "MaxOffsetLag",
-                "Dimensions": [
-                    {"Name": "EventSourceMappingUUID", "Value": told.mappings[0]["UUID"]}
-                ],
-                "Timestamp": dt.datetime.now(dt.UTC) - dt.timedelta(minutes=2),
-                "Value": 1234,
-            }
-        ],
-    )
-    yield told, session
-    urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
-    server.stop()
+        yield told, session
 
 
 def test_mappings_that_cannot_be_listed_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
