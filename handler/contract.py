@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from handler import contract_yaml
+from handler.contract_columns import Column
 from handler.contract_model import (
     BOUNDS,
     CircuitBreakerModel,
@@ -20,13 +21,7 @@ from handler.contract_model import (
     MaintenanceModel,
     RetentionModel,
 )
-from handler.contract_rules import (
-    KAFKA_COLUMNS,
-    RESCUED,
-    Column,
-    compile_columns,
-    nearest,
-)
+from handler.contract_rules import KAFKA_COLUMNS, RESCUED, compile_columns, nearest
 from handler.contract_upkeep import Upkeep, compile_upkeep
 from handler.contract_yaml import Document, Path
 from handler.delta_types import Field, Primitive
@@ -80,6 +75,8 @@ class Contract:
     partition_by: tuple[str, ...]
     kafka_columns: tuple[str, ...]
     unknown_fields: str
+    max_values: int
+    max_columns: int
     on_invalid: str
     circuit_breaker: CircuitBreakerModel
     redelivered: str
@@ -261,6 +258,8 @@ def _compile(document: Document, file: str, report: Any) -> Contract | None:
         partition_by=tuple(model.partition_by),
         kafka_columns=tuple(model.kafka_columns),
         unknown_fields=model.unknown_fields,
+        max_values=model.max_values,
+        max_columns=model.max_columns,
         on_invalid=model.on_invalid,
         circuit_breaker=model.circuit_breaker,
         redelivered=model.redelivered,

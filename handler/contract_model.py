@@ -48,7 +48,7 @@ class ColumnModel(_Model):
     max_length: Length | None = Field(None, description="As min_length.")
     pattern: str | None = Field(
         None,
-        description="A Python regular expression that must match somewhere; anchor it by ^ and $.",
+        description="An RE2 regular expression that must match somewhere; anchor it by ^ and \\z.",
     )
     enum: Annotated[list[Any], Field(min_length=1)] | None = Field(
         None, description="The values that are allowed."
@@ -137,6 +137,16 @@ class ContractModel(_Model):
         "ignore",
         description="Fields that the contract lacks: drop them, refuse the record, keep them as "
         "JSON in _rescued, or add columns for them.",
+    )
+    max_values: Annotated[int, Field(ge=1, le=100_000_000)] = Field(
+        4_000_000,
+        description="A record that becomes more values than this in its columns is a reject: an "
+        "array of structs counts all their fields for each item.",
+    )
+    max_columns: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        1_000,
+        description="With `unknown_fields: add`, data adds no column to a table that has so many; "
+        "what it would add is rescued. Columns of the contract may be more.",
     )
     on_invalid: Literal["dead_letter", "fail"] = Field(
         "dead_letter",

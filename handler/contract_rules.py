@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
+from handler.contract_columns import Column, Derived, Rules, broken_rule
 from handler.contract_model import BOUNDS, ColumnModel, ContractModel
+from handler.contract_patterns import PatternRefused, check_pattern
 from handler.contract_yaml import Path
 from handler.delta_types import (
     INTEGER_BITS,
@@ -14,7 +16,6 @@ from handler.delta_types import (
     Array,
     DataType,
     Field,
-    Map,
     Primitive,
     Struct,
     normal_type,
@@ -38,69 +39,20 @@ KAFKA_COLUMNS: Mapping[str, DataType] = {
 RESCUED = "_rescued"
 PARTS = ("date", "year", "month", "day", "hour")
 
+STRUCTS_MAX = 32
+SCHEMA_DEPTH_MAX = 3 * STRUCTS_MAX
+"""Rust readers refuse JSON nested deeper than 128 (serde_json), and a struct is three levels of the
+schema in the log: deltalake, DuckDB and polars cannot open a table of 42 structs."""
+LEVELS_MAX = 60
+"""Arrow imports schemas of at most 64 levels from other libraries (kMaxImportRecursionLevel), and
+reads Parquet of at most 100, of which an array or a map takes two."""
+
 _NESTED = ("struct", "array", "map")
 _WITH_LENGTH = ("string", "binary", "array", "map")
 _ORDERED = ("date", "timestamp", "timestamp_ntz", "double", "float", *INTEGER_BITS)
 _NAME = re.compile(r'[^ ,;{}()=."\\\x00-\x1f]+')
 _SOURCE = re.compile(r'[^"\\\x00-\x1f]*')
 _FROM = re.compile(rf"(?:({'|'.join(PARTS)})\(\s*)?([^()\s]+?)\s*(\))?")
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a value must obey beyond its type. Bounds and `allowed` hold `Scalar.order` values."""
-
-    minimum: Any = None
-    maximum: Any = None
-    exclusive_minimum: Any = None
-    exclusive_maximum: Any = None
-    min_length: int | None = None
-    max_length: int | None = None
-    pattern: re.Pattern[str] | None = None
-    allowed: frozenset[Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Derived:
-    """Where a derived column takes its value: a path of columns, and the part of a time or None."""
-
-    path: tuple[str, ...]
-    part: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A compiled column: a tree whose leaves are scalars. `parts` are a struct's fields, or the one
-    element.
-    """
-
-    name: str
-    source: str
-    type: str
-    required: bool = False
-    default: Scalar | None = None
-    unit: str | None = None
-    rules: Rules = Rules()
-    parts: tuple["Column", ...] = ()
-    derived: Derived | None = None
-    description: str | None = None
-
-    @property
-    def data_type(self) -> DataType:
-        """Return the column's Delta type."""
-        match self.type:
-            case "struct":
-                return Struct(tuple(part.as_field() for part in self.parts))
-            case "array":
-                return Array(self.parts[0].data_type)
-            case "map":
-                return Map(self.parts[0].data_type)
-        return Primitive(self.type)
-
-    def as_field(self) -> Field:
-        """Return the column as a field of a Delta schema. All are nullable: decision 0005."""
-        comment = {"comment": self.description} if self.description else {}
-        return Field(self.name, self.data_type, True, comment)
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
@@ -117,6 +69,15 @@ def compile_columns(model: ContractModel, report: Report) -> tuple[Column, ...]:
         if column.derived is not None:
             _check_derived(column, column.derived, by_name, report)
     _check_partitions(model, by_name, report)
+    for column in columns:
+        if _depth(column, 3, 1) > SCHEMA_DEPTH_MAX or _depth(column, 1, 2) > LEVELS_MAX:
+            report(
+                ("columns", column.name),
+                f"{column.name!r} is nested too deep: deltalake, DuckDB and polars could not open "
+                f"the table. At most {STRUCTS_MAX} structs lie one within the other (an array or a "
+                f"map counts as a third of one), and at most {LEVELS_MAX // 2} arrays or maps (a "
+                "struct counts as half of one). Keep what is deeper as a string",
+            )
     columns = _forbid_empty_partitions(model, columns, report)
     for i, name in enumerate(model.retired):
         filled = {f"_kafka_{kind}" for kind in ("partition", "offset", "timestamp")}
@@ -273,9 +234,10 @@ def _compile_rules(type_name: str, model: ColumnModel, path: Path, report: Repor
     pattern = None
     if model.pattern is not None and type_name == "string":
         try:
-            pattern = re.compile(model.pattern)
-        except (re.error, OverflowError, RecursionError) as error:
-            report((*path, "pattern"), f"this is no regular expression: {error}")
+            check_pattern(model.pattern)
+            pattern = model.pattern
+        except PatternRefused as refused:
+            report((*path, "pattern"), str(refused))
     allowed = None
     if model.enum is not None and type_name not in _NESTED:
         scalars = [
@@ -306,34 +268,6 @@ def _check_empty(bounds: Mapping[str, Any], model: ColumnModel, path: Path, repo
     least, most = model.min_length, model.max_length
     if least is not None and most is not None and least > most:
         report((*path, "max_length"), "no value can obey `min_length` and `max_length` at once")
-
-
-def broken_rule(rules: Rules, order: Any) -> tuple[str, str] | None:
-    """Return the key and the message of the first rule that a scalar breaks, or None."""
-    if rules.minimum is not None and order < rules.minimum:
-        return "minimum", f"it is less than the minimum {rules.minimum}"
-    if rules.maximum is not None and order > rules.maximum:
-        return "maximum", f"it is more than the maximum {rules.maximum}"
-    if rules.exclusive_minimum is not None and order <= rules.exclusive_minimum:
-        return "exclusive_minimum", f"it is not more than {rules.exclusive_minimum}"
-    if rules.exclusive_maximum is not None and order >= rules.exclusive_maximum:
-        return "exclusive_maximum", f"it is not less than {rules.exclusive_maximum}"
-    if rules.allowed is not None and order not in rules.allowed:
-        return "enum", "it is none of the allowed values"
-    if (broken := broken_length(rules, order)) is not None:
-        return broken
-    if rules.pattern is not None and rules.pattern.search(order) is None:
-        return "pattern", f"it does not match the pattern {rules.pattern.pattern}"
-    return None
-
-
-def broken_length(rules: Rules, value: Any) -> tuple[str, str] | None:
-    """Return the key and the message of the length rule that a value breaks, or None."""
-    if rules.min_length is not None and len(value) < rules.min_length:
-        return "min_length", f"its length is less than {rules.min_length}"
-    if rules.max_length is not None and len(value) > rules.max_length:
-        return "max_length", f"its length is more than {rules.max_length}"
-    return None
 
 
 def _parse_from(text: str, path: Path, report: Report) -> Derived | None:
@@ -374,6 +308,12 @@ def _check_derived(
         report(here, f"a date makes a column of type date, not {column.type}")
     elif part != "date" and column.type not in ("integer", "long", "short"):
         report(here, f"a {part} makes a column of type integer, short or long, not {column.type}")
+
+
+def _depth(column: Column, struct: int, repeated: int) -> int:
+    """Return how deep a column is nested: what a struct counts, and what an array or a map."""
+    own = struct if column.type == "struct" else repeated if column.parts else 0
+    return own + max((_depth(part, struct, repeated) for part in column.parts), default=0)
 
 
 def _forbid_empty_partitions(
@@ -420,7 +360,11 @@ def _check_partitions(model: ContractModel, columns: Mapping[str, Column], repor
         if column is None:
             report(here, f"{name!r} is no column of this contract{nearest(name, columns)}")
         elif column.type in (*_NESTED, "double", "float", "binary"):
-            report(here, f"a column of type {column.type} cannot part a table")
+            report(
+                here,
+                f"{name!r} is of type {column.type}, by which a table cannot be partitioned. "
+                "Choose a string, number, boolean, date or timestamp",
+            )
         elif name in model.partition_by[:i]:
             report(here, f"{name!r} stands twice")
     for i, name in enumerate(model.kafka_columns):

@@ -57,8 +57,20 @@ def parse(text: str) -> Document:
     if root is None:
         document.problems.append(((), 1, "the file is empty"))
         return document
-    document.data = _value(document, root, (), frozenset())
+    try:
+        document.data = _value(document, root, (), frozenset())
+    except _Unbounded as unbounded:
+        # What was read so far would only bring false problems.
+        return Document(problems=[(unbounded.path, unbounded.line, unbounded.message)])
     return document
+
+
+class _Unbounded(Exception):
+    """The file repeats itself, or is larger or deeper than a contract can be."""
+
+    def __init__(self, path: Path, node: yaml.Node, message: str) -> None:
+        super().__init__(message)
+        self.path, self.line, self.message = path, node.start_mark.line + 1, message
 
 
 def written_path(data: Any, loc: Sequence[str | int]) -> Path:
@@ -89,12 +101,15 @@ def _value(document: Document, node: yaml.Node, path: Path, parents: frozenset[i
     document.nodes += 1
     document.lines.setdefault(path, node.start_mark.line + 1)
     if len(parents) > DEPTH_MAX:
-        _problem(document, path, node, f"it is nested deeper than {DEPTH_MAX} levels")
-        return None
-    if document.nodes > NODES_MAX or id(node) in parents:
-        if document.nodes <= NODES_MAX + 1:
-            _problem(document, path, node, f"it repeats itself, or has over {NODES_MAX} values")
-        return None
+        raise _Unbounded(path, node, f"it is nested deeper than {DEPTH_MAX} levels")
+    if id(node) in parents:
+        raise _Unbounded(path, node, "it contains itself, by an alias")
+    if document.nodes > NODES_MAX:
+        message = (
+            f"the file has more than {NODES_MAX:,} values, each use of an alias counted. Split "
+            "the topic's fields into fewer columns, or keep rare ones by unknown_fields: rescue"
+        )
+        raise _Unbounded((), node, message)
     inside = parents | {id(node)}
     if isinstance(node, yaml.MappingNode):
         return _mapping(document, node, path, inside)

@@ -57,7 +57,13 @@ TYPES = {
 AFTER_TYPES = (
     "Everything else is a reject: Silt never casts. `null` is a missing value, and `required` "
     "refuses both. An object with one key twice is a reject, as is a value nested deeper than 254 "
-    "levels.\n"
+    "levels.\n\n"
+    "A record may become at most `max_values` values, and at most 4 for each of its bytes (512 "
+    "more are counted for each record): every item of an array of structs counts all fields of "
+    "the struct, also those that are missing. A record beyond is a reject (`too_large`, decision "
+    "0013).\n\n"
+    "A `pattern` is an RE2 regular expression: [patterns.md](patterns.md) says where it differs "
+    "from Python's.\n"
 )
 
 

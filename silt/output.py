@@ -26,6 +26,19 @@ def complain(text: str) -> None:
     errors.print(escape(text), style="red")
 
 
+def warn(text: str) -> None:
+    """Print what a person should know although nothing is wrong, to standard error."""
+    errors.print(escape(text), style="yellow")
+
+
+def ask(question: str) -> bool:
+    """Ask a person for a yes; without a terminal the answer is no."""
+    if not sys.stdin.isatty():
+        return False
+    errors.print(escape(f"{question} [y/N] "), end="")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def as_json(value: Any) -> None:
     """Print a value for a script."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")

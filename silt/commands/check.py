@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 
 from handler import contract_yaml
-from handler.check import Checker
 from handler.contract import Contract, load_contracts
+from handler.contract_warnings import warnings_of
 from handler.errors import ContractError
+from handler.validate.batch import Checker
 from silt import output
 from silt.deployment.model import CONTRACTS
 from silt.deployment.read import deployment_file, read_deployment
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
     compiled = [_compile(contract) for contract in contracts.values()]
     problems = [problem for problem in compiled if problem is not None]
     problems += [problem for problem in of_deployment if problem not in problems]
+    warnings = [line for contract in contracts.values() for line in warnings_of(contract.file)]
     for problem in problems:
         output.complain(problem)
     found = [
@@ -58,18 +60,21 @@ def run(options: argparse.Namespace) -> int:
         for contract in contracts.values()
     ]
     if options.json:
-        output.as_json({"contracts": found, "problems": problems})
+        output.as_json({"contracts": found, "problems": problems, "warnings": warnings})
         return int(bool(problems))
+    for warning in warnings:
+        output.warn(f"warning: {warning}")
     rows = [[c["topic"], c["table"], c["columns"], c["version"], c["file"]] for c in found]
     output.table("Contracts", ["topic", "table", "columns", "version", "file"], rows)
     checked = f"{len(found)} contracts" + (f" and {deployment}" if deployment else "")
-    output.say(f"{checked}, {len(problems) or 'no'} problems.")
+    warned = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
+    output.say(f"{checked}, {len(problems) or 'no'} problems{warned}.")
     return int(bool(problems))
 
 
 def _refused(problems: list[str], options: argparse.Namespace) -> int:
     if options.json:
-        output.as_json({"contracts": [], "problems": problems})
+        output.as_json({"contracts": [], "problems": problems, "warnings": []})
     else:
         for problem in problems:
             output.complain(problem)

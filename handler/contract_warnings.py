@@ -1,0 +1,29 @@
+"""What a valid contract may mean otherwise than its author thinks. For `silt check`."""
+
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+from typing import Any
+
+from handler import contract_yaml
+from handler.contract_patterns import differences
+from handler.contract_yaml import Path
+
+
+def warnings_of(file: str) -> list[str]:
+    """Return a line for each warning of a contract file that is valid, with its place."""
+    document = contract_yaml.parse(FilePath(file).read_text("utf-8"))
+    return [
+        f"{file}:{document.line(path)}: {'.'.join(map(str, path))}: {difference}"
+        for path, pattern in _patterns(document.data, ())
+        for difference in differences(pattern)
+    ]
+
+
+def _patterns(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the patterns of columns and their parts, each with its path."""
+    if not isinstance(value, dict):
+        return
+    if path[:1] == ("columns",) and isinstance(pattern := value.get("pattern"), str):
+        yield (*path, "pattern"), pattern
+    for key, inner in value.items():
+        yield from _patterns(inner, (*path, key))
