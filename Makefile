@@ -64,8 +64,9 @@ format: $(READY) ## Format the code
 package: $(READY) ## Make the artifacts that run in Lambda; ARGS="--arch x86_64 --python 3.12"
 	@$(BIN)/silt package $(ARGS)
 
-bench: $(READY) ## Measure the handler against a bare floor and against the obvious way, in one run
+bench: $(READY) ## The handler against a bare floor and the obvious way; hostile events against clean ones
 	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.hostile
 
 cold-start: $(READY) ## What a cold start of the artifact takes, in ROUNDS=15
 	@$(BIN)/python -m bench.cold_start --rounds $(or $(ROUNDS),15)

@@ -4,15 +4,15 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
-from handler.columns import Form, finish, wire_type
-from handler.contract_rules import Column
+from handler.contract_columns import Column
 from handler.delta_types import Field, Primitive
-from handler.values import INT64_MAX, INT64_MIN, Literal, Refused, read_scalar
+from handler.validate.columns import finish, wire_type
+from handler.values import INT64_MAX, INT64_MIN, NEGATIVE_ZERO, Literal, Refused, read_scalar
 
 NEW_COLUMNS_MAX = 50
 """At most so many columns are added in one invocation; the rest is rescued."""
@@ -27,30 +27,35 @@ class Added:
     table lacks.
 
     `columns` hold their values by row of the batch's table; `rescued` what is left, by row.
+    `beyond` are the names that would have become columns if the table had not max_columns already.
     """
 
     fields: Mapping[str, Field]
     new: tuple[Field, ...]
     columns: Mapping[str, pa.Array]
     rescued: Mapping[int, Mapping[str, Any]]
+    beyond: frozenset[str] = frozenset()
 
 
 def place_unknown(
     unknown: Sequence[Mapping[str, Any] | None],
     table: Sequence[Field],
     contract: Iterable[str],
+    columns_max: int,
 ) -> Added:
     """Place the unknown fields of each row: in a column of the table, in a new one, or in
     `_rescued`.
 
     `unknown` has an entry a row: fields by path, numbers as `parse_exactly` reads them. `table` are
-    the columns the table has; `contract` names the columns that are the contract's or retired,
-    which data never fills.
+    the columns the table has, or will be made with; `contract` names the columns that are the
+    contract's or retired, which data never fills. No column is added to a table of `columns_max`.
     """
     taken = {name.lower() for name in contract}
     known = {f.name: f for f in table if f.name.lower() not in taken}
     folded = {f.name.lower() for f in table} | taken
     types: dict[str, str] = {}
+    room = min(NEW_COLUMNS_MAX, max(0, columns_max - len(table)))
+    beyond = set[str]()
     for row in unknown:
         for name, value in (row or {}).items():
             kind = _type_of(value)
@@ -58,12 +63,17 @@ def place_unknown(
                 continue
             if name in types:
                 types[name] = _wider(types[name], kind)
-            elif _may_be_new(name, folded) and len(types) < NEW_COLUMNS_MAX:
+            elif not _may_be_new(name, folded):
+                continue
+            elif len(types) < room:
                 types[name] = kind
                 folded.add(name.lower())
+            elif room < NEW_COLUMNS_MAX:
+                beyond.add(name)
     new = {name: Field(name, Primitive(kind)) for name, kind in types.items()}
     scalars = {name: f for name, f in known.items() if isinstance(f.type, Primitive)}
-    return _fill(unknown, {**scalars, **new}, tuple(new.values()))
+    added = _fill(unknown, {**scalars, **new}, tuple(new.values()))
+    return replace(added, beyond=frozenset(beyond))
 
 
 def _may_be_new(name: str, folded: set[str]) -> bool:
@@ -82,6 +92,8 @@ def _type_of(value: Any) -> str | None:
         case int():
             return "long" if INT64_MIN <= value <= INT64_MAX else None
         case Literal():
+            if value == NEGATIVE_ZERO:
+                return "long"
             return None if value.is_integer else "double"
         case str():
             return "string"
@@ -114,8 +126,7 @@ def _fill(
         kind = fields[name].type
         assert isinstance(kind, Primitive)
         column = Column(name, name, kind.name)
-        array = pa.array(values, wire_type(column, Form.EXACT))
-        columns[name] = finish(array, column, Form.EXACT)
+        columns[name] = finish(pa.array(values, wire_type(column)), column).array
     return Added(fields, new, columns, rescued)
 
 

@@ -6,15 +6,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from handler.check import Checked, rescued_text
-from handler.columns import derive
 from handler.contract import DEAD_LETTER_FIELDS, Contract
 from handler.contract_rules import KAFKA_COLUMNS, RESCUED
 from handler.delta_types import Field, to_arrow
 from handler.errors import Problem
 from handler.event import Batch, decode_base64, decode_headers, timestamp_type
 from handler.infer import Added, place_unknown
-from handler.settle import storable_us
+from handler.kafka.offsets import storable_us
+from handler.validate.batch import Checked
+from handler.validate.columns import derive
+from handler.validate.unknown import rescued_text
 
 _TIMESTAMP = pa.timestamp("us", "UTC")
 
@@ -91,7 +92,8 @@ def placed(
     if contract.unknown_fields != "add" or not checked.unknown:
         return None
     own = [*(f.name for f in contract.fields), *contract.retired]
-    return place_unknown([checked.unknown.get(i) for i in indices], table, own)
+    unknown = [checked.unknown.get(i) for i in indices]
+    return place_unknown(unknown, table or contract.fields, own, contract.max_columns)
 
 
 def build_rows(

@@ -25,7 +25,8 @@ UNIT_US = {"s": 1_000_000, "ms": 1_000, "us": 1}
 """Microseconds in one unit of an epoch timestamp."""
 
 _EPOCH = datetime(1970, 1, 1)
-_DIGITS_MAX = 400
+DIGITS_MAX = 400
+"""A decimal is written in so many characters at most."""
 _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _TIMESTAMP = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
@@ -44,6 +45,10 @@ class Literal:
     def is_integer(self) -> bool:
         """Return whether it was written without a fraction and an exponent."""
         return self.text.lstrip("-").isdigit()
+
+
+NEGATIVE_ZERO = Literal("-0")
+"""An integer that is 0, and a double that is -0.0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,8 @@ def _wrong_type(expected: str, value: Any) -> Refused:
 
 
 def _read_integer(type_name: str, value: Any) -> Scalar:
+    if value == NEGATIVE_ZERO:
+        value = 0
     beyond = isinstance(value, Literal) and value.is_integer
     if not beyond and (isinstance(value, bool) or not isinstance(value, int)):
         raise _wrong_type("an integer", value)
@@ -158,7 +165,7 @@ def _read_decimal(precision: int, scale: int, value: Any) -> Scalar:
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Literal)):
         raise _wrong_type("a decimal as a number or a string", value)
     text = value.text if isinstance(value, Literal) else str(value)
-    if len(text) > _DIGITS_MAX or _DECIMAL.fullmatch(text) is None:
+    if len(text) > DIGITS_MAX or _DECIMAL.fullmatch(text) is None:
         raise Refused(RejectCode.BAD_DECIMAL, "expected a decimal such as 12.50")
     sign, digits, exponent = Decimal(text).as_tuple()
     assert isinstance(exponent, int)
@@ -202,6 +209,8 @@ def _read_binary(value: str) -> Scalar:
 
 def _read_timestamp(type_name: str, unit: str | None, value: Any) -> Scalar:
     if unit is not None:
+        if value == NEGATIVE_ZERO:
+            value = 0
         if isinstance(value, Literal) and value.is_integer:
             raise Refused(RejectCode.OUT_OF_RANGE, "the timestamp does not fit in 64 bits")
         if isinstance(value, bool) or not isinstance(value, int):

@@ -352,3 +352,33 @@ def test_table_that_allows_no_nulls_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TableMismatch, match="ALTER COLUMN name DROP NOT NULL") as caught:
         function_for(tmp_path).handle(event([record(0, {"id": 0})]), None)
     assert len(caught.value.differences) == 1
+
+
+def test_data_adds_no_column_beyond_max_columns(tmp_path: Path, capsys) -> None:
+    """Keys that are ids would make a column each, in a table that no reader opens any more."""
+    contract = SMALL + "unknown_fields: add\nmax_columns: 9\n"
+    function = function_for(tmp_path, contract)
+    for i in range(4):
+        batch = [record(10 * i + k, {"id": k, f"key-{10 * i + k}": k}) for k in range(3)]
+        assert function.handle(event(batch), None) == OK
+    folder = tmp_path / "tables/sales/orders"
+    read = DeltaTable(str(folder)).to_pyarrow_dataset().to_table()
+    assert len(read.column_names) == 9
+    added = [name for name in read.column_names if name.startswith("key-")]
+    assert added == ["key-0", "key-1", "key-2"]
+    rescued = [json.loads(text) for text in read["_rescued"].to_pylist() if text]
+    assert sorted(value for fields in rescued for value in fields) == sorted(
+        f"key-{10 * i + k}" for i in (1, 2, 3) for k in range(3)
+    )
+    out = capsys.readouterr().out
+    assert '"fields_beyond_max_columns":[3.0]' in out
+    assert out.count("are kept in _rescued") == 3
+
+
+def test_contract_may_have_more_columns_than_data_may_add(tmp_path: Path) -> None:
+    contract = SMALL + "unknown_fields: add\nmax_columns: 1\n"
+    function = function_for(tmp_path, contract)
+    assert function.handle(event([record(0, {"id": 1, "name": "x", "new": 2})]), None) == OK
+    read = DeltaTable(str(tmp_path / "tables/sales/orders")).to_pyarrow_dataset().to_table()
+    assert "new" not in read.column_names
+    assert read["_rescued"].to_pylist() == ['{"new":2}']

@@ -122,7 +122,7 @@ def test_rejects_become_dead_letters_whole(tmp_path: Path) -> None:
         {"name": "n", "value": None},
     ]
     assert letter[8:10] == ("not_json", None)
-    assert "no JSON" in letter[10]
+    assert "not valid JSON" in letter[10]
     assert letter[11:] == (12, NOW_MS)
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from handler import app
-from handler.check import Checker
 from handler.decision import Decision
 from handler.delta import swap
 from handler.delta.store import ObjectStore
 from handler.delta.tables import Table
 from handler.terms import Terms
+from handler.validate.batch import Checker
 
 STEPS: dict[str, tuple[Any, str]] = {
     "parse": (app, "parse_event"),

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
-from handler.check import Checker
 from handler.errors import PROBLEMS_MAX
+from handler.validate.batch import Checker
 from tests.builders import columns_contract
 
 UTC = dt.UTC
@@ -422,7 +422,7 @@ def test_unknown_fields_are_rejected_or_kept_by_policy() -> None:
     ]
     assert check(columns, payload, unknown_fields="ignore").unknown == {}
     kept = check(columns, payload, unknown_fields="rescue")
-    from handler.check import rescued_text
+    from handler.validate.unknown import rescued_text
 
     assert rescued_text(kept.unknown[0]) == '{"x":1.10,"s.y":[12345678901234567890123]}'
 

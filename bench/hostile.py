@@ -1,0 +1,237 @@
+"""What hostile and unlucky events cost, as ratios to clean events of the same contract.
+
+Whole invocations, warm, to local disk: event, check, Parquet, commit. Clean and hostile batches
+alternate in one process, so that the machine's mood hits both alike; the median of the ratios
+counts. The peak of memory is that of a process which handles this one event.
+"""
+
+import base64
+import contextlib
+import gc
+import io
+import json
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bench.__main__ import CONTRACT, RECORDS, event_at, order
+from handler.app import Function
+from handler.settings import Settings
+
+ROUNDS = 5
+EVENT_BYTES = 6_000_000
+"""What a mapping sends at most; base64 and the records' other fields count."""
+VALUE_BYTES = EVENT_BYTES * 3 // 4 - 10_000
+"""What the values of one large record may have."""
+BREAKER = "circuit_breaker: {ratio: 1.0}\n"
+"""Rejects become dead letters: nothing is spared by stopping early."""
+
+Payloads = list[bytes]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One hostile event, the clean one that it is compared with, and the aim of the ratio."""
+
+    name: str
+    contract: str
+    clean: Callable[[], Payloads]
+    hostile: Callable[[], Payloads]
+    aim: float
+
+
+def orders() -> Payloads:
+    """Return clean orders."""
+    dice = random.Random(1)
+    return [order(i, dice) for i in range(RECORDS)]
+
+
+def changed(every: int, *changes: Mapping[str, Any]) -> Callable[[], Payloads]:
+    """Return orders of which each `every`-th has one of the changes."""
+
+    def make() -> Payloads:
+        payloads = orders()
+        for number, i in enumerate(range(0, len(payloads), every)):
+            fields = {**orjson.loads(payloads[i]), **changes[number % len(changes)]}
+            payloads[i] = orjson.dumps(fields)
+        return payloads
+
+    return make
+
+
+def decimals_as_numbers(*, long: bool) -> Callable[[], Payloads]:
+    """Return orders whose decimals are numbers, beside long numbers in other columns or not."""
+
+    def make() -> Payloads:
+        dice, payloads = random.Random(2), []
+        for payload in orders():
+            fields = orjson.loads(payload)
+            fields["amount"] = float(fields["amount"])
+            digits = dice.randrange(10**15, 10**16) if long else dice.randrange(10**8, 10**9)
+            fields["tags"]["id"] = f"{digits:016}" if long else f"{digits:09}0000000"[:16]
+            price = dice.random() * 100
+            for item in fields["items"]:
+                item["price"] = price if long else round(price, 2)
+            payloads.append(orjson.dumps(fields))
+        return payloads
+
+    return make
+
+
+def one(start: str, item: str, end: str) -> Callable[[], Payloads]:
+    """Return one record that repeats an item until the event is full."""
+
+    def make() -> Payloads:
+        count = (VALUE_BYTES - len(start) - len(end)) // (len(item) + 1)
+        return [(start + ",".join([item] * count) + end).encode()]
+
+    return make
+
+
+def many(payload: str) -> Callable[[], Payloads]:
+    """Return as many records of this value as an event holds, at most those of a batch."""
+
+    def make() -> Payloads:
+        count = EVENT_BYTES // (len(payload) * 4 // 3 + 170)
+        return [payload.encode()] * min(RECORDS, count)
+
+    return make
+
+
+FIFTY = ", ".join(f"f{i}: {{type: long}}" for i in range(50))
+NESTED = f"""
+topic: orders
+table: orders
+columns:
+  id: {{type: long}}
+  a: {{type: array, items: {{type: struct, fields: {{{FIFTY}}}}}}}
+"""
+FULL = "{" + ",".join(f'"f{i}":{i}' for i in range(50)) + "}"
+
+
+def array(item: str, **keys: str) -> str:
+    """Return a contract with an array column."""
+    more = "".join(f"{key}: {value}\n" for key, value in keys.items())
+    columns = f"columns:\n  id: {{type: long}}\n  a: {{type: array, items: {item}}}\n"
+    return f"topic: orders\ntable: orders\n{more}{columns}"
+
+
+def values(item: str) -> Callable[[], Payloads]:
+    """Return one record with an array of one value."""
+    return one('{"a":[', item, "]}")
+
+
+TYPE, DECIMAL = {"quantity": "x"}, {"amount": "1.234"}
+MIX = (TYPE, DECIMAL, {"placed_at": "2026-02-30T00:00:00Z"}, {"status": "z"}, {"order_id": ""})
+DECIMALS = array("{type: 'decimal(20,4)'}")
+CASES = (
+    Case("one type reject", CONTRACT, orders, changed(RECORDS, TYPE), 2.5),
+    Case("one of each", CONTRACT, orders, changed(RECORDS // 2, TYPE, DECIMAL), 2.5),
+    Case("5 % rejects of five kinds", CONTRACT, orders, changed(20, *MIX), 2.5),
+    Case("all rejects", CONTRACT, orders, changed(1, TYPE), 5),
+    Case(
+        "long numbers beside decimals",
+        CONTRACT,
+        decimals_as_numbers(long=False),
+        decimals_as_numbers(long=True),
+        1.1,
+    ),
+    Case("a million {} and an error", NESTED, values(FULL), one('{"id":"x","a":[', "{}", "]}"), 5),
+    Case("one field of fifty", NESTED, values(FULL), values('{"f1":123456}'), 5),
+    Case("a pattern that backtracks", array("{type: string, pattern: '^(\\w+\\s?)+\\z'}"),
+         values('"' + "a" * 40 + '"'), values('"' + "a" * 40 + '!"'), 5),
+    Case("doubles with an exponent", array("{type: double}"), values("1.5"), values("1e30"), 5),
+    Case("doubles of 21 digits", array("{type: double}"), values("1.5"), values("1" + "0" * 20), 5),
+    Case("minus zero for a double", array("{type: double}"), values("1.5"), values("-0"), 5),
+    Case("decimals with exponents", DECIMALS, values("1.5"), values("1e1"), 5),
+    Case("decimals with signs", DECIMALS, values('"1.5"'), values('"+1.5"'), 5),
+    Case("decimals of both forms", DECIMALS, values('"1.5"'), values('"1.5",1.5'), 5),
+    Case("timestamps in small letters", array("{type: timestamp}"),
+         values('"2026-05-01T10:00:00Z"'), values('"2026-05-01t10:00:00z"'), 5),
+    Case("days that do not exist", array("{type: date}"),
+         values('"2026-05-01"'), values('"2026-02-30"'), 5),
+    Case("an enum that nothing is in", array("{type: string, enum: [a, b]}"),
+         values('"a"'), values('"c"'), 5),
+    Case("unknown fields, rescued", array("{type: struct, fields: {x: {type: long}}}",
+         unknown_fields="rescue"), values('{"x":1}'), values('{"y":1}'), 5),
+    Case("small records, all rejects", array("{type: long}"), many('{"id":1}'), many('{"id":"x"}'),
+         5),
+)  # fmt: skip
+
+
+def function_in(folder: Path, contract: str) -> Function:
+    """Return a function with one contract and its tables in a folder."""
+    (folder / "contracts").mkdir()
+    (folder / "contracts" / "c.yaml").write_text(contract + BREAKER)
+    root, contracts = str(folder / "tables"), str(folder / "contracts")
+    return Function(Settings(table_root=root, contracts=contracts))
+
+
+def measure(case: Case) -> list[float]:
+    """Return the ratio of each round."""
+    batches = [
+        [base64.b64encode(payload).decode() for payload in make()]
+        for make in (case.clean, case.hostile)
+    ]
+    ratios = []
+    with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
+        function = function_in(Path(name), case.contract)
+        offset = 0
+        for number in range(ROUNDS + 1):
+            spent = []
+            for batch in batches:
+                event = event_at(offset, batch)
+                offset += RECORDS
+                gc.collect()
+                begun = time.process_time()
+                function.handle(event, None)
+                spent.append(time.process_time() - begun)
+            if number:  # the first is a warm-up
+                ratios.append(spent[1] / spent[0])
+    return ratios
+
+
+def peak_mb(case: Case) -> int:
+    """Handle the hostile event as the runtime brings it; return the peak of this process, in MB."""
+    text = json.dumps(event_at(0, [base64.b64encode(p).decode() for p in case.hostile()]))
+    with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
+        function_in(Path(name), case.contract).handle(json.loads(text), None)
+    status = Path("/proc/self/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+)", status)
+    return int(found[1]) // 1024 if found is not None else 0
+
+
+def main() -> int:
+    """Measure each case in processes of its own, and print the ratios beside their aims."""
+    print(f"{'hostile event':32} {'CPU of the clean one':>22} {'aim':>5} {'peak':>8}")
+    for number, case in enumerate(CASES):
+        outputs = [
+            subprocess.run(
+                [sys.executable, "-m", "bench.hostile", what, str(number)],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+            for what in ("ratio", "peak")
+        ]
+        ratio, peak = (float(output.strip().splitlines()[-1]) for output in outputs)
+        print(f"{case.name:32} {ratio:20.2f} x {case.aim:5} {peak:5.0f} MB", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        chosen = CASES[int(sys.argv[2])]
+        print(statistics.median(measure(chosen)) if sys.argv[1] == "ratio" else peak_mb(chosen))
+    else:
+        sys.exit(main())

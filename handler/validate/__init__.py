@@ -1,0 +1,1 @@
+"""Validation: bytes of a batch in, finished columns and rejects out."""

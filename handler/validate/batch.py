@@ -1,0 +1,296 @@
+"""How a batch of payloads becomes columns and rejects.
+
+One pass, as whole columns: orjson, one msgspec pass for the kinds of JSON, Arrow for values and
+rules. Each pass says exactly which records it refuses, so a reject costs its neighbors nothing. No
+value is ever cast: Arrow's builders would turn 2.5 into 2 and true into 1.0, so the kinds are
+checked before.
+"""
+
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from handler.contract import Contract
+from handler.contract_columns import Column
+from handler.errors import Problem, RejectCode
+from handler.validate.columns import finish, struct_of
+from handler.validate.decode import parse_numbers, parse_payloads
+from handler.validate.diagnose import examine, path_of, problem, problem_at
+from handler.validate.kinds import all_convert, kind_problem, object_type, refusal
+from handler.validate.numbers import Decimals, Doubles, Inexact
+from handler.validate.scalars import Finished, Places
+from handler.validate.size import Sizes
+from handler.validate.unknown import TooManyPaths, UnknownFields
+
+SLICE_VALUES = 4_000_000
+"""Columns are made from so many values at once: what the parser's objects and Arrow's builders need
+at one time is bounded by it."""
+DIAGNOSIS_VALUES = 10_000
+"""So many values of a reject are looked at for its problems."""
+DIAGNOSES_VALUES = 100_000
+"""So many values of all rejects of a batch. A reject beyond has its first problem only."""
+EXACT_BYTES_MAX = 64 * 1024
+"""Rejects up to this size are diagnosed with each number as it was written."""
+
+FirstProblem = Callable[[], Problem]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What became of a batch. `positions[i]` is the index in the batch of row i of `columns`,
+    rising.
+
+    `columns` are the finished columns of the contract that the JSON brings, by name. `rejects` and
+    `unknown` (fields that the contract lacks, by path) are by index in the batch.
+    """
+
+    columns: Mapping[str, pa.Array]
+    positions: Sequence[int]
+    rejects: Mapping[int, Sequence[Problem]]
+    unknown: Mapping[int, Mapping[str, Any]]
+
+
+@dataclass(slots=True)
+class _Slice:
+    """Records that are checked together, by their indices in the batch."""
+
+    positions: list[int]
+    objects: list[Any]
+    payloads: list[bytes]
+
+    def without(self, refused: Container[int]) -> "_Slice":
+        """Return the records that were not refused, by their indices in the batch."""
+        kept = [i for i, position in enumerate(self.positions) if position not in refused]
+        return _Slice(*([part[i] for i in kept] for part in self.parts))
+
+    @property
+    def parts(self) -> tuple[list[Any], ...]:
+        """Return the three lists."""
+        return self.positions, self.objects, self.payloads
+
+
+@dataclass(slots=True)
+class _Verdict:
+    """What is found of a batch while it is checked.
+
+    `first` tells the first problem of a reject, if it is asked for; the problems of `final` are all
+    that there is to say.
+    """
+
+    first: dict[int, FirstProblem] = field(default_factory=dict)
+    final: dict[int, Problem] = field(default_factory=dict)
+    unknown: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class Checker:
+    """A contract, compiled once: `check` runs it over a batch."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._unknown_fields = contract.unknown_fields
+        self._columns = tuple(column for column in contract.columns if column.derived is None)
+        self._wire = struct_of(self._columns)
+        self._sizes = Sizes(self._columns, contract.max_values)
+        self._decimals = Decimals(self._columns)
+        self._doubles = Doubles(self._columns)
+        self._unknown = UnknownFields(self._columns)
+        # Decimals come as strings or as numbers; strings alone need no second look at the text.
+        self._strings = object_type(self._columns, strict=False, decimals=str)
+        self._any = object_type(self._columns, strict=False, decimals=str | float)
+        self._known_only = None
+        if contract.unknown_fields != "ignore":
+            self._known_only = object_type(self._columns, strict=True, decimals=str | float)
+
+    def check(self, payloads: Sequence[bytes]) -> Checked:
+        """Check a batch of values.
+
+        Whatever the bytes are, each comes out as a row or as a reject.
+        """
+        verdict = _Verdict()
+        parsed = parse_payloads(payloads)
+        verdict.final.update(parsed.problems)
+        batch = _Slice(parsed.positions, parsed.objects, [payloads[i] for i in parsed.positions])
+        positions: list[int] = []
+        finished: list[list[pa.Array]] = []
+        for part in self._slices(batch, verdict):
+            kept, arrays = self._check_slice(part, verdict)
+            positions += kept
+            finished.append(arrays)
+        objects = dict(zip(parsed.positions, parsed.objects, strict=True)) if verdict.first else {}
+        rejects: dict[int, Sequence[Problem]] = {i: [p] for i, p in verdict.final.items()}
+        rejects |= self._diagnose(verdict.first, payloads, objects)
+        return Checked(self._named(finished), positions, rejects, verdict.unknown)
+
+    def _named(self, slices: Sequence[Sequence[pa.Array]]) -> dict[str, pa.Array]:
+        if len(slices) == 1:
+            return {c.name: array for c, array in zip(self._columns, slices[0], strict=True)}
+        return {
+            column.name: pa.chunked_array([arrays[i] for arrays in slices])
+            for i, column in enumerate(self._columns)
+        }
+
+    def _slices(self, batch: _Slice, verdict: _Verdict) -> Iterator[_Slice]:
+        """Refuse records that expand to too many values, and part the others by how many they are.
+
+        There is always one slice, if only an empty one.
+        """
+        bounds = [self._sizes.bound(payload) for payload in batch.payloads]
+        limits = [self._sizes.limit(payload) for payload in batch.payloads]
+        if sum(bounds) > SLICE_VALUES:
+            bounds = [self._sizes.count(record) for record in batch.objects]
+        for i, limit in enumerate(limits):
+            if bounds[i] > limit and (size := self._sizes.count(batch.objects[i])) > limit:
+                verdict.final[batch.positions[i]] = Problem(
+                    RejectCode.TOO_LARGE,
+                    "",
+                    f"the record's {len(batch.payloads[i])} bytes become {size} values of the "
+                    f"contract's columns, and at most {limit} are taken: see max_values",
+                )
+                bounds[i] = 0
+        if sum(bounds) <= SLICE_VALUES:
+            yield batch.without(verdict.final) if verdict.final else batch
+            return
+        start = size = 0
+        for i, values in enumerate(bounds):
+            if size and size + values > SLICE_VALUES:
+                yield _part(batch, start, i).without(verdict.final)
+                start, size = i, 0
+            size += values
+        yield _part(batch, start, len(bounds)).without(verdict.final)
+
+    def _check_slice(self, part: _Slice, verdict: _Verdict) -> tuple[list[int], list[pa.Array]]:
+        """Check records together. Returns which are rows, and their finished columns."""
+        refused = self._check_kinds(part)
+        refused |= self._find_unknown(part, refused, verdict)
+        verdict.first.update(refused)
+        rest = part.without({**refused, **verdict.final}) if refused or verdict.final else part
+        wire, refused = self._build(rest)
+        if refused:
+            verdict.first.update(refused)
+            rest = rest.without(refused)
+        finished = [finish(wire.field(i), column) for i, column in enumerate(self._columns)]
+        wrong = self._refused_values(rest, finished)
+        arrays = [column.array for column in finished]
+        if wrong:
+            verdict.first.update(wrong)
+            kept = pa.array([position not in wrong for position in rest.positions])
+            arrays = [array.filter(kept) for array in arrays]
+        if wrong or refused:
+            for position in (*wrong, *refused):
+                verdict.unknown.pop(position, None)
+        return [p for p in rest.positions if p not in wrong] if wrong else rest.positions, arrays
+
+    def _check_kinds(self, part: _Slice) -> dict[int, FirstProblem]:
+        """Check the kinds of JSON, and write decimals out as text.
+
+        Returns the first problem of each record that is refused.
+        """
+        if all_convert(part.objects, self._strings):
+            return {}
+        refused: dict[int, FirstProblem] = {}
+        if not (self._decimals and all_convert(part.objects, self._any)):
+            for position, value in zip(part.positions, part.objects, strict=True):
+                if (message := refusal(value, self._any)) is not None:
+                    refused[position] = partial(kind_problem, value, message)
+        if self._decimals:
+            for position, value, payload in zip(*part.parts, strict=True):
+                if position not in refused:
+                    self._decimals.write_out(value, payload)
+        return refused
+
+    def _find_unknown(
+        self, part: _Slice, refused: Container[int], verdict: _Verdict
+    ) -> dict[int, FirstProblem]:
+        """Find the fields that the contract lacks, where it says something of them."""
+        if self._known_only is None:
+            return {}
+        if not refused and all_convert(part.objects, self._known_only):
+            return {}
+        found: dict[int, FirstProblem] = {}
+        for position, value, payload in zip(*part.parts, strict=True):
+            if position in refused or refusal(value, self._known_only) is None:
+                continue
+            if self._unknown_fields == "reject":
+                found[position] = _unknown_problem
+                continue
+            try:
+                verdict.unknown[position] = self._unknown.collect(parse_numbers(payload), payload)
+            except TooManyPaths:
+                verdict.final[position] = Problem(
+                    RejectCode.TOO_LARGE,
+                    "",
+                    "the paths of its unknown fields are many times as long as the record",
+                )
+        return found
+
+    def _build(self, part: _Slice) -> tuple[pa.StructArray, dict[int, FirstProblem]]:
+        """Build the wire columns; records with an integer that no double holds are refused."""
+        if self._doubles:
+            self._doubles.restore_signs(part.objects, part.payloads)
+        try:
+            return pa.array(part.objects, self._wire), {}
+        except (pa.ArrowException, OverflowError):
+            # Arrow takes integers up to 2^53 for a double, the contract each that is exact.
+            refused: dict[int, FirstProblem] = {}
+            for position, value in zip(part.positions, part.objects, strict=True):
+                try:
+                    self._doubles.convert_integers(value)
+                except Inexact as inexact:
+                    refused[position] = partial(_inexact_problem, inexact)
+        return pa.array(part.without(refused).objects, self._wire), refused
+
+    def _refused_values(
+        self, part: _Slice, finished: Sequence[Finished]
+    ) -> dict[int, FirstProblem]:
+        """Return the records with a value that its column refused."""
+        wrong: dict[int, FirstProblem] = {}
+        for column, result in zip(self._columns, finished, strict=True):
+            for row in result.wrong.rows:
+                value = part.objects[row][column.source]
+                first = partial(_value_problem, value, column, result.wrong, row)
+                wrong.setdefault(part.positions[row], first)
+        for row in sorted({row for result in finished for row in result.unsure}):
+            try:
+                self._doubles.check_text(part.objects[row], part.payloads[row])
+            except Inexact as inexact:
+                wrong.setdefault(part.positions[row], partial(_inexact_problem, inexact))
+        return wrong
+
+    def _diagnose(
+        self,
+        first: Mapping[int, FirstProblem],
+        payloads: Sequence[bytes],
+        objects: Mapping[int, Any],
+    ) -> dict[int, Sequence[Problem]]:
+        """List the problems of rejects, as far as the budget reaches; the first is always known."""
+        result: dict[int, Sequence[Problem]] = {}
+        left = DIAGNOSES_VALUES
+        for position in sorted(first):
+            problems: Sequence[Problem] = ()
+            if left > 0:
+                exact = len(payloads[position]) <= EXACT_BYTES_MAX
+                value = parse_numbers(payloads[position]) if exact else objects[position]
+                budget = min(left, DIAGNOSIS_VALUES)
+                problems, rest = examine(value, self._columns, self._unknown_fields, budget)
+                left -= budget - rest
+            result[position] = problems or [first[position]()]
+        return result
+
+
+def _part(batch: _Slice, start: int, stop: int) -> _Slice:
+    return _Slice(*(part[start:stop] for part in batch.parts))
+
+
+def _value_problem(value: Any, column: Column, wrong: Places, row: int) -> Problem:
+    return problem_at(value, column, wrong.lead(row))
+
+
+def _inexact_problem(inexact: Inexact) -> Problem:
+    return problem(inexact.code, path_of(inexact.steps), inexact.message)
+
+
+def _unknown_problem() -> Problem:
+    message = "the record has a field that is not in the contract, and unknown_fields is reject"
+    return Problem(RejectCode.UNKNOWN_FIELD, "", message)

@@ -1,0 +1,186 @@
+"""How bytes become JSON, and the limits: strict JSON, 254 levels, no key twice in one object."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from handler.errors import Problem, RejectCode
+from handler.values import INT64_MIN, Literal
+
+NAMED_KEY_BYTES_MAX = 64 * 1024
+"""A repeated key is named in records up to this size: to find it takes a slower parser."""
+
+_UINT64_MAX = (1 << 64) - 1
+_ESCAPED_COLON = re.compile(rb"\\u003[aA]")
+_BACKSLASH = ord("\\")
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What came of a batch of payloads: the objects of those that are JSON, and a problem for the
+    others.
+
+    `positions` are the indices of `objects` in the batch.
+    """
+
+    objects: list[Any]
+    positions: list[int]
+    problems: Mapping[int, Problem]
+
+
+def parse_payloads(payloads: Sequence[bytes]) -> Parsed:
+    """Parse a batch of JSON documents.
+
+    The batch is checked at once; each document alone only if that fails.
+    """
+    try:
+        objects = list(map(orjson.loads, payloads))
+        positions = list(range(len(objects)))
+        problems: dict[int, Problem] = {}
+    except orjson.JSONDecodeError:
+        objects, positions, problems = _parse_each(payloads)
+    try:
+        if _has_no_repeated_key(objects, b"".join(payloads[i] for i in positions)):
+            return Parsed(objects, positions, problems)
+    except _Deep:
+        pass
+    clear: list[tuple[int, Any]] = []
+    for i, value in zip(positions, objects, strict=True):
+        if (problem := _ambiguity(value, payloads[i])) is None:
+            clear.append((i, value))
+        else:
+            problems[i] = problem
+    return Parsed([value for _, value in clear], [i for i, _ in clear], problems)
+
+
+def _parse_each(
+    payloads: Sequence[bytes],
+) -> tuple[list[Any], list[int], dict[int, Problem]]:
+    objects, positions, problems = list[Any](), list[int](), dict[int, Problem]()
+    for i, payload in enumerate(payloads):
+        try:
+            objects.append(orjson.loads(payload))
+            positions.append(i)
+        except orjson.JSONDecodeError as error:
+            problems[i] = _unparsable(str(error))
+    return objects, positions, problems
+
+
+class _Deep(Exception):
+    """A value is nested deeper than orjson writes."""
+
+
+def _has_no_repeated_key(value: Any, text: bytes) -> bool:
+    """Return whether no object in the text has a key twice. Raises _Deep.
+
+    A parser keeps the last of two equal keys, so the value written again has fewer colons than the
+    text. Colons inside strings count on both sides, also where the text has them as an escape.
+    """
+    try:
+        again = orjson.dumps(value)
+    except (TypeError, orjson.JSONEncodeError) as error:
+        raise _Deep from error
+    return again.count(b":") == text.count(b":") + _escaped_colons(text)
+
+
+def _escaped_colons(text: bytes) -> int:
+    """Return how often a string of the text has a colon as an escape.
+
+    The escape is one only behind an even number of backslashes.
+    """
+    count = 0
+    for match in _ESCAPED_COLON.finditer(text) if b"\\u003" in text else ():
+        end = match.start()
+        start = end
+        while start and text[start - 1] == _BACKSLASH:
+            start -= 1
+        count += (end - start) % 2 == 0
+    return count
+
+
+def _ambiguity(value: Any, payload: bytes) -> Problem | None:
+    """Return what stands against one value that orjson has parsed."""
+    try:
+        if _has_no_repeated_key(value, payload):
+            return None
+    except _Deep:
+        return _TOO_DEEP
+    key = ""
+    if len(payload) <= NAMED_KEY_BYTES_MAX:
+        try:
+            parse_exactly(payload)
+        except DuplicateKey as error:
+            key = f" {error.key!r}"
+    return Problem(RejectCode.DUPLICATE_KEY, "", f"an object has the key{key} twice")
+
+
+def _unparsable(reason: str) -> Problem:
+    if "depth limit" in reason:
+        return _TOO_DEEP
+    if "number is infinity" in reason:
+        message = "a number is beyond the range of a double"
+        return Problem(RejectCode.OUT_OF_RANGE, "", message)
+    # The parser's own words name the place but never quote the text.
+    return Problem(RejectCode.NOT_JSON, "", f"the value is not valid JSON: {reason}")
+
+
+_TOO_DEEP = Problem(RejectCode.TOO_DEEP, "", "the value is nested deeper than 254 levels")
+
+
+class DuplicateKey(Exception):
+    """An object of the payload has one key twice."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key[:100]
+
+
+def parse_exactly(payload: bytes) -> Any:
+    """Parse JSON that orjson has accepted, with each number as it was written.
+
+    Integers of 64 bits are `int`, every other number is a `Literal`. Raises DuplicateKey.
+    """
+    return json.loads(
+        payload, parse_float=Literal, parse_int=_parse_int, object_pairs_hook=_unique_object
+    )
+
+
+def parse_numbers(payload: bytes) -> Any:
+    """Parse as `parse_exactly` does, where no object has a key twice: that was looked for."""
+    return _NUMBERS.decode(payload.decode())
+
+
+def _parse_int(text: str) -> int | Literal:
+    if len(text) > 20 or text == "-0":  # an int has no sign of zero, a double has
+        return Literal(text)
+    number = int(text)
+    return number if INT64_MIN <= number <= _UINT64_MAX else Literal(text)
+
+
+_NUMBERS = json.JSONDecoder(parse_float=Literal, parse_int=_parse_int)
+
+
+def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise DuplicateKey(key)
+            seen.add(key)
+    return result
+
+
+def dump_exactly(value: Any) -> str:
+    """Write a value of `parse_exactly` as JSON text again, numbers as they were."""
+    option = orjson.OPT_PASSTHROUGH_DATACLASS
+    return orjson.dumps(value, default=_write_literal, option=option).decode()
+
+
+def _write_literal(value: Any) -> orjson.Fragment:
+    assert isinstance(value, Literal)
+    return orjson.Fragment(value.text)

@@ -1,0 +1,103 @@
+"""The kinds of JSON that a contract takes: one msgspec type, compiled once, for a whole batch."""
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import count
+from types import GenericAlias
+from typing import Annotated, Any
+
+import msgspec
+
+from handler.contract_columns import Column, Rules
+from handler.delta_types import INTEGER_BITS
+from handler.errors import Problem, RejectCode
+from handler.validate.diagnose import not_an_object, problem
+
+_AT = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
+_names = count()
+
+
+def object_type(columns: Iterable[Column], *, strict: bool, decimals: Any) -> Any:
+    """Make the msgspec type of an object; its instances are dropped, so need no collector."""
+    fields: list[Any] = []
+    rename = {}
+    for i, column in enumerate(sorted(columns, key=lambda c: not c.required)):
+        type_ = _type(column, strict=strict, decimals=decimals)
+        rename[f"f{i}"] = column.source
+        fields.append((f"f{i}", type_) if column.required else (f"f{i}", type_, None))
+    return msgspec.defstruct(
+        f"Object{next(_names)}", fields, rename=rename, forbid_unknown_fields=strict, gc=False
+    )
+
+
+def _type(column: Column, *, strict: bool, decimals: Any) -> Any:
+    match column.type:
+        case "struct":
+            plain = object_type(column.parts, strict=strict, decimals=decimals)
+        case "array":
+            inner = _type(column.parts[0], strict=strict, decimals=decimals)
+            plain = _with_length(GenericAlias(list, inner), column.rules)
+        case "map":
+            inner = _type(column.parts[0], strict=strict, decimals=decimals)
+            plain = _with_length(GenericAlias(dict, (str, inner)), column.rules)
+        case _:
+            plain = _scalar_type(column, decimals)
+    return plain if column.required else plain | None
+
+
+def _scalar_type(column: Column, decimals: Any) -> Any:
+    if column.type in INTEGER_BITS:
+        limit = 1 << (INTEGER_BITS[column.type] - 1)
+        return Annotated[int, msgspec.Meta(ge=-limit, le=limit - 1)]
+    if column.type == "boolean":
+        return bool
+    if column.type in ("double", "float"):
+        return float  # takes integers too, and no booleans
+    if column.unit is not None:
+        return Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+    if column.type.startswith("decimal"):
+        return decimals
+    return str
+
+
+def _with_length(type_: Any, rules: Rules) -> Any:
+    if rules.min_length is None and rules.max_length is None:
+        return type_
+    return Annotated[type_, msgspec.Meta(min_length=rules.min_length, max_length=rules.max_length)]
+
+
+def all_convert(records: Sequence[Any], type_: Any) -> bool:
+    """Return whether all records are of a type; nothing is converted."""
+    try:
+        msgspec.convert(records, GenericAlias(list, type_))
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def refusal(record: Any, type_: Any) -> str | None:
+    """Return why a record is not of a type, in msgspec's words; None if it is."""
+    try:
+        msgspec.convert(record, type_)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return None
+
+
+def kind_problem(value: Any, message: str) -> Problem:
+    """Return what msgspec found as a problem; `message` never quotes the record."""
+    if not isinstance(value, dict):
+        return problem(*not_an_object(value))
+    match = _AT.fullmatch(message)
+    what, path = (match[1], match[2] or "") if match is not None else (message, "")
+    if missing := re.search(r"missing required field `(.*)`", what, re.DOTALL):
+        path = f"{path}.{missing[1]}" if path else missing[1]
+        return problem(RejectCode.MISSING, path, "it is required, and missing or null")
+    if what.endswith("got `null`"):
+        return problem(RejectCode.MISSING, path, "it is required, and missing or null")
+    text = what.replace("`", "").replace("Expected", "expected")
+    if " of length " in what:
+        return problem(RejectCode.LENGTH, path, text)
+    if re.search(r" [<>]=? -?[0-9]", what) or "out of range" in what:
+        return problem(RejectCode.OUT_OF_RANGE, path, text)
+    return problem(RejectCode.WRONG_TYPE, path, f"{text}. Silt never casts")

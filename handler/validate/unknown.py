@@ -1,0 +1,118 @@
+"""Fields of the JSON that the contract lacks: found by their paths, kept as they were written."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from handler.contract_columns import Column
+from handler.validate.decode import dump_exactly
+from handler.validate.diagnose import join
+from handler.validate.size import SPARE_BYTES, VALUES_PER_BYTE
+
+
+class TooManyPaths(Exception):
+    """The paths of a record's unknown fields are far longer than the record."""
+
+
+class UnknownFields:
+    """Collects the unknown fields of records of one contract."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._level = _Level(columns)
+
+    def collect(self, record: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
+        """Return the unknown fields of a record that `parse_exactly` has read, by path.
+
+        Raises TooManyPaths: a long key above many fields would be repeated for each of them.
+        """
+        found: dict[str, Any] = {}
+        _Collection(found, VALUES_PER_BYTE * (len(payload) + SPARE_BYTES)).object(
+            record, self._level, ""
+        )
+        return found
+
+
+def rescued_text(unknown: Mapping[str, Any]) -> str:
+    """Return unknown fields as the JSON text of `_rescued`: paths to values, as written."""
+    return dump_exactly(unknown)
+
+
+class _Level:
+    """The known fields of one object, and those of them in which there may be unknown ones."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.known = frozenset(column.source for column in columns)
+        self.inside = tuple((column.source, column) for column in columns if _has_objects(column))
+
+
+def _has_objects(column: Column) -> bool:
+    return column.type == "struct" or any(_has_objects(part) for part in column.parts)
+
+
+class _Collection:
+    def __init__(self, found: dict[str, Any], characters_max: int) -> None:
+        self._found = found
+        self._left = characters_max
+        self._levels: dict[int, _Level] = {}
+        self._ends: dict[str, str] = {}
+
+    def object(self, value: Mapping[str, Any], level: _Level, prefix: str) -> None:
+        if not level.known.issuperset(value):
+            for name, item in value.items():
+                if name not in level.known:
+                    self._spend(len(prefix) + len(name))
+                    self._found[self._join(prefix, name)] = item
+        for source, column in level.inside:
+            self._value(value.get(source), column, prefix, source)
+
+    def _value(self, value: Any, column: Column, prefix: str, name: str) -> None:
+        if not value:
+            return
+        self._spend(len(prefix) + len(name))
+        path = self._join(prefix, name)
+        if column.type == "struct" and isinstance(value, dict):
+            self.object(value, self._level_of(column), path)
+        elif column.type == "array" and isinstance(value, list):
+            part = column.parts[0]
+            for i, item in enumerate(value):
+                self._inner(item, part, path, i)
+        elif column.type == "map" and isinstance(value, dict):
+            part = column.parts[0]
+            for key, item in value.items():
+                self._value(item, part, path, key)
+
+    def _inner(self, item: Any, part: Column, path: str, index: int) -> None:
+        """Look into an item of an array; most have nothing unknown, and need no path."""
+        if not item:
+            return
+        if part.type == "struct" and isinstance(item, dict):
+            level = self._level_of(part)
+            if not level.inside and level.known.issuperset(item):
+                return
+            self._spend(len(path))
+            self.object(item, level, f"{path}[{index}]")
+        elif part.type == "array" and isinstance(item, list):
+            self._spend(len(path))
+            for i, inner in enumerate(item):
+                self._inner(inner, part.parts[0], f"{path}[{index}]", i)
+        elif part.type == "map" and isinstance(item, dict):
+            self._spend(len(path))
+            for key, inner in item.items():
+                self._value(inner, part.parts[0], f"{path}[{index}]", key)
+
+    def _join(self, prefix: str, name: str) -> str:
+        """Return the path of a field; the end of a name that occurs again is kept."""
+        if not prefix:
+            return join("", name)
+        end = self._ends.get(name)
+        if end is None:
+            end = self._ends[name] = join("x", name)[1:]
+        return prefix + end
+
+    def _level_of(self, column: Column) -> _Level:
+        level = self._levels.get(id(column))
+        return level or self._levels.setdefault(id(column), _Level(column.parts))
+
+    def _spend(self, characters: int) -> None:
+        self._left -= characters
+        if self._left < 0:
+            raise TooManyPaths
