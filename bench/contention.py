@@ -22,9 +22,10 @@ from greenlet import getcurrent, greenlet
 
 from handler.delta import swap
 from handler.delta.log import Change, DataFile, Metadata, Protocol, Txn, new_metadata
+from handler.delta.look_up import Keys
 from handler.delta.patience import Clock, Patience, SystemClock
 from handler.delta.store import Entry, Object, Pool
-from handler.delta.tables import Keys, Table
+from handler.delta.tables import Table
 from handler.delta_types import Field, Primitive
 from handler.errors import AlreadyExists, NotFound, OutOfTime, StoreError
 from silt import output

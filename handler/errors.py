@@ -11,7 +11,8 @@
     ├── TableError          the table cannot be appended to
     │   ├── UnsupportedTable    its protocol asks for what Silt does not know
     │   ├── TableMismatch       its schema does not fit the contract; lists the differences
-    │   └── BrokenLog           its log cannot be read as the Delta protocol says
+    │   ├── BrokenLog           its log cannot be read as the Delta protocol says
+    │   └── DataFileMissing     a look-up needs a data file that is not there
     ├── StoreError          the object store answered with an error
     │   ├── NotFound            there is no such object
     │   ├── AlreadyExists       a put-if-absent found the object there
@@ -94,6 +95,10 @@ class BrokenLog(TableError):
     """The table's log has a gap or an entry that is not Delta."""
 
 
+class DataFileMissing(TableError):
+    """A data file that the log names is not there, and a look-up needs it."""
+
+
 class StoreError(SiltError):
     """The object store answered with an error."""
 
@@ -150,6 +155,7 @@ class RejectCode(StrEnum):
 
     NOT_JSON = "not_json"
     TOO_DEEP = "too_deep"
+    TOO_LARGE = "too_large"
     DUPLICATE_KEY = "duplicate_key"
     NOT_AN_OBJECT = "not_an_object"
     TOMBSTONE = "tombstone"

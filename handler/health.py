@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar
 
-from handler.delta.log import Snapshot
+from handler.delta.log import TXN_RETENTION, Snapshot
 from handler.delta.patience import Patience
 from handler.delta.store import Pool, Store
+from handler.delta.tables import Table
 from handler.errors import (
     AccessDenied,
     AlreadyExists,
@@ -96,6 +97,29 @@ def of_table(name: str, look: Callable[[], str]) -> Finding:
     except Exception as error:  # a contract that cannot be compiled stops no other topic
         reason = f"{type(error).__name__}: {error}"
         return Finding("table", name, "wrong", reason, "silt check says more.")
+
+
+def of_log(name: str, table: Table) -> Iterator[Finding]:
+    """Warn of what a table's log does that Silt works around, once the table was read."""
+    for text, fix in warnings_of_log(table):
+        yield Finding("log", name, "warning", text, fix)
+
+
+def warnings_of_log(table: Table) -> list[tuple[str, str]]:
+    """Return what a table's log does that Silt works around, each with its fix."""
+    found = []
+    if table.snapshot is not None and table.snapshot.forgets_txns:
+        text = (
+            f"{TXN_RETENTION} is set: a checkpoint may forget the watermark of a quiet stream. A "
+            "stream without one is looked up in the table's files"
+        )
+        found.append((text, f"ALTER TABLE ... UNSET TBLPROPERTIES ('{TXN_RETENTION}')"))
+    maintain = f"Run silt maintain {table.name}, or wait for the next run of maintenance."
+    reasons = dict.fromkeys(table.damage.checkpoints.values())
+    found += [(f"a checkpoint cannot be read and is passed over: {r}", maintain) for r in reasons]
+    if table.damage.hint_is_wrong:
+        found.append(("_last_checkpoint names a checkpoint that cannot be read", maintain))
+    return found
 
 
 def of_store(name: str, store: Store, pool: Pool, patience: Patience) -> Iterator[Finding]:

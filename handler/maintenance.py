@@ -152,6 +152,8 @@ class Maintenance:
                     keeper.report.stopped = str(error)
                 except SiltError as error:
                     failed[name] = error
+                except Exception as error:  # a log may hold anything; the other tables go on
+                    failed[name] = MaintenanceFailed(f"{type(error).__name__}: {error}")
         return [keepers[name].report for name in names if name not in failed], failed
 
     def _health(self, ends_at: float) -> dict[str, Any]:
@@ -159,15 +161,17 @@ class Maintenance:
         patience = Patience(self._clock, ends_at)
         findings = []
         for name in self.names:
-            findings.append(health.of_table(name, partial(self._described, name, patience)))
+            keeper = self.keeper(name)
+            findings.append(health.of_table(name, partial(self._described, keeper, patience)))
+            findings += health.of_log(name, keeper.table)
             if not self._settings.dry_run:  # to try the store leaves an object there
                 store = self._open_store(self.uri(name))
                 findings += health.of_store(name, store, self._pool, patience)
         health.tell(self._logger, findings)
         return health.answer(__build__, findings)
 
-    def _described(self, name: str, patience: Patience) -> str:
-        keeper = self.keeper(name)
+    @staticmethod
+    def _described(keeper: Keeper, patience: Patience) -> str:
         if not keeper.look(patience):
             return "not there yet; the first record makes it"
         keeper.survey(patience)
@@ -194,6 +198,7 @@ class Maintenance:
 
     def _begin(self, keeper: Keeper, patience: Patience) -> None:
         if keeper.look(patience) and not self._settings.dry_run:
+            keeper.repair(patience)
             keeper.checkpoint(patience)
 
     def _keep(self, keeper: Keeper, patience: Patience) -> None:

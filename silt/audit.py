@@ -18,13 +18,14 @@ from pyroaring import BitMap64
 
 from handler.contract import DEAD_LETTERS_SUFFIX
 from handler.delta.log import LOG, Snapshot, parse_commit
+from handler.delta.look_up import Keys
 from handler.delta.patience import Patience, SystemClock
 from handler.delta.store import Pool, Store, open_store
-from handler.delta.tables import Keys, Table
+from handler.delta.tables import Table
 from handler.errors import NotFound, SiltError
 from handler.ingest import DEAD_LETTER_KEYS, ROW_KEYS
+from handler.kafka.offsets import Stream
 from handler.plan import NAMES
-from handler.settle import Stream
 from silt.offsets import Offsets, Range, between, ranges_of
 
 LIMIT_S = 600.0

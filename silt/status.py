@@ -14,7 +14,8 @@ from handler.delta.patience import Patience
 from handler.delta.store import Pool, open_store
 from handler.delta.tables import Table
 from handler.errors import SiltError, TableMismatch, UnsupportedTable
-from handler.settle import Stream
+from handler.health import warnings_of_log
+from handler.kafka.offsets import Stream
 from handler.table_schema import TableSchema
 from handler.upkeep.engine import Engine
 from handler.upkeep.keeper import Keeper
@@ -100,6 +101,7 @@ def status_of(table: NamedTable, pool: Pool, patience: Patience) -> Status:
         keeper.survey(patience, "_kafka_timestamp")
     except SiltError as error:
         status.remarks.append(Remark("wrong", str(error)))
+    status.remarks += [Remark("attention", text) for text, _fix in warnings_of_log(log)]
     now_ms = patience.clock.epoch_ms()
     _streams(status, snapshot, now_ms)
     if keeper.newest_us is not None:

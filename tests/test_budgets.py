@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from handler.delta.patience import Patience, SystemClock
@@ -196,6 +198,9 @@ print("MODULES", sorted(m for m in {FORBIDDEN_MODULES!r} if m in sys.modules))
     assert "MODULES []" in out
 
 
+LOOK_UP_MEMORY_LIMIT_MB = 300
+
+
 def test_largest_event_stays_below_its_memory_limit(tmp_path: Path) -> None:
     """6 MB of base64 in small records, and a few bad ones among them; then one record of 4 MB."""
     (tmp_path / "contracts").mkdir()
@@ -237,6 +242,72 @@ print("PEAK", peak_kb / 1024)
     summaries = [json.loads(line) for line in out.splitlines() if '"invocation"' in line]
     assert summaries[0]["delivered"] > 14_000
     assert summaries[0]["dead_lettered"] > 100
+
+
+def files_of_a_large_table(folder: Path, count: int) -> None:
+    """Put a checkpoint of so many simulated files before a table's last commit."""
+    log = folder / "_delta_log"
+    commits = sorted(log.glob("*.json"))
+    written = b"".join(commit.read_bytes() for commit in commits)
+    whole = pq.read_table(pa.BufferReader(checkpoint_bytes(written)))
+    bounds = [
+        f'{{"numRecords":1000,"minValues":{{"_kafka_partition":{i % 8},"_kafka_offset":{i}000,'
+        f'"_kafka_timestamp":"2026-05-01T10:00:00.000Z","id":{i}000,"name":"n{i}000"}},"maxValues":'
+        f'{{"_kafka_partition":{i % 8},"_kafka_offset":{i}999,"_kafka_timestamp":'
+        f'"2026-05-01T10:00:10.000Z","id":{i}999,"name":"n{i}999"}},"nullCount":{{"id":0}}}}'
+        for i in range(1, count)
+    ]
+    adds = pa.StructArray.from_arrays(
+        [
+            pa.array([f"part-{i:08}-0000-4000-8000-{i:012}.zstd.parquet" for i in range(1, count)]),
+            pa.nulls(count - 1, pa.map_(pa.string(), pa.string())),
+            pa.array([50_000] * (count - 1), pa.int64()),
+            pa.array(bounds),
+            pa.array(
+                [[("silt.offsets", f"{i % 8}:{i}000-{i}999")] for i in range(1, count)],
+                pa.map_(pa.string(), pa.string()),
+            ),
+        ],
+        ["path", "partitionValues", "size", "stats", "tags"],
+    )
+    tables = [whole, pa.table({"add": adds})]
+    last = int(commits[-1].stem)
+    pq.write_table(
+        pa.concat_tables(tables, promote_options="permissive"),
+        log / f"{last:020}.checkpoint.parquet",
+    )
+    (log / "_last_checkpoint").write_text(json.dumps({"version": last, "size": count}))
+    for commit in commits[:-1]:
+        commit.unlink()
+
+
+def test_look_up_in_300_000_files_stays_below_its_memory_limit(tmp_path: Path) -> None:
+    """Only files whose ranges can hold a record become objects: of 300,000 the one that has it."""
+    function_for(tmp_path).handle(event(rows(0, 10)), None)
+    files_of_a_large_table(tmp_path / "tables" / "sales" / "orders", 300_000)
+    environment = {
+        "SILT_TABLE_ROOT": str(tmp_path / "tables"),
+        "SILT_CONTRACTS": str(tmp_path / "contracts"),
+    }
+    told, peak_mb = measured(
+        f"""
+from handler import app
+from handler.delta import look_up
+candidates = []
+original = look_up.find_rows
+def find_rows(store, found, *rest):
+    candidates.append(len(found.active))
+    return original(store, found, *rest)
+import handler.delta.tables
+handler.delta.tables.find_rows = find_rows
+answer = app.lambda_handler({event(rows(5, 10))!r}, None)
+told = [answer, candidates]
+""",
+        **environment,
+    )
+    print(f"{peak_mb} MB")
+    assert told == [{"batchItemFailures": []}, [0, 1]]
+    assert peak_mb < LOOK_UP_MEMORY_LIMIT_MB
 
 
 def test_maintenance_of_a_terabyte_stays_below_its_memory_limit(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from handler.delta.log import DataFile, Metadata
+from handler.delta.look_up import Keys
+from handler.delta.ranges import RANGES_TAG, ranges_text
 from handler.delta_types import leaves
 
 INDEXED_COLUMNS = 32
@@ -29,15 +31,18 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 _FOLDER_LENGTH = 64
 
 
-def data_files(table: pa.Table, metadata: Metadata, now_ms: int) -> tuple[DataFile, ...]:
+def data_files(
+    table: pa.Table, metadata: Metadata, now_ms: int, keys: Keys | None = None
+) -> tuple[DataFile, ...]:
     """Return a batch as files, one a partition.
 
-    The table has the columns of the schema, by name.
+    The table has the columns of the schema, by name. With `keys` each file is tagged by the ranges
+    of its records.
     """
     if table.num_rows == 0:
         return ()
     return tuple(
-        _data_file(part, values, metadata, now_ms)
+        _data_file(part, values, metadata, now_ms, keys)
         for values, part in _partitions(table, metadata.partition_columns)
     )
 
@@ -79,7 +84,11 @@ def partition_value(value: Any) -> str | None:
 
 
 def _data_file(
-    part: pa.Table, values: Mapping[str, str | None], metadata: Metadata, now_ms: int
+    part: pa.Table,
+    values: Mapping[str, str | None],
+    metadata: Metadata,
+    now_ms: int,
+    keys: Keys | None,
 ) -> DataFile:
     sink = pa.BufferOutputStream()
     collected: list[pq.FileMetaData] = []
@@ -92,6 +101,7 @@ def _data_file(
         metadata_collector=collected,
     )
     payload = sink.getvalue().to_pybytes()
+    ranges = ranges_text(part, keys.partition, keys.offset) if keys is not None else None
     folders = "".join(f"{_folder(name)}={_folder(value)}/" for name, value in values.items())
     return DataFile(
         key=f"{folders}part-{uuid4()}.{COMPRESSION}.parquet",
@@ -101,6 +111,7 @@ def _data_file(
         partition_values=values,
         stats=statistics(part, collected[0], metadata),
         modified_ms=now_ms,
+        tags={RANGES_TAG: ranges} if ranges is not None else {},
     )
 
 

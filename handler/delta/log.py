@@ -5,7 +5,7 @@ Pure: bytes and values in, values out. The source is the Delta transaction log p
 capitals or camel case is the protocol's own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -20,8 +20,11 @@ from handler.errors import BrokenLog, UnsupportedTable
 LOG = "_delta_log"
 ENGINE = f"silt/{__build__}"
 """Which build made a commit: the artifact can be found again by it."""
+TXN_RETENTION = "delta.setTransactionRetentionDuration"
+"""The property by which engines leave `txn` actions out of checkpoints when they are old."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NO_TAGS: Mapping[str, str] = MappingProxyType({})
 # What these ask of a writer is nothing for an append, or is looked for in the metadata below.
 _WRITER_FEATURES = frozenset(
     (
@@ -122,6 +125,11 @@ class Snapshot:
         """Return whether there is a table."""
         return self.version >= 0
 
+    @property
+    def forgets_txns(self) -> bool:
+        """Return whether a checkpoint by an engine may leave out old watermarks."""
+        return self.metadata is not None and TXN_RETENTION in self.metadata.configuration
+
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
@@ -134,6 +142,7 @@ class DataFile:
     partition_values: Mapping[str, str | None]
     stats: str
     modified_ms: int
+    tags: Mapping[str, str] = field(default_factory=lambda: _NO_TAGS)
 
     def action(self) -> dict[str, Any]:
         """Return the file as an action of a commit."""
@@ -145,6 +154,7 @@ class DataFile:
                 "modificationTime": self.modified_ms,
                 "dataChange": True,
                 "stats": self.stats,
+                **({"tags": dict(self.tags)} if self.tags else {}),
             }
         }
 
@@ -154,7 +164,8 @@ class Change:
     """What one commit does to one table. `txns` names every stream that it touches, with its
     watermark.
 
-    A txn without `last_updated_ms` takes the time of the commit.
+    A txn without `last_updated_ms` takes the time of the commit. `depends_on` are the other appIds
+    that it was decided by: a foreign commit that names one makes the decision void.
     """
 
     files: tuple[DataFile, ...]
@@ -162,6 +173,12 @@ class Change:
     info: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     metadata: Metadata | None = None
     protocol: Protocol | None = None
+    depends_on: frozenset[str] = frozenset()
+
+    @property
+    def concerned(self) -> frozenset[str]:
+        """Return the appIds that no foreign commit may name."""
+        return self.depends_on | self.txns.keys()
 
 
 def commit_key(version: int) -> str:
@@ -289,7 +306,7 @@ def parse_metadata(value: Mapping[str, Any]) -> Metadata:
 
 
 def concerns(
-    actions: Sequence[Mapping[str, Any]], snapshot: Snapshot, app_ids: Mapping[str, Any]
+    actions: Sequence[Mapping[str, Any]], snapshot: Snapshot, app_ids: Collection[str]
 ) -> bool:
     """Return whether a foreign commit makes a decision from `snapshot` void.
 

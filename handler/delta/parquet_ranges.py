@@ -67,11 +67,14 @@ def read_columns(
     keep: KeepRowGroup,
     pool: Pool,
     patience: Patience,
+    *,
+    batch_rows: int | None = None,
 ) -> Iterator[pa.Table]:
-    """Yield a table for each wanted row group of each file, with the named top-level columns.
+    """Yield a table for each wanted row group of each file, with the named columns.
 
-    `keep` is asked with a row group's Parquet metadata. Raises BrokenLog for a file that is no
-    Parquet.
+    A column is named by its path, such as `add.stats`, or as a whole. With `batch_rows` a row group
+    comes in tables of at most so many rows: only the bytes of its columns are there at once. `keep`
+    is asked with a row group's Parquet metadata. Raises BrokenLog for a file that is not Parquet.
     """
     footers = _footers(store, entries, pool, patience)
     files = [_select(e, f, columns, keep) for e, f in zip(entries, footers, strict=True)]
@@ -89,9 +92,15 @@ def read_columns(
                 # Spark's older timestamps are nanoseconds to Arrow, which end in the year 2262.
                 coerce_int96_timestamp_unit="us",
             )
-            names = [c for c in columns if c in parquet.schema_arrow.names]
-            for group in file.row_groups:
-                yield parquet.read_row_group(group, columns=names, use_threads=False)
+            names = list(columns)
+            if batch_rows is None:
+                for group in file.row_groups:
+                    yield parquet.read_row_group(group, columns=names, use_threads=False)
+                continue
+            for batch in parquet.iter_batches(
+                batch_rows, file.row_groups, columns=names, use_threads=False
+            ):
+                yield pa.Table.from_batches([batch])
         except (pa.ArrowException, OSError) as error:
             raise BrokenLog(f"{file.entry.key} cannot be read as Parquet: {error}") from error
 
@@ -136,7 +145,8 @@ def _select(
         groups.append(number)
         for i in range(group.num_columns):
             chunk = group.column(i)
-            if chunk.path_in_schema.split(".", 1)[0] in columns:
+            path = f"{chunk.path_in_schema}."
+            if any(path.startswith(f"{column}.") for column in columns):
                 start = chunk.data_page_offset
                 if chunk.dictionary_page_offset:
                     start = min(start, chunk.dictionary_page_offset)

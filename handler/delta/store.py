@@ -102,6 +102,10 @@ class Store(Protocol):
         """Write an object where there is none and return its ETag. Raises AlreadyExists."""
         ...
 
+    def delete(self, key: str) -> None:
+        """Delete an object, if it is there. Only maintenance may: the role of appends may not."""
+        ...
+
 
 class ObjectStore:
     """A `Store` over obstore.
@@ -161,6 +165,14 @@ class ObjectStore:
             path = self._prefix + key
             result = obstore.put(self._store, path, data, mode="create", use_multipart=False)
             return result["e_tag"]
+
+    def delete(self, key: str) -> None:
+        """Delete an object, if it is there. Only maintenance may: the role of appends may not."""
+        try:
+            with _translated(f"delete {key}"):
+                obstore.delete(self._store, self._prefix + key)
+        except NotFound:  # S3 does not say; a disk does
+            pass
 
 
 def unsupported(uri: str) -> str | None:

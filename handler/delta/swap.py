@@ -160,7 +160,7 @@ def _catch_up(
         if commit_id_of(commit.actions) == commit_id:
             ours = commit.version
         elif ours is None:
-            moved = moved or concerns(commit.actions, snapshot, change.txns)
+            moved = moved or concerns(commit.actions, snapshot, change.concerned)
         snapshot = apply(snapshot, commit.version, commit.actions, commit.e_tag)
     table.snapshot = snapshot
     if ours is None and moved:

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from handler.contract_upkeep import Upkeep
 from handler.delta import swap
+from handler.delta.checkpoint import HINT
 from handler.delta.log import LOG, Change, Metadata, check_appendable
 from handler.delta.parquet_ranges import fetch_all
 from handler.delta.patience import Patience
 from handler.delta.store import Entry
 from handler.delta.tables import Table
-from handler.errors import EngineFailed, SiltError
+from handler.errors import EngineFailed, NotFound, SiltError
 from handler.upkeep.engine import Engine
 from handler.upkeep.lease import LEASE_MS, VACUUMED, Lease
 from handler.upkeep.plan import Partition, Task, due, targets
@@ -45,7 +46,7 @@ class Keeper:
         delegate: Delegate | None = None,
         tell: Callable[[str], None] = lambda _line: None,
     ) -> None:
-        self._table = table
+        self.table = table
         self._engine = engine
         self._upkeep = upkeep
         self._delegate = delegate
@@ -54,20 +55,53 @@ class Keeper:
         self.report = Report(self.figures)
         self.partitions: list[Partition] = []
         self.newest_us: int | None = None
+        self._needs_checkpoint = False
 
     def look(self, patience: Patience) -> bool:
         """Read the table's log. Returns whether there is a table."""
-        snapshot = self._table.read(patience)
+        snapshot = self.table.read(patience)
         self.figures.version = snapshot.version
         if snapshot.exists:
             # A log that begins at 0 has version + 1 commits and no checkpoint, which is -1.
-            self.figures.commits_since_checkpoint = snapshot.version - self._table.checkpoint
+            self.figures.commits_since_checkpoint = snapshot.version - self.table.checkpoint
         return snapshot.exists
+
+    def repair(self, patience: Patience) -> None:
+        """Set broken checkpoints aside and remove a wrong `_last_checkpoint`, if there is one.
+
+        The engine trusts both and could not open the table. That `look` has read the table proves
+        that an older checkpoint and the commits after it, or all commits, are complete. Two runs at
+        once, or a kill, do no harm: what is set aside is copied first. Raises StoreError.
+        """
+        damage = self.table.damage
+        if not damage:
+            return
+        store = self.table.store
+        for key in damage.checkpoints:
+            get, copy = partial(store.get, key), f"{key}.broken"
+            try:
+                data = self._request(get, patience).data
+            except NotFound:
+                continue  # another run was here
+            self._request(partial(store.put, copy, data), patience)
+            self._request(partial(store.delete, key), patience)
+            self._note(f"{key} cannot be read and was moved to {copy}")
+        if damage.hint_is_wrong:
+            self._request(partial(store.delete, HINT), patience)
+            self._note(f"{HINT} named a checkpoint that cannot be read and was removed")
+        self.report.repaired = self._needs_checkpoint = True
+        self.look(patience)
+
+    def _request(self, call: Callable[[], Any], patience: Patience) -> Any:
+        return fetch_all([call], self.table.pool, patience, "repair the log")[0]
 
     @property
     def checkpoint_is_due(self) -> bool:
-        """Return whether too many commits follow the last checkpoint."""
-        return (self.figures.commits_since_checkpoint or 0) > self._upkeep.checkpoint_commits
+        """Return whether too many commits follow the last checkpoint, or it was broken."""
+        return (
+            self.report.repaired
+            or (self.figures.commits_since_checkpoint or 0) > self._upkeep.checkpoint_commits
+        )
 
     def checkpoint(self, patience: Patience) -> None:
         """Write a checkpoint if one is due. Two runs at once write the same one.
@@ -79,6 +113,7 @@ class Keeper:
         for line in self._engine.ask("checkpoint", patience.left_s):
             self.report.checkpoint_written = True
             self.figures.commits_since_checkpoint = 0
+            self._needs_checkpoint = False
             self._tell(f"checkpoint of version {line['version']}")
 
     def plan(self, patience: Patience, newest: str | None = None) -> list[Task]:
@@ -105,14 +140,14 @@ class Keeper:
 
         Raises OutOfTime, EngineFailed, StoreError or TableError; what was done before stays done.
         """
-        snapshot = self._table.known(patience)
-        check_appendable(snapshot, self._table.name)
+        snapshot = self.table.known(patience)
+        check_appendable(snapshot, self.table.name)
         tasks = self.plan(patience)
         unclean_ms = self._unclean_ms(patience)
         cleaning = vacuum == "now" or (vacuum == "daily" and unclean_ms >= VACUUM_EVERY_MS)
         if not tasks and not cleaning:
             return
-        lease = Lease.take(self._table, patience)
+        lease = Lease.take(self.table, patience)
         if lease is None:
             self.report.stopped = "another run holds the lease of the table"
             return
@@ -153,8 +188,8 @@ class Keeper:
 
     def compact_under(self, number: int, task: Task, patience: Patience) -> None:
         """Compact one partition under a lease that another invocation took."""
-        check_appendable(self._table.read(patience), self._table.name)
-        lease = Lease(self._table, number, 0)
+        check_appendable(self.table.read(patience), self.table.name)
+        lease = Lease(self.table, number, 0)
         if not lease.renew(patience):
             self.report.stopped = f"lease {number} of the table is over"
             return
@@ -231,7 +266,7 @@ class Keeper:
 
     def _unclean_ms(self, patience: Patience) -> float:
         """Return for how long the table was not vacuumed; for ever if it never was."""
-        last = self._table.known(patience).txns.get(VACUUMED)
+        last = self.table.known(patience).txns.get(VACUUMED)
         if last is None:
             return math.inf
         return patience.clock.epoch_ms() - (last.last_updated_ms or 0)
@@ -247,10 +282,10 @@ class Keeper:
             changed = self._metadata(patience).with_configuration(properties)
             return [Change(files=(), txns={}, info=info, metadata=changed)]
 
-        swap.append([self._table], decide, patience)
+        swap.append([self.table], decide, patience)
 
     def _metadata(self, patience: Patience) -> Metadata:
-        metadata = self._table.known(patience).metadata
+        metadata = self.table.known(patience).metadata
         assert metadata is not None
         return metadata
 
@@ -272,8 +307,8 @@ class Keeper:
 
     def _list(self, folder: str, patience: Patience) -> list[Entry]:
         after = f"{folder}/" if folder else ""
-        call = partial(self._table.store.list, folder, after)
-        return list(fetch_all([call], self._table.pool, patience, "list the table")[0])
+        call = partial(self.table.store.list, folder, after)
+        return list(fetch_all([call], self.table.pool, patience, "list the table")[0])
 
     def _log_files(self, patience: Patience) -> set[str]:
         return {entry.key for entry in self._list(LOG, patience)}

@@ -50,10 +50,12 @@ class Figures:
 class Report:
     """What was found of a table, and what was done to it.
 
-    `stopped` says why not everything that was due was done.
+    `repaired`: broken checkpoints or a wrong hint were set aside. `stopped` says why
+    not everything that was due was done.
     """
 
     figures: Figures
+    repaired: bool = False
     checkpoint_written: bool = False
     partitions_compacted: int = 0
     partitions_failed: int = 0

@@ -90,6 +90,7 @@ def _maintain(keeper: Keeper, patience: Patience, options: argparse.Namespace) -
             rows = [[t.where, output.size(t.work_bytes), ", ".join(t.sort_by)] for t in tasks]
             output.table("To compact", ["partition", "to rewrite", "sorted by"], rows)
         return
+    keeper.repair(patience)
     keeper.checkpoint(patience)
     keeper.keep(patience, "now" if options.vacuum else "never")
     if not (options.vacuum or report.stopped):

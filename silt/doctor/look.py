@@ -50,13 +50,15 @@ def of_tables(
         except SiltError as error:
             yield Finding("credentials", uri, "wrong", str(error), LOG_IN)
             continue
-        yield health.of_table(contract.table, partial(_described, contract, uri, pool, patience))
+        ingest = Ingest(contract, uri, open_store, pool, generation=0)
+        yield health.of_table(contract.table, partial(_described, ingest, patience))
+        for table in ingest.tables:
+            yield from health.of_log(table.name, table)
         for name, place in contract.places(root):
             yield from health.of_store(name, open_store(place), pool, patience)
 
 
-def _described(contract: Contract, uri: str, pool: Pool, patience: Patience) -> str:
-    ingest = Ingest(contract, uri, open_store, pool, generation=0)
+def _described(ingest: Ingest, patience: Patience) -> str:
     return health.described(ingest.check_table(patience))
 
 

@@ -28,8 +28,9 @@ from handler.delta.log import (
     commit_key,
     parse_commit,
 )
+from handler.delta.look_up import Keys
 from handler.delta.patience import Patience
-from handler.delta.tables import Keys, Table
+from handler.delta.tables import Table
 from handler.errors import Superseded
 from handler.table_schema import TableSchema
 from handler.terms import Term, TermMoved, Terms, governor_of, term_of

@@ -286,7 +286,7 @@ def test_lease_of_another_run_is_respected(tmp_path: Path) -> None:
     keeper_.look(a_minute())
     clock = FakeClock()
     patience = Patience(clock, clock.now_s + 60)
-    lease = Lease.take(keeper_._table, patience)
+    lease = Lease.take(keeper_.table, patience)
     assert lease is not None
     report = by_table(work.handle({}, None))["sales/orders"]
     assert report["stopped"] == "another run holds the lease of the table"

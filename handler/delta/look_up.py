@@ -1,0 +1,267 @@
+"""Finding records in a table: which files can hold them, and what those files contain.
+
+Bounded by what is asked for, not by the table: a checkpoint is filtered in batches, and only files
+whose ranges can hold a wanted record become objects of ours.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from handler.delta.parquet_ranges import read_columns
+from handler.delta.patience import Patience
+from handler.delta.ranges import RANGES_TAG, parse_ranges
+from handler.delta.store import Entry, Pool, Store
+from handler.errors import BrokenLog, DataFileMissing, NotFound
+
+ADD_COLUMNS = ("add.path", "add.size", "add.stats", "add.tags", "add.deletionVector")
+"""What a look-up needs of a checkpoint's files."""
+BATCH_ROWS = 16_384
+"""So many entries of a checkpoint are looked at at once."""
+FILES_AT_ONCE = 64
+"""So many data files are read at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The columns of a table by which a record is known: partition, offset and timestamp."""
+
+    partition: str
+    offset: str
+    timestamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Records of one partition to be found: their offsets, rising.
+
+    With `times_us` (the least and the greatest timestamp, in microseconds) rows of other times may
+    be left out; without it, every row of a wanted offset is found.
+    """
+
+    offsets: Sequence[int]
+    times_us: tuple[int, int] | None = None
+
+    def may_lie_in(self, first: int, last: int) -> bool:
+        """Return whether an offset that is wanted lies in a range, both ends included."""
+        position = bisect_left(self.offsets, first)
+        return position < len(self.offsets) and self.offsets[position] <= last
+
+
+@dataclass(slots=True)
+class Found:
+    """What a look-up found: for each (partition, offset) the timestamps (µs) of its rows."""
+
+    rows: dict[tuple[int, int], set[int | None]] = field(default_factory=dict)
+
+    def of_partition(self, partition: int) -> dict[int, frozenset[int | None]]:
+        """Return the timestamps of one partition, by offset."""
+        return {
+            offset: frozenset(times)
+            for (number, offset), times in self.rows.items()
+            if number == partition
+        }
+
+
+class Candidates:
+    """The files that may hold wanted records, as the log names them."""
+
+    def __init__(self, keys: Keys, wanted: Mapping[int, Wanted]) -> None:
+        self._keys = keys
+        self._wanted = wanted
+        self.active: dict[tuple[str, str | None], Entry] = {}
+
+    def apply(self, actions: Sequence[Mapping[str, Any]]) -> None:
+        """Take in a commit; a file and its deletion vector are one thing."""
+        for action in actions:
+            if (removed := action.get("remove")) is not None:
+                self.active.pop(_file_id(removed), None)
+        for action in actions:
+            if (added := action.get("add")) is not None:
+                tags = added.get("tags") or {}
+                if self._may_hold(tags.get(RANGES_TAG), added.get("stats")):
+                    self._add(added)
+
+    def add_checkpoint(self, adds: pa.StructArray) -> None:
+        """Take in a batch of the `add` column of a checkpoint."""
+        adds = adds.filter(adds.is_valid())
+        stats = _child(adds, "stats", pa.string()).to_pylist()
+        kept = [
+            i
+            for i, (ranges, text) in enumerate(zip(_ranges_of(adds), stats, strict=True))
+            if self._may_hold(ranges, text)
+        ]
+        for row in adds.take(pa.array(kept, pa.int64())).to_pylist():
+            self._add(row)
+
+    def _add(self, action: Mapping[str, Any]) -> None:
+        path = unquote(action["path"])
+        if "://" in path or path.startswith("/"):
+            raise BrokenLog(f"The file {path} is outside of the table, where Silt cannot look.")
+        self.active[_file_id(action)] = Entry(path, int(action["size"]))
+
+    def _may_hold(self, ranges: str | None, stats: str | None) -> bool:
+        """Return whether a file may hold something that is wanted.
+
+        `ranges` are the offsets of each partition, where Silt wrote the file; `stats` are the
+        bounds of the whole file.
+        """
+        if ranges is not None and (parsed := parse_ranges(ranges)) is not None:
+            wanted = [
+                asked
+                for partition, first, last in parsed
+                if (asked := self._wanted.get(partition)) is not None
+                and asked.may_lie_in(first, last)
+            ]
+            return any(asked.times_us is None for asked in wanted) or (
+                bool(wanted) and self._may_hold_times(wanted, _parse(stats))
+            )
+        bounds = _parse(stats)
+        partitions = _bounds(bounds, self._keys.partition)
+        offsets = _bounds(bounds, self._keys.offset)
+        if partitions is None or offsets is None:
+            return True
+        wanted = [
+            asked
+            for partition, asked in self._wanted.items()
+            if partitions[0] <= partition <= partitions[1] and asked.may_lie_in(*offsets)
+        ]
+        return bool(wanted) and self._may_hold_times(wanted, bounds)
+
+    def _may_hold_times(self, wanted: Sequence[Wanted], stats: Mapping[str, Any]) -> bool:
+        """Return whether a file may hold a row of the times that are wanted."""
+        if any(asked.times_us is None for asked in wanted):
+            return True
+        low, high = (
+            _microseconds((stats.get(key) or {}).get(self._keys.timestamp))
+            for key in ("minValues", "maxValues")
+        )
+        return any(
+            (high is None or high >= asked.times_us[0])
+            and (low is None or low <= asked.times_us[1])
+            for asked in wanted
+            if asked.times_us is not None
+        )
+
+
+def find_rows(
+    store: Store,
+    candidates: Candidates,
+    keys: Keys,
+    wanted: Mapping[int, Wanted],
+    pool: Pool,
+    patience: Patience,
+    table: str,
+) -> Found:
+    """Read the candidates and return which wanted records they hold.
+
+    Raises DataFileMissing for a file that is not there.
+    """
+    found = Found()
+    if not candidates.active:
+        return found
+    names = (keys.partition, keys.offset, keys.timestamp)
+    partitions = pa.array(sorted(wanted), pa.int32())
+    offsets = pa.array(sorted({o for asked in wanted.values() for o in asked.offsets}), pa.int64())
+    low, high = offsets[0].as_py(), offsets[-1].as_py()
+
+    def keep(group: Any) -> bool:
+        for i in range(group.num_columns):
+            chunk = group.column(i)
+            stats = chunk.statistics
+            if chunk.path_in_schema == names[1] and stats is not None and stats.has_min_max:
+                return bool(stats.min <= high and stats.max >= low)
+        return True
+
+    for part in _tables(store, candidates, names, keep, pool, patience, table):
+        hit = pc.and_(
+            pc.is_in(part[names[0]], value_set=partitions),
+            pc.is_in(part[names[1]], value_set=offsets),
+        )
+        rows = part.filter(hit)
+        times = rows[names[2]].cast(pa.timestamp("us")).cast(pa.int64())
+        for partition, offset, time in zip(
+            rows[names[0]].to_pylist(), rows[names[1]].to_pylist(), times.to_pylist(), strict=True
+        ):
+            found.rows.setdefault((partition, offset), set()).add(time)
+    return found
+
+
+def _tables(
+    store: Store,
+    candidates: Candidates,
+    names: Sequence[str],
+    keep: Any,
+    pool: Pool,
+    patience: Patience,
+    table: str,
+) -> Iterator[pa.Table]:
+    entries = list(candidates.active.values())
+    for start in range(0, len(entries), FILES_AT_ONCE):
+        part = entries[start : start + FILES_AT_ONCE]
+        try:
+            yield from read_columns(store, part, names, keep, pool, patience)
+        except NotFound as error:
+            raise DataFileMissing(
+                f"Table {table}: a data file that the log names is missing, and may contain "
+                f"records that were delivered again: {error} Nothing was written. If a lifecycle "
+                "rule or an archive took it, restore the object. If it is gone for good, remove it "
+                "from the log (deltalake: DeltaTable.repair()); its records are then appended when "
+                "they are delivered again: troubleshooting.md#data-file-missing"
+            ) from error
+
+
+def _ranges_of(adds: pa.StructArray) -> list[str | None]:
+    """Return the tag with the offset ranges of each entry of a checkpoint."""
+    tags = _child(adds, "tags", pa.map_(pa.string(), pa.string()))
+    if tags.null_count == len(tags):
+        return [None] * len(adds)
+    found: list[str | None] = pc.map_lookup(tags, RANGES_TAG, "first").to_pylist()
+    return found
+
+
+def _child(adds: pa.StructArray, name: str, type_: pa.DataType) -> pa.Array:
+    index = adds.type.get_field_index(name)
+    return pa.nulls(len(adds), type_) if index < 0 else adds.field(index)
+
+
+def _parse(stats: str | None) -> Mapping[str, Any]:
+    try:
+        parsed = orjson.loads(stats or "{}")
+    except orjson.JSONDecodeError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _bounds(stats: Mapping[str, Any], column: str) -> tuple[int, int] | None:
+    """Return the least and the greatest integer of a column, None where one is not known."""
+    try:
+        low, high = stats["minValues"][column], stats["maxValues"][column]
+    except (KeyError, TypeError):
+        return None
+    return (low, high) if isinstance(low, int) and isinstance(high, int) else None
+
+
+def _file_id(action: Mapping[str, Any]) -> tuple[str, str | None]:
+    vector = action.get("deletionVector")
+    if not vector:
+        return unquote(action["path"]), None
+    identity = f"{vector.get('storageType')}{vector.get('pathOrInlineDv')}@{vector.get('offset')}"
+    return unquote(action["path"]), identity
+
+
+def _microseconds(text: Any) -> int | None:
+    """Return a timestamp of the statistics as microseconds since 1970, None where it is not one."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = pa.scalar(text).cast(pa.timestamp("us", "UTC"))
+    except pa.ArrowException:
+        return None
+    return int(moment.cast(pa.int64()).as_py())
