@@ -2,7 +2,7 @@
 Pure.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handler.errors import AccountingBroken, Unsettled
@@ -55,15 +55,21 @@ def raise_for(items: Sequence[Mapping[str, Any]], why: str) -> None:
         )
 
 
+FRESHNESS_MAX_MS = 10 * 365 * 86_400_000
+"""An older timestamp is no age: Kafka's -1, an unset clock, seconds taken for milliseconds."""
+
+
 def freshness_ms(flat: Flat, outcomes: bytes, now_ms: int) -> int | None:
-    """Return the age of the oldest record that was appended, None if none was."""
-    appended = outcomes.count(Outcome.APPEND)
-    if appended == 0:
-        return None
-    times: Iterable[int] = flat.timestamps
-    if appended < len(outcomes):
-        times = (t for t, o in zip(flat.timestamps, outcomes, strict=True) if o == Outcome.APPEND)
-    return max(0, now_ms - min(times))
+    """Return the age of the oldest record that was appended; None if no age is known.
+
+    Producers set timestamps as they like: those that cannot be an age are left out.
+    """
+    ages = [
+        now_ms - time
+        for time, outcome in zip(flat.timestamps, outcomes, strict=True)
+        if outcome == Outcome.APPEND and now_ms - FRESHNESS_MAX_MS <= time
+    ]
+    return max(0, *ages) if ages else None
 
 
 def offsets_of(flat: Flat) -> list[dict[str, int]]:

@@ -89,6 +89,18 @@ class Function:
             raise
         log = self._logger.warning if report.failures else self._logger.info
         log("invocation", extra=report.line)
+        if report.result.begins_generation:
+            self._logger.warning(
+                f"generation {self._settings.generation} begins: functions of an earlier "
+                "generation are refused by this table from now on",
+                extra={"topic": report.topic},
+            )
+        if beyond := report.result.beyond_max_columns:
+            self._logger.warning(
+                "the table has max_columns columns: fields that unknown_fields: add would have "
+                "made columns of are kept in _rescued",
+                extra={"topic": report.topic, "fields": beyond},
+            )
         _emit(self._settings.name, report)
         if not self._settings.partial_batch_response:
             raise_for(report.failures, report.why or "")
@@ -119,6 +131,15 @@ class Function:
             if collecting:
                 gc.enable()
 
+    def begins_generation(self, topic: str) -> str | None:
+        """Return the name of a topic's table if only earlier generations have fed it.
+
+        The first commit of this function then makes the table refuse them.
+        """
+        patience = self._patience(self._clock.monotonic(), None)
+        ingest = self._ingest(topic)
+        return ingest.contract.table if ingest.begins_generation(patience) else None
+
     def _patience(self, started_at: float, context: Any) -> Patience:
         ends_at = started_at + limit_s(self._settings, context)
         if self._random is not None:
@@ -141,6 +162,7 @@ class Function:
                 self._open_store,
                 self._pool,
                 generation=self._settings.generation,
+                warn=self._logger.warning,
             )
         return self._ingests[topic]
 
@@ -158,6 +180,7 @@ class Function:
             "file_bytes": sum(
                 file.size for c in result.committed.values() for file in c.change.files
             ),
+            "fields_beyond_max_columns": result.beyond_max_columns or None,
             "deadline_left_ms": round(patience.left_s * 1000),
             "peak_memory_mb": _peak_memory_mb(),
         }
@@ -199,6 +222,9 @@ class Function:
         for topic, contract in sorted(self._contracts.items()):
             look = partial(self._described, topic, patience)
             yield health.of_table(contract.table, look)
+            if topic in self._ingests:
+                for table in self._ingests[topic].tables:
+                    yield from health.of_log(table.name, table)
 
     def _described(self, topic: str, patience: Patience) -> str:
         return health.described(self._ingest(topic).check_table(patience))

@@ -11,29 +11,33 @@ from typing import Any
 
 import pyarrow as pa
 
-from handler.check import Checked, Checker
 from handler.contract import Contract
 from handler.delta.files import data_files
 from handler.delta.log import Change, DataFile, Snapshot, Txn
+from handler.delta.look_up import Found, Wanted
 from handler.delta.patience import Patience
-from handler.delta.tables import Found, Table
+from handler.delta.tables import Table
 from handler.delta_types import Field
 from handler.errors import Problem, RejectCode
 from handler.event import Batch, decode_base64
-from handler.plan import Outcome, Plan, count, plan, replan
-from handler.rows import Flat, build_dead_letters, build_rows, placed
-from handler.settle import (
-    Known,
+from handler.kafka.offsets import (
+    FORGOTTEN,
+    Evidence,
     Mark,
     Marks,
     Stream,
+    begins_generation,
     check_source,
     classify,
+    earlier_app_ids,
     storable_us,
     to_look_up,
 )
+from handler.plan import Outcome, Plan, count, drops_tombstones, plan, replan
+from handler.rows import Flat, build_dead_letters, build_rows, placed
 from handler.table_schema import TableSchema
 from handler.terms import Terms
+from handler.validate.batch import Checked, Checker
 
 DEAD_LETTERS, ROWS = 0, 1
 """The order of the two tables: dead letters are committed first (decision 0002)."""
@@ -71,8 +75,11 @@ class Decision:
         self._files: dict[int, tuple[object, tuple[DataFile, ...]]] = {}
         self._looked_up = False
         self.value_bytes = 0
+        self.beyond_max_columns = 0
         self.plan: Plan | None = None
+        self.begins_generation = False
         self._tombstones, self._checked = self._check()
+        self._evidence = self._evidence_of_streams()
 
     def _check(self) -> tuple[list[int], Checked]:
         """Decode and check every value of the batch; in the common case none is settled."""
@@ -138,25 +145,41 @@ class Decision:
             self._rows_change(info),
         ]
 
+    def _evidence_of_streams(self) -> list[tuple[Evidence, Sequence[int]]]:
+        """Return the records of each stream that can be in a table, with their indices."""
+        dropped = frozenset(self._tombstones) if drops_tombstones(self._contract) else frozenset()
+        evidence: list[tuple[Evidence, Sequence[int]]] = []
+        for stream, indices in zip(self._batch.streams, self._flat.streams, strict=True):
+            if dropped.isdisjoint(indices):
+                evidence.append((Evidence(stream.offsets, stream.timestamps), indices))
+                continue
+            kept = [i for i in indices if i not in dropped]
+            offsets = [self._flat.offsets[i] for i in kept]
+            times = [self._flat.timestamps[i] for i in kept]
+            evidence.append((Evidence(offsets, times), kept))
+        return evidence
+
     def _duplicates(self) -> set[int]:
         """Return the indices of records that are in one of the tables; looks up what may be."""
         tables = self._work.tables
         trust = self._contract.redelivered == "skip"
-        looked_up: dict[int, list[int]] = {}
+        looked_up: dict[int, Wanted] = {}
         found = [Found(), Found()]
         while True:
             marks = self._marks()
             missing = {
-                stream.partition: stream.offsets
-                for stream, mark in zip(self._batch.streams, marks, strict=True)
+                stream.partition: self._wanted(stream, records)
+                for stream, (records, _), mark in zip(
+                    self._streams, self._evidence, marks, strict=True
+                )
                 if stream.partition not in looked_up
-                and to_look_up(stream, mark, trust_watermark=trust)
+                and to_look_up(records, mark, trust_watermark=trust)
             }
             if not missing:
                 # A watermark that alone settles records must be that of the log that is there.
                 settles = trust and any(
-                    stream.offsets[0] <= mark.table.offset
-                    for stream, mark in zip(self._batch.streams, marks, strict=True)
+                    records.offsets and records.offsets[0] <= mark.table.offset
+                    for (records, _), mark in zip(self._evidence, marks, strict=True)
                 )
                 if settles and not self._all_confirmed():
                     continue
@@ -166,14 +189,25 @@ class Decision:
             self._looked_up = True
             found = [table.look_up(looked_up, self._patience) for table in tables]
         duplicates = set[int]()
-        now_ms = self._patience.clock.epoch_ms()
-        for stream, records, mark, indices in zip(
-            self._streams, self._batch.streams, marks, self._flat.streams, strict=True
+        for stream, (records, indices), mark in zip(
+            self._streams, self._evidence, marks, strict=True
         ):
             known = _known(found, stream.partition)
-            of_stream = classify(stream, records, mark, known, trust_watermark=trust, now_ms=now_ms)
+            of_stream = classify(stream, records, mark, known, trust_watermark=trust)
             duplicates.update(indices[i] for i in of_stream)
         return duplicates
+
+    @staticmethod
+    def _wanted(stream: Stream, records: Evidence) -> Wanted:
+        """Return what is looked up of a stream.
+
+        In generation 0 a row of another time is evidence that the topic was recreated. Later, rows
+        of earlier generations have the same offsets: only those of the same time matter.
+        """
+        times = [storable_us(time) for time in (min(records.timestamps), max(records.timestamps))]
+        if stream.generation == 0 or times[0] is None or times[1] is None:
+            return Wanted(records.offsets)
+        return Wanted(records.offsets, (times[0], times[1]))
 
     def _all_confirmed(self) -> bool:
         """Confirm both snapshots; False if one had to be read anew."""
@@ -199,8 +233,13 @@ class Decision:
         snapshots = [table.known(self._patience) for table in self._work.tables]
         self._work.terms.check(self._work.tables)
         self.admit()
+        self.begins_generation = begins_generation(snapshots[ROWS].txns, self._work.generation)
         return [
-            Marks(_mark(snapshots[ROWS], stream), _mark(snapshots[DEAD_LETTERS], stream))
+            Marks(
+                _mark(snapshots[ROWS], stream),
+                _mark(snapshots[DEAD_LETTERS], stream),
+                max((_earlier(snapshot, stream) for snapshot in snapshots), default=-1),
+            )
             for stream in self._streams
         ]
 
@@ -225,6 +264,7 @@ class Decision:
         table_fields = snapshot.metadata.fields if snapshot.metadata is not None else ()
         added = placed(self._contract, self._checked, table_fields, indices)
         new = added.new if added is not None else ()
+        self.beyond_max_columns = len(added.beyond) if added is not None else 0
 
         def build(_now_ms: int) -> pa.Table:
             return build_rows(self._contract, self._flat, self._checked, indices, added)
@@ -241,19 +281,25 @@ class Decision:
     ) -> Change:
         """Return the change of one table; its files are made again only if they would be others."""
         now_ms = self._patience.clock.epoch_ms()
-        snapshot = self._work.tables[which].known(self._patience)
+        table = self._work.tables[which]
+        snapshot = table.known(self._patience)
         needed = self._work.schemas[which].needed(snapshot, new, now_ms)
         key = (tuple(indices), needed.metadata.fields)
         kept = self._files.get(which)
         if kept is None or kept[0] != key:
-            kept = (key, data_files(build(now_ms), needed.metadata, now_ms))
+            kept = (key, data_files(build(now_ms), needed.metadata, now_ms, table.keys))
             self._files[which] = kept
+        txns = self._txns(snapshot, indices if isinstance(indices, range) else set(indices))
+        touched = [stream for stream in self._streams if stream.app_id in txns]
         return Change(
             files=kept[1],
-            txns=self._txns(snapshot, indices if isinstance(indices, range) else set(indices)),
+            txns=txns,
             info=info,
             metadata=needed.metadata if needed.changed else None,
             protocol=needed.protocol,
+            depends_on=frozenset(
+                app_id for s in touched for app_id in earlier_app_ids(snapshot.txns, s)
+            ),
         )
 
     def _txns(self, snapshot: Snapshot, indices: Collection[int]) -> dict[str, Txn]:
@@ -322,15 +368,23 @@ def ranges_of(offsets: Sequence[int]) -> list[list[int]]:
 
 def _mark(snapshot: Snapshot, stream: Stream) -> Mark:
     txn = snapshot.txns.get(stream.app_id)
-    return Mark(txn.version, txn.last_updated_ms) if txn is not None else Mark()
+    if txn is not None:
+        return Mark(txn.version, txn.last_updated_ms)
+    return FORGOTTEN if snapshot.forgets_txns else Mark()
 
 
-def _known(found: Sequence[Found], partition: int) -> Known:
+def _earlier(snapshot: Snapshot, stream: Stream) -> int:
+    """Return the highest watermark of the partition in earlier generations, -1 for none."""
+    if stream.generation == 0:
+        return -1
+    marks = (snapshot.txns[app_id].version for app_id in earlier_app_ids(snapshot.txns, stream))
+    return max(marks, default=-1)
+
+
+def _known(found: Sequence[Found], partition: int) -> dict[int, frozenset[int | None]]:
     """Return what both tables hold of one stream."""
     rows: dict[int, frozenset[int | None]] = {}
-    newest = [f.newest_ms[partition] for f in found if partition in f.newest_ms]
     for table in found:
-        for (number, offset), times in table.rows.items():
-            if number == partition:
-                rows[offset] = rows.get(offset, frozenset()) | times
-    return Known(rows, max(newest, default=None))
+        for offset, times in table.of_partition(partition).items():
+            rows[offset] = rows.get(offset, frozenset()) | times
+    return rows

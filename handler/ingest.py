@@ -6,20 +6,22 @@ Decode, check and decide are in `decision`; here they are carried out, and what 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from handler.check import Checker
 from handler.contract import DEAD_LETTERS_SUFFIX, Contract
 from handler.decision import DEAD_LETTERS, ROWS, Decision, Work
 from handler.delta import swap
 from handler.delta.log import Snapshot
+from handler.delta.look_up import Keys
 from handler.delta.patience import Patience
 from handler.delta.store import Pool, Store
-from handler.delta.tables import Keys, Table
+from handler.delta.tables import Table
 from handler.errors import OutOfTime
 from handler.event import Batch
+from handler.kafka.offsets import begins_generation
 from handler.plan import Outcome, Plan
 from handler.rows import Flat, flatten
 from handler.table_schema import TableSchema
 from handler.terms import TermMoved, Terms
+from handler.validate.batch import Checker
 
 ROW_KEYS = Keys("_kafka_partition", "_kafka_offset", "_kafka_timestamp")
 DEAD_LETTER_KEYS = Keys("partition", "offset", "timestamp")
@@ -38,6 +40,8 @@ class Result:
     out_of_time: OutOfTime | None = None
     milliseconds: dict[str, float] = field(default_factory=dict)
     value_bytes: int = 0
+    beyond_max_columns: int = 0
+    begins_generation: bool = False
 
 
 class Ingest:
@@ -51,12 +55,13 @@ class Ingest:
         pool: Pool,
         *,
         generation: int,
+        warn: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self.contract = contract
         dead = contract.dead_letters
         tables = (
-            Table(dead, open_store(uri + DEAD_LETTERS_SUFFIX), pool, DEAD_LETTER_KEYS),
-            Table(contract.table, open_store(uri), pool, ROW_KEYS),
+            Table(dead, open_store(uri + DEAD_LETTERS_SUFFIX), pool, DEAD_LETTER_KEYS, warn=warn),
+            Table(contract.table, open_store(uri), pool, ROW_KEYS, warn=warn),
         )
         schemas = (
             TableSchema(contract, dead, dead_letters=True),
@@ -64,6 +69,11 @@ class Ingest:
         )
         terms = Terms(contract, (tables[0], schemas[0]), (tables[1], schemas[1]))
         self._work = Work(contract, Checker(contract), tables, schemas, terms, generation)
+
+    @property
+    def tables(self) -> tuple[Table, Table]:
+        """Return both tables, dead letters first, as they were last read."""
+        return self._work.tables
 
     def check_table(self, patience: Patience) -> Snapshot:
         """Read the table, and its dead letters, and check that the contract fits both.
@@ -75,6 +85,11 @@ class Ingest:
             if snapshot.exists:
                 schema.fitted(snapshot)
         return snapshot
+
+    def begins_generation(self, patience: Patience) -> bool:
+        """Return whether only earlier generations have fed the table. Raises StoreError."""
+        snapshot = self._work.tables[ROWS].read(patience)
+        return begins_generation(snapshot.txns, self._work.generation)
 
     def run(self, batch: Batch, source: str, patience: Patience, *, dry_run: bool) -> Result:
         """Settle a batch as far as it can be.
@@ -92,6 +107,8 @@ class Ingest:
         checked_at = clock.monotonic()
         try:
             if dry_run:
+                for table in self._work.tables:
+                    table.read(patience)  # no commit of its own would notice a stale snapshot
                 decision.decide(frozenset())
             else:
                 self._append(decision, patience, result)
@@ -103,6 +120,8 @@ class Ingest:
                 table.snapshot = None
             raise
         result.plan = decision.plan
+        result.beyond_max_columns = decision.beyond_max_columns
+        result.begins_generation = decision.begins_generation
         result.outcomes = _settled(decision.plan, len(flat.offsets), result.committed)
         result.milliseconds = {
             "check": (checked_at - start) * 1000,

@@ -61,6 +61,11 @@ _TOMBSTONE = Problem(
 )
 
 
+def drops_tombstones(contract: Contract) -> bool:
+    """Return whether a record without a value is dropped, so that no table ever contains it."""
+    return contract.on_tombstone == "skip"
+
+
 def plan(
     contract: Contract,
     streams: Sequence[range],
@@ -78,7 +83,7 @@ def plan(
     for i in rejects:
         outcomes[i] = Outcome.DEAD_LETTER
     for i in tombstones:
-        if contract.on_tombstone == "skip":
+        if drops_tombstones(contract):
             outcomes[i] = Outcome.SKIP
         elif contract.on_tombstone == "dead_letter":
             outcomes[i] = Outcome.DEAD_LETTER

@@ -7,8 +7,9 @@ from typing import Any
 
 from handler.app import Function, Report, would
 from handler.errors import SiltError
+from handler.event import parse_event
 from handler.plan import Outcome
-from handler.settings import read_settings
+from handler.settings import Settings, read_settings
 from silt import output
 from silt.credentials import use_credentials_for
 from silt.deployment.plan import Deployment
@@ -32,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_place_arguments(parser)
     parser.add_argument("--source", help="name of the source cluster in stream ids")
     parser.add_argument("--generation", help="generation of the topic")
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask before a new generation begins"
+    )
     parser.add_argument("--dry-run", action="store_true", help="commit nothing, say what would be")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -43,10 +47,14 @@ def run(options: argparse.Namespace) -> int:
     function = Function(settings)
     code = 0
     results: list[dict[str, Any]] = []
+    topics: set[str] = set()
     for path in options.files:
         for name, event in read_events(path):
             try:
+                _ask_before_generation(function, event, settings, options, topics)
                 report = function.run(event, None)
+            except UsageError:
+                raise
             except SiltError as error:
                 code = 1
                 results.append({"event": name, "error": str(error)})
@@ -65,6 +73,37 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         output.as_json(results)
     return code
+
+
+def _ask_before_generation(
+    function: Function,
+    event: Any,
+    settings: Settings,
+    options: argparse.Namespace,
+    topics: set[str],
+) -> None:
+    """Ask before a generation begins that was named by an option: the live function is refused.
+
+    Raises UsageError without a yes.
+    """
+    topic = parse_event(event, settings.source).topic
+    if options.generation is None or topic in topics:
+        return
+    topics.add(topic)
+    table = function.begins_generation(topic)
+    if table is None:
+        return
+    generation = settings.generation
+    output.warn(
+        f"{table} is fed by an earlier generation. The first commit in generation {generation} "
+        "makes it refuse functions of the earlier one: their partitions wait until they are "
+        f"deployed with SILT_GENERATION={generation}. No row is doubled: the same partition, "
+        "offset and timestamp is a duplicate."
+    )
+    if settings.dry_run or options.yes:
+        return
+    if not output.ask(f"Begin generation {generation}?"):
+        raise UsageError("Nothing was replayed. To begin the generation, say --yes.")
 
 
 def _environment(options: argparse.Namespace) -> dict[str, str]:

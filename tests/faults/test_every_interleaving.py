@@ -31,10 +31,12 @@ from handler.delta.log import (
     new_metadata,
     parse_commit,
 )
+from handler.delta.look_up import Found, Keys, Wanted
 from handler.delta.patience import ATTEMPT_MIN_S, Patience
-from handler.delta.tables import Found, Keys, Table
+from handler.delta.tables import Table
 from handler.delta_types import Field, Primitive
-from handler.errors import AlreadyExists, OutOfTime, SiltError
+from handler.errors import AlreadyExists, OutOfTime, SiltError, SourceMismatch
+from handler.kafka.offsets import Stream, check_source, earlier_app_ids
 from tests.builders import NOW_MS, FakeClock, checkpoint_bytes
 from tests.explore import Actor, Asking, Case, InlinePool, Objects, Violation, e_tag, explore
 
@@ -103,15 +105,21 @@ class World:
             assert not lost, f"reported as settled and not there: {sorted(lost)}"
 
     def writer(
-        self, name: str, partition: int, *batches: Sequence[int], gives_up: bool = False
+        self,
+        name: str,
+        partition: int,
+        *batches: Sequence[int],
+        gives_up: bool = False,
+        generation: int = 0,
     ) -> None:
         table = self.table()
-        operations = [self._append(name, table, partition, tuple(b), gives_up) for b in batches]
+        stream = Stream("s", "t", partition, generation)
+        operations = [self._append(name, table, stream, tuple(b), gives_up) for b in batches]
         self.actors.append(Actor(name, operations))
         self.delivered[name] = set()
 
     def _append(
-        self, name: str, table: Table, partition: int, batch: tuple[int, ...], gives_up: bool
+        self, name: str, table: Table, stream: Stream, batch: tuple[int, ...], gives_up: bool
     ) -> Callable[[], Any]:
         def operation() -> str:
             table.confirmed = False
@@ -123,14 +131,14 @@ class World:
             file_key = f"part-{getcurrent().new_id()}"  # type: ignore[attr-defined]
 
             def decide(_done: frozenset[int]) -> list[Change | None]:
-                return [self._decide(table, partition, batch, file_key, patience)]
+                return [self._decide(table, stream, batch, file_key, patience)]
 
             try:
                 swap.append([table], decide, patience, lambda _i, _c: None)
-            except OutOfTime:
+            except (OutOfTime, SourceMismatch) as error:
                 table.snapshot = None
-                return "unsettled"
-            self.delivered[name] |= {(partition, o) for o in batch}
+                return "unsettled" if isinstance(error, OutOfTime) else "refused"
+            self.delivered[name] |= {(stream.partition, o) for o in batch}
             return "settled"
 
         return operation
@@ -138,18 +146,21 @@ class World:
     def _decide(
         self,
         table: Table,
-        partition: int,
+        stream: Stream,
         batch: tuple[int, ...],
         file_key: str,
         patience: Patience,
     ) -> Change | None:
-        stream, found, looked_up = f"s/t/{partition}", Found(), False
+        partition, found, looked_up = stream.partition, Found(), False
         while True:
             snapshot = table.known(patience)
-            mark = snapshot.txns.get(stream, Txn(-1)).version
+            check_source(list(snapshot.txns), "s", "t", stream.generation, "t")
+            own = snapshot.txns.get(stream.app_id, Txn(-1)).version
+            earlier = earlier_app_ids(snapshot.txns, stream)
+            mark = max([own, *(snapshot.txns[app_id].version for app_id in earlier)])
             if looked_up or batch[0] > mark:
                 break
-            found, looked_up = table.look_up({partition: batch}, patience), True
+            found, looked_up = table.look_up({partition: Wanted(batch)}, patience), True
         new = tuple(o for o in batch if (partition, o) not in found.rows)
         if not new:
             return None
@@ -158,9 +169,10 @@ class World:
         created = not snapshot.exists
         return Change(
             files=(data_file(key, partition, new),),
-            txns={stream: Txn(max(mark, *new), NOW_MS)},
+            txns={stream.app_id: Txn(max(own, *new), NOW_MS)},
             metadata=METADATA if created else None,
             protocol=Protocol() if created else None,
+            depends_on=frozenset(earlier),
         )
 
     def actor(self, name: str, *operations: Callable[[Asking], Any], waits: bool = False) -> None:
@@ -291,8 +303,17 @@ def log_cleaned_behind_an_idle_writer() -> Case:
     world.objects.immutable = False
     world.writer("idle", 0, [1], [2])
     world.writer("busy", 0, [2])
-    world.actor("checkpoint", world.checkpoint)
-    world.actor("cleaner", world.clean, waits=True)
+    # Between invocations: how a checkpoint goes beside writers is a case of its own.
+    world.actor("cleaner", world.checkpoint, world.clean, waits=True)
+    return world.case()
+
+
+def checkpoint_beside_writers() -> Case:
+    world = World()
+    world.before(0, [0])
+    world.writer("a", 0, [1, 2], [1])
+    world.writer("b", 0, [2])
+    world.actor("engine", world.checkpoint)
     return world.case()
 
 
@@ -306,7 +327,26 @@ def table_made_anew_behind_an_idle_writer() -> Case:
     return world.case()
 
 
+def two_generations_of_one_stream() -> Case:
+    """The generation was raised without need, and the function of the old one still runs."""
+    world = World()
+    world.before(0, [0])
+    world.writer("old", 0, [1], [2])
+    world.writer("new", 0, [1, 2], generation=1)
+    return world.case()
+
+
+def two_writers_of_a_new_generation() -> Case:
+    world = World()
+    world.before(0, [0, 1])
+    world.writer("one", 0, [1], [1, 2], generation=1)
+    world.writer("other", 0, [0, 2], [2, 3], generation=2)
+    return world.case()
+
+
 CASES = (
+    two_generations_of_one_stream,
+    two_writers_of_a_new_generation,
     zombie_and_successor,
     table_made_anew_behind_an_idle_writer,
     late_put_of_one_that_gave_up,
@@ -314,6 +354,7 @@ CASES = (
     two_of_one_stream_and_a_third,
     holes_filled_by_two_beside_a_third_above,
     compaction_beside_writers,
+    checkpoint_beside_writers,
     log_cleaned_behind_an_idle_writer,
 )
 
@@ -362,6 +403,11 @@ BROKEN = {
     "a retry does not read what came": (swap, "_catch_up", without_rereading),
     "no look at commit N": (Table, "is_current", lambda _self: True),
     "a plain put for a put-if-absent": (Asking, "put_if_absent", plain_put),
+    "an earlier generation that moved is not seen": (
+        Change,
+        "concerned",
+        property(lambda self: frozenset(self.txns)),
+    ),
     "nothing is looked up": (Table, "look_up", lambda *_: Found()),
 }
 

@@ -6,8 +6,9 @@ hears of the put may be the truth or nothing, and a put of which it heard nothin
 or never. Then it reads again. Writers crash by never being chosen again, so every prefix of a run
 is looked at.
 
-The rule that is checked: a record is new if it is above the watermark of the log that was read, or
-if no commit of that log holds it. `rule` can be broken to see that the model notices.
+The rule that is checked: a record is new if it is above every watermark of the log that was read,
+of its own generation and of earlier ones, or if no commit of that log holds it. A writer is refused
+by a log with a later generation. `rule` can be broken to see that the model notices.
 """
 
 from collections.abc import Iterator
@@ -20,13 +21,15 @@ class Commit(NamedTuple):
     writer: int
     records: frozenset[int]
     watermark: int
+    generation: int = 0
 
 
 class Writer(NamedTuple):
     batch: frozenset[int]
-    at: str = "read"  # read -> put -> read ... -> settled
+    at: str = "read"  # read -> put -> read ... -> settled, or refused
     based_on: int = 0  # how many commits it has read
     commit: Commit | None = None
+    generation: int = 0
 
 
 class State(NamedTuple):
@@ -35,7 +38,10 @@ class State(NamedTuple):
     late: frozenset[tuple[int, Commit]]  # puts under way: the number they want, and the commit
 
 
-RULES = ("as it is", "watermark alone", "nothing is read again", "put without a condition")
+RULES = (
+    *("as it is", "watermark alone", "nothing is read again", "put without a condition"),
+    "earlier generations do not count",
+)
 
 
 def decide(state: State, i: int, rule: str) -> Writer:
@@ -45,14 +51,20 @@ def decide(state: State, i: int, rule: str) -> Writer:
         return writer._replace(at="settled")
     if rule == "nothing is read again" and writer.commit is not None:
         return writer._replace(at="put", based_on=len(log))
-    watermark = max((c.watermark for c in log), default=-1)
+    if any(c.generation > writer.generation for c in log):
+        return writer._replace(at="refused")
+    counted = log
+    if rule == RULES[4]:
+        counted = tuple(c for c in log if c.generation == writer.generation)
+    watermark = max((c.watermark for c in counted), default=-1)
     held = frozenset().union(*(c.records for c in log))
     if rule == "watermark alone":
         held = frozenset(range(watermark + 1))
     new = frozenset(r for r in writer.batch if r > watermark or r not in held)
     if not new:
         return writer._replace(at="settled")
-    commit = Commit(i, new, max(watermark, *new))
+    own = max((c.watermark for c in log if c.generation == writer.generation), default=-1)
+    commit = Commit(i, new, max(own, *new), writer.generation)
     return writer._replace(at="put", based_on=len(log), commit=commit)
 
 
@@ -89,7 +101,15 @@ def holds(state: State) -> bool:
     return len(records) == len(set(records)) and settled <= set(records)
 
 
-def check(batches: list[set[int]], rule: str = RULES[0]) -> tuple[int, list[State]]:
-    """Enumerate writers of one stream with these batches, in any overlap and order."""
-    writers = tuple(Writer(frozenset(batch)) for batch in batches)
+def check(
+    batches: list[set[int]], rule: str = RULES[0], generations: tuple[int, ...] = ()
+) -> tuple[int, list[State]]:
+    """Enumerate writers of one stream with these batches, in any overlap and order.
+
+    `generations` are those of the writers, 0 where none is given.
+    """
+    writers = tuple(
+        Writer(frozenset(batch), generation=generations[i] if generations else 0)
+        for i, batch in enumerate(batches)
+    )
     return states(State((), writers, frozenset()), lambda s: steps(s, rule), holds)

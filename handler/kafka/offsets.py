@@ -3,12 +3,12 @@
 Pure: what the tables hold comes as an argument.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from handler.errors import SourceMismatch, TopicRecreated
-from handler.event import StreamRecords
+from handler.event import OFFSET_MAX
 from handler.values import TIMESTAMP_MAX_US, TIMESTAMP_MIN_US
 
 CLOCK_SKEW_MS = 300_000
@@ -49,27 +49,42 @@ class Mark:
     raised_ms: int | None = None
 
 
+FORGOTTEN = Mark(OFFSET_MAX)
+"""The watermark of a stream that the table may have forgotten: all of it is looked up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """The watermarks of a stream in the table and in its dead letters."""
+    """The watermarks of a stream in the table and in its dead letters.
+
+    `earlier` is the highest watermark that any earlier generation of the partition has in either.
+    """
 
     table: Mark = Mark()
     dead_letters: Mark = Mark()
+    earlier: int = -1
 
     @property
     def highest(self) -> int:
         """Return the offset above which every record is new."""
-        return max(self.table.offset, self.dead_letters.offset)
+        return max(self.table.offset, self.dead_letters.offset, self.earlier)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What a look-up in both tables found of one stream, whole: timestamps (µs) of the rows of each
-    offset.
+class Evidence:
+    """The records of one stream that can be in a table, in offset order; timestamps in ms.
+
+    A record that a rule of the contract drops can never be in a table, so it is none of these: its
+    absence proves nothing.
     """
 
-    rows: Mapping[int, frozenset[int | None]]
-    newest_ms: int | None = None
+    offsets: Sequence[int]
+    timestamps: Sequence[int]
+
+
+Known = Mapping[int, frozenset[int | None]]
+"""What a look-up in both tables found of one stream: the timestamps (µs) of the rows of each
+offset."""
 
 
 def storable_us(timestamp_ms: int) -> int | None:
@@ -107,11 +122,28 @@ def check_source(
             )
 
 
-def to_look_up(records: StreamRecords, marks: Marks, *, trust_watermark: bool) -> list[int]:
+def begins_generation(app_ids: Iterable[str], generation: int) -> bool:
+    """Return whether a table was fed by earlier generations and not by this one yet."""
+    generations = {other.generation for app_id in app_ids if (other := Stream.of(app_id))}
+    return bool(generations) and max(generations) < generation
+
+
+def earlier_app_ids(app_ids: Iterable[str], stream: Stream) -> list[str]:
+    """Return the appIds of the same partition in earlier generations, whatever source they name."""
+    return [
+        app_id
+        for app_id in app_ids
+        if (other := Stream.of(app_id)) is not None
+        and other.partition == stream.partition
+        and other.generation < stream.generation
+    ]
+
+
+def to_look_up(records: Evidence, marks: Marks, *, trust_watermark: bool) -> list[int]:
     """Return the offsets whose fate only the tables know: those at or below a watermark.
 
     With `trust_watermark` (redelivered: skip) the table's watermark settles what is at or below it,
-    but for records that look as if the topic had been recreated.
+    but for records that are newer than the commit which raised it.
     """
     offsets = records.offsets
     if not offsets or offsets[0] > marks.highest:
@@ -120,32 +152,22 @@ def to_look_up(records: StreamRecords, marks: Marks, *, trust_watermark: bool) -
         offset
         for offset, timestamp in zip(offsets, records.timestamps, strict=True)
         if offset <= marks.highest
-        and not (
-            trust_watermark
-            and offset <= marks.table.offset
-            and not _came_later(timestamp, marks.table.raised_ms)
-        )
+        and not (trust_watermark and _is_trusted(offset, timestamp, marks.table))
     ]
 
 
 def classify(
-    stream: Stream,
-    records: StreamRecords,
-    marks: Marks,
-    known: Known,
-    *,
-    trust_watermark: bool,
-    now_ms: int,
+    stream: Stream, records: Evidence, marks: Marks, known: Known, *, trust_watermark: bool
 ) -> set[int]:
     """Return the indices of a stream's records that are duplicates; the others are new, or holes.
 
-    Above both watermarks a record is new. At or below one it is a duplicate only if `known` holds
+    Above every watermark a record is new. At or below one it is a duplicate only if `known` holds
     its offset with the same timestamp; otherwise it is a hole, because a batch that AWS gave up on
-    may have been passed.
+    may have been passed. No clock is asked: a hole is appended once, whoever made it and when.
 
-    Raises TopicRecreated when one offset has two timestamps, or when a missing record was made
-    after the table passed it (decision 0004). `known` must cover every offset of `to_look_up`: a
-    partial look-up would make holes of duplicates.
+    Raises TopicRecreated when one offset has two timestamps in generation 0, or when a watermark
+    that is to be trusted passed a newer record (decision 0004). `known` must cover every offset of
+    `to_look_up`: a partial look-up would make holes of duplicates.
     """
     duplicates: set[int] = set()
     highest = marks.highest
@@ -154,48 +176,55 @@ def classify(
     for i, (offset, timestamp) in enumerate(zip(records.offsets, records.timestamps, strict=True)):
         if offset > highest:
             break  # offsets rise
-        held = known.rows.get(offset, frozenset())
+        held = known.get(offset, frozenset())
         if storable_us(timestamp) in held:
             duplicates.add(i)
-            continue
-        if held and stream.generation == 0:
-            raise _recreated(stream, offset, timestamp, "another one", next(iter(held)))
-        if offset > marks.table.offset:
-            continue  # passed by the dead letters only: a crash before the rows leaves this
-        if _was_made_later(timestamp, marks.table.raised_ms, known.newest_ms, now_ms):
-            raise _recreated(stream, offset, timestamp, "none, though it was passed", None)
-        if trust_watermark:
+        elif held and stream.generation == 0:
+            raise _recreated(stream, offset, timestamp, held)
+        elif trust_watermark and offset <= marks.table.offset and marks.table != FORGOTTEN:
+            if not _is_trusted(offset, timestamp, marks.table):
+                raise _newer_than_its_watermark(stream, offset, timestamp, marks.table)
             duplicates.add(i)
     return duplicates
 
 
-def _came_later(timestamp_ms: int, passed_ms: int | None) -> bool:
-    return passed_ms is not None and timestamp_ms > passed_ms + CLOCK_SKEW_MS
-
-
-def _was_made_later(
-    timestamp_ms: int, passed_ms: int | None, newest_ms: int | None, now_ms: int
-) -> bool:
-    """Return whether a record's timestamp says that it was made after its offset was passed.
-
-    Producers set timestamps as they like. One that lies ahead of our own clock, or not beyond what
-    the table holds of its partition, comes from a clock that runs ahead and proves nothing.
-    """
-    if not _came_later(timestamp_ms, passed_ms) or timestamp_ms > now_ms + CLOCK_SKEW_MS:
+def _is_trusted(offset: int, timestamp_ms: int, mark: Mark) -> bool:
+    """Return whether a watermark settles a record: it passed it, when the record was there."""
+    if offset > mark.offset or mark == FORGOTTEN:
         return False
-    return newest_ms is None or timestamp_ms > newest_ms + CLOCK_SKEW_MS
+    return mark.raised_ms is None or timestamp_ms <= mark.raised_ms + CLOCK_SKEW_MS
 
 
 def _recreated(
-    stream: Stream, offset: int, timestamp_ms: int, holds: str, held_us: int | None
+    stream: Stream, offset: int, timestamp_ms: int, held: frozenset[int | None]
 ) -> TopicRecreated:
-    when = f" ({_moment(held_us // 1000)})" if held_us is not None else ""
+    times = " and ".join(
+        _moment(us // 1000) if us is not None else "one that no table can hold"
+        for us in sorted(held, key=lambda us: us or 0)
+    )
+    following = stream.generation + 1
     return TopicRecreated(
         f"Stream {stream.app_id}: offset {offset} arrived with timestamp "
-        f"{_moment(timestamp_ms)}, but the table holds {holds}{when}. The topic was probably "
-        "deleted and created again. No rows of this invocation were written. If so, set "
-        f"SILT_GENERATION={stream.generation + 1} (now {stream.generation}): "
-        "troubleshooting.md#topic-recreated"
+        f"{_moment(timestamp_ms)}, and the table contains it with {times}. The topic was probably "
+        "deleted and created again. No rows of this invocation were written. Set "
+        f"SILT_GENERATION={following} (now {stream.generation}): then a record is a duplicate only "
+        "if partition, offset and timestamp are those of a row, so nothing is lost or doubled, "
+        "whatever happened: troubleshooting.md#topic-recreated"
+    )
+
+
+def _newer_than_its_watermark(
+    stream: Stream, offset: int, timestamp_ms: int, mark: Mark
+) -> TopicRecreated:
+    assert mark.raised_ms is not None
+    return TopicRecreated(
+        f"Stream {stream.app_id}: offset {offset} arrived with timestamp "
+        f"{_moment(timestamp_ms)}. The table's watermark {mark.offset} passed it at "
+        f"{_moment(mark.raised_ms)}, before it was made, and the table does not contain it: the "
+        "producer's clock is ahead, its row was deleted, or the topic was created again. "
+        "`redelivered: skip` cannot tell which, so no rows of this invocation were written. Set "
+        f"`redelivered: look_up` until the stream is past offset {mark.offset}: it appends what "
+        "the table does not contain, each once: troubleshooting.md#newer-than-its-watermark"
     )
 
 

@@ -1,0 +1,1 @@
+"""What Kafka and its event source mapping bring: events, streams and offsets."""
