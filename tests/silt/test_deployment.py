@@ -269,7 +269,7 @@ def test_table_that_is_not_on_s3_is_refused(tmp_path: Path) -> None:
         ("a:\n\tb\n", "2: this is no YAML"),
         ("name: 'a\udcff'\n", "1: this is no UTF-8"),
         (PLAIN.replace(f"{ROOT}/schemas", "5"), "3: contracts: it should be a valid string"),
-        (PLAIN + "function: &a {vpc: *a}\n", "8: function.vpc: it repeats itself"),
+        (PLAIN + "function: &a {vpc: *a}\n", "8: function.vpc: it contains itself, by an alias"),
     ],
 )
 def test_check_speaks_of_what_was_given_alone(
