@@ -27,6 +27,7 @@ CORE = {
         "contract_columns",
         *("contract_model", "contract_rules", "contract_upkeep", "contract_yaml", "delta_types"),
     },
+    "contract_readers": {"contract", "delta_types"},
     "contract_warnings": {"contract_patterns", "contract_yaml"},
     "validate.decode": {"values"},
     "validate.scalars": {"contract_columns", "contract_patterns", "delta_types", "values"},
@@ -55,7 +56,7 @@ CORE = {
     "settings": set(),
     "deadline": {"settings"},
     "metrics": set(),
-    "table_schema": {"contract", "delta.log", "delta_types", "fit"},
+    "table_schema": {"contract", "contract_readers", "delta.log", "delta_types", "fit"},
     "terms": {
         *("contract", "delta.log", "delta.patience", "delta.swap", "delta.tables", "table_schema"),
     },
@@ -99,7 +100,8 @@ CORE = {
     "delta.look_up": {
         *("delta.parquet_ranges", "delta.patience", "delta.ranges", "delta.store"),
     },
-    "delta.files": {"delta.log", "delta.look_up", "delta.ranges", "delta_types"},
+    "delta.statistics": {"delta.log", "delta_types"},
+    "delta.files": {"delta.log", "delta.look_up", "delta.ranges", "delta.statistics"},
     "delta.checkpoint": {
         *("delta.log", "delta.look_up", "delta.parquet_ranges", "delta.patience", "delta.store"),
     },

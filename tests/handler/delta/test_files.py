@@ -3,6 +3,7 @@
 import datetime as dt
 from decimal import Decimal
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 import pyarrow as pa
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.delta.files import data_files, lower_bound, partition_value, upper_bound
+from handler.delta.files import data_files, partition_value
 from handler.delta.log import new_metadata
+from handler.delta.statistics import lower_bound, upper_bound
 from handler.delta_types import Array, Field, Primitive, Struct, from_json, to_arrow, to_json
 
 
@@ -54,18 +56,20 @@ def test_statistics_of_each_kind() -> None:
     assert stats["minValues"] == {
         "l": 1,
         "s": "a",
-        "t": "2026-05-01T10:00:00.123Z",
-        "n": "2026-05-01T10:00:00.123",
+        "t": "2026-05-01T10:00:00.123456Z",
+        "n": "2026-05-01T10:00:00.123456",
         "d": "2026-05-01",
         "c": 0.5,
+        "o": False,
     }
     assert stats["maxValues"] == {
         "l": 3,
         "s": "b",
-        "t": "2026-05-01T10:00:00.124Z",
-        "n": "2026-05-01T10:00:00.124",
+        "t": "2026-05-01T10:00:00.123456Z",
+        "n": "2026-05-01T10:00:00.123456",
         "d": "2026-05-01",
         "c": 123456789012345678.91,
+        "o": True,
     }
 
 
@@ -99,16 +103,99 @@ def test_bound_of_the_highest_characters_is_left_out() -> None:
 
 
 @given(st.datetimes())
-def test_bounds_of_times_are_rounded_outward(moment: dt.datetime) -> None:
-    assert dt.datetime.fromisoformat(lower_bound(moment)) <= moment
-    bound = upper_bound(moment)
-    assert bound is None or dt.datetime.fromisoformat(bound) >= moment
+def test_bounds_of_times_are_exact_to_the_microsecond(moment: dt.datetime) -> None:
+    for bound in (lower_bound(moment), upper_bound(moment)):
+        assert dt.datetime.fromisoformat(bound) == moment
 
 
-def test_last_moment_has_no_upper_bound() -> None:
-    assert upper_bound(dt.datetime(9999, 12, 31, 23, 59, 59, 999_999)) is None
-    whole = dt.datetime(2026, 1, 1, 0, 0, 59, 999_001)
-    assert upper_bound(whole) == "2026-01-01T00:01:00.000"
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("string", ["\U0010ffff" * 40, "a"]),
+        ("timestamp_ntz", [dt.datetime(9999, 12, 31, 23, 59, 59, 999_999)]),
+        ("boolean", [True, None]),
+        ("boolean", [False, False]),
+        ("binary", [b"a"]),
+        ("long", [None, None]),
+        ("double", [-0.0, 0.0]),
+        ("float", [0.1]),
+        ("decimal(38,10)", [Decimal("-1234567890123456789012345678.0123456789")]),
+        ("date", [dt.date(1, 1, 1), dt.date(9999, 12, 31)]),
+    ],
+)
+def test_a_column_has_both_bounds_or_none(kind: str, values: list[Any]) -> None:
+    """A bound alone is taken for null by some readers, which then lose the rows of the file."""
+    stats = stats_of({"a": (kind, values)})
+    assert stats["minValues"].keys() == stats["maxValues"].keys()
+    assert ("a" in stats["minValues"]) == (
+        kind != "binary" and values != [None, None] and (kind != "string")
+    )
+
+
+def test_bounds_in_structs_are_both_or_none() -> None:
+    inner = Struct((Field("b", Primitive("boolean")), Field("s", Primitive("string"))))
+    metadata = new_metadata("id", [Field("x", inner)], (), None, 0)
+    rows = [{"b": True, "s": "\U0010ffff" * 40}, {"b": False, "s": "a"}, None]
+    (file,) = data_files(pa.table({"x": pa.array(rows, to_arrow(inner))}), metadata, 0)
+    stats = orjson.loads(file.stats)
+    assert (stats["minValues"], stats["maxValues"]) == ({"x": {"b": False}}, {"x": {"b": True}})
+
+
+NASTY = [
+    *(
+        "New York",
+        "東京",
+        "a/b",
+        "a%20b",
+        "%",
+        "=",
+        "a=b",
+        "__HIVE_DEFAULT_PARTITION__",
+        "a:b",
+        "..",
+    ),
+    *(" ", "a\nb", "\\", '"', "😀", "x" * 300, "x" * 299 + "y", "日" * 100, "event:type", "~", "+"),
+]
+
+
+def folders_of(values: list[Any], column: str = "p") -> list[str]:
+    fields = [Field("a", Primitive("long")), Field(column, Primitive("string"))]
+    table = pa.table({"a": range(len(values)), column: values})
+    files = data_files(table, new_metadata("id", fields, (column,), None, 0), 0)
+    folders = {f.partition_values[column]: f.key.rsplit("/", 1)[0] for f in files}
+    return [folders[value] for value in values]
+
+
+def test_folders_are_percent_encoded_partition_values() -> None:
+    assert folders_of(["New York", "東京", None, "a-b_c.d"]) == [
+        *("p=New%20York", "p=%E6%9D%B1%E4%BA%AC", "p=__HIVE_DEFAULT_PARTITION__", "p=a-b_c.d"),
+    ]
+    assert folders_of(["x"], "größe: %") == ["gr%C3%B6%C3%9Fe%3A%20%25=x"]
+
+
+def test_folders_are_read_back_as_their_values() -> None:
+    for value, folder in zip(NASTY, folders_of(NASTY), strict=True):
+        name = folder.removeprefix("p=")
+        assert len(folder) <= 255
+        if "~" not in name:
+            assert unquote(name) == value
+        else:
+            assert unquote(name.split("~")[0]) == value[: len(unquote(name.split("~")[0]))]
+
+
+def test_long_folders_are_short_and_differ() -> None:
+    folders = folders_of(["x" * 300, "x" * 299 + "y", "日" * 100, "日" * 99 + "本"])
+    assert len(set(folders)) == 4
+    assert all(len(folder) == 255 or "%" in folder for folder in folders)
+
+
+def test_key_of_many_partition_columns_fits_into_an_object_store() -> None:
+    columns = [f"p{i}" for i in range(8)]
+    fields = [Field("a", Primitive("long")), *(Field(c, Primitive("string")) for c in columns)]
+    table = pa.table({"a": [1], **{c: ["日" * 80] for c in columns}})
+    (file,) = data_files(table, new_metadata("id", fields, tuple(columns), None, 0), 0)
+    assert len(file.key) < 720
+    assert file.key.count("/") == 8
 
 
 def test_string_too_long_for_parquet_statistics_still_has_bounds() -> None:
