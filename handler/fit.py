@@ -92,11 +92,17 @@ class _Fitting:
             )
 
     def fields(
-        self, fields: Sequence[Field], wanted: Sequence[Field], prefix: str, *, owned: bool
+        self,
+        fields: Sequence[Field],
+        wanted: Sequence[Field],
+        prefix: str,
+        *,
+        owned: bool,
+        in_map: bool = False,
     ) -> tuple[Field, ...]:
         """Return fields with what the contract adds.
 
-        `owned`: all of them came from the contract.
+        `owned`: all of them came from the contract. `in_map`: a map lies above them.
         """
         result = {f.name: f for f in fields}
         by_folded = {f.name.lower(): f.name for f in fields}
@@ -110,7 +116,7 @@ class _Fitting:
                         f"{path}: the table allows no nulls here, and Silt leaves that to the "
                         f"contract. Run: ALTER TABLE ... ALTER COLUMN {path} DROP NOT NULL"
                     )
-                fitted = self.type(have.type, want.type, path, owned=ours)
+                fitted = self.type(have.type, want.type, path, owned=ours, in_map=in_map)
                 if fitted != have.type:
                     result[want.name] = replace(have, type=fitted)
             elif (twin := by_folded.get(want.name.lower())) is not None:
@@ -120,6 +126,12 @@ class _Fitting:
                     f"{path}: the table lacks this column ({describe(want.type)}), and evolution "
                     "is none"
                 )
+            elif in_map:
+                self.differences.append(
+                    f"{path}: a field cannot be added below a map: deltalake then cannot read the "
+                    "older files beside the newer ones ('Cannot cast column'). Add a column of the "
+                    "table for it, or make a new table"
+                )
             else:
                 result[want.name] = want
         if owned:
@@ -127,21 +139,30 @@ class _Fitting:
                 self.lacking(prefix + name)
         return tuple(result.values())
 
-    def type(self, have: DataType, want: DataType, path: str, *, owned: bool) -> DataType:
+    def type(
+        self, have: DataType, want: DataType, path: str, *, owned: bool, in_map: bool
+    ) -> DataType:
         """Return the type that holds what the table and the contract have."""
         match have, want:
             case Struct(), Struct():
-                return Struct(self.fields(have.fields, want.fields, f"{path}.", owned=owned))
+                parts = self.fields(
+                    have.fields, want.fields, f"{path}.", owned=owned, in_map=in_map
+                )
+                return Struct(parts)
             case (Array(contains_null=False), Array()) | (Map(contains_null=False), Map()):
                 self.differences.append(
                     f"{path}: the table allows no nulls inside; Silt leaves that to the contract"
                 )
                 return have
             case Array(), Array():
-                element = self.type(have.element, want.element, f"{path}.items", owned=owned)
+                element = self.type(
+                    have.element, want.element, f"{path}.items", owned=owned, in_map=in_map
+                )
                 return replace(have, element=element)
             case Map(), Map() if have.key == want.key:
-                value = self.type(have.value, want.value, f"{path}.values", owned=owned)
+                value = self.type(
+                    have.value, want.value, f"{path}.values", owned=owned, in_map=True
+                )
                 return replace(have, value=value)
             case Primitive(), Primitive() if have == want:
                 return have

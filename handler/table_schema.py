@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from handler.contract import DEAD_LETTER_FIELDS, Contract
+from handler.contract_readers import unreadable_partitions
 from handler.delta.log import (
     Metadata,
     Protocol,
@@ -14,6 +15,7 @@ from handler.delta.log import (
     protocol_for,
 )
 from handler.delta_types import Field
+from handler.errors import TableMismatch
 from handler.fit import check_partitions, fit, marked
 
 
@@ -41,20 +43,24 @@ class TableSchema:
             self._partition_by: tuple[str, ...] = ()
             self._description: str | None = f"Dead letters of {contract.table}"
             self._evolution = "add_columns"
+            self._unreadable: list[str] = []
         else:
             self._wanted = marked(contract.fields, "contract")
             self._partition_by = contract.partition_by
             self._description = contract.description
             self._evolution = contract.evolution
+            self._unreadable = list(unreadable_partitions(contract))
         self._kept: tuple[Metadata | None, Protocol | None, Metadata] | None = None
 
     def needed(self, snapshot: Snapshot, new: Sequence[Field], now_ms: int) -> Needed:
         """Return what a commit after `snapshot` needs, with columns that the data brings in `new`.
 
-        Raises UnsupportedTable or TableMismatch.
+        Raises UnsupportedTable or TableMismatch, also for a table that a reader could not read.
         """
         added = marked(new, "data")
         if not snapshot.exists:
+            if self._unreadable:
+                raise TableMismatch(self._table, self._unreadable)
             metadata = new_metadata(
                 str(uuid4()),
                 (*self._wanted, *added),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from handler import contract_yaml
 from handler.contract import Contract, load_contracts
+from handler.contract_readers import unreadable_partitions
 from handler.contract_warnings import warnings_of
 from handler.errors import ContractError
 from handler.validate.batch import Checker
@@ -44,6 +45,11 @@ def run(options: argparse.Namespace) -> int:
         return _refused(list(dict.fromkeys([*error.problems, *of_deployment])), options)
     compiled = [_compile(contract) for contract in contracts.values()]
     problems = [problem for problem in compiled if problem is not None]
+    problems += [
+        f"{contract.file}: {reason}"
+        for contract in contracts.values()
+        for reason in unreadable_partitions(contract)
+    ]
     problems += [problem for problem in of_deployment if problem not in problems]
     warnings = [line for contract in contracts.values() for line in warnings_of(contract.file)]
     for problem in problems:

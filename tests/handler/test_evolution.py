@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from handler import table_schema
 from handler.delta_types import Primitive
 from handler.errors import Superseded, TableMismatch, UnsupportedTable
 from handler.fit import widens
+from silt.cli import main
 from tests.builders import SMALL, event, function_for, problems_of, record, rows
 from tests.fakes import Memory
 from tests.reader import read_folder, rows_of_folder, rows_of_memory
@@ -382,3 +384,54 @@ def test_contract_may_have_more_columns_than_data_may_add(tmp_path: Path) -> Non
     read = DeltaTable(str(tmp_path / "tables/sales/orders")).to_pyarrow_dataset().to_table()
     assert "new" not in read.column_names
     assert read["_rescued"].to_pylist() == ['{"new":2}']
+
+
+BELOW_A_MAP = {
+    "a map of structs": "{type: map, values: %s}",
+    "an array of maps": "{type: array, items: {type: map, values: %s}}",
+    "a map of arrays": "{type: map, values: {type: array, items: %s}}",
+    "a struct with a map": "{type: struct, fields: {x: {type: map, values: %s}}}",
+}
+ONE_FIELD = "{type: struct, fields: {a: {type: integer}}}"
+TWO_FIELDS = "{type: struct, fields: {a: {type: integer}, b: {type: long}}}"
+WIDER = "{type: struct, fields: {a: {type: long}}}"
+
+
+@pytest.mark.logs_errors
+@pytest.mark.parametrize("kind", BELOW_A_MAP)
+def test_field_is_not_added_below_a_map(kind: str, tmp_path: Path) -> None:
+    """deltalake would read the table no more: 'Cannot cast column'."""
+    head = SMALL + "  m: "
+    before, after, wider = (
+        head + BELOW_A_MAP[kind] % inner + "\nevolution: widen\n"
+        for inner in (ONE_FIELD, TWO_FIELDS, WIDER)
+    )
+    function_for(tmp_path, before).handle(event(rows(0, 1)), None)
+    with pytest.raises(TableMismatch, match="a field cannot be added below a map"):
+        function_for(tmp_path, after).handle(event(rows(1, 2)), None)
+    assert function_for(tmp_path, wider).handle(event(rows(1, 2)), None)["batchItemFailures"] == []
+
+
+def test_table_that_has_a_field_below_a_map_already_goes_on(tmp_path: Path) -> None:
+    contract = SMALL + "  m: " + BELOW_A_MAP["a map of structs"] % TWO_FIELDS + "\n"
+    for start in range(2):
+        answer = function_for(tmp_path, contract).handle(event(rows(start, start + 1)), None)
+        assert answer["batchItemFailures"] == []
+
+
+@pytest.mark.logs_errors
+def test_table_partitioned_by_fractions_is_not_made_and_an_existing_one_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = SMALL + "  d: {type: 'decimal(10,2)'}\npartition_by: [d]\n"
+    batch = event([record(0, {"id": 1, "d": "-1.50"})])
+    with pytest.raises(TableMismatch, match=r"'d' is a decimal\(10,2\).* Partition by a column"):
+        function_for(tmp_path, contract).handle(batch, None)
+    assert main(["check", str(tmp_path / "contracts")]) == 1
+    assert "partition_by: 'd' is a decimal(10,2)" in capsys.readouterr().err
+    monkeypatch.setattr(table_schema, "unreadable_partitions", lambda _contract: ())
+    function_for(tmp_path, contract).handle(batch, None)  # as a release before this one made it
+    monkeypatch.undo()
+    more = event([record(1, {"id": 2, "d": "0.25"})])
+    assert function_for(tmp_path, contract).handle(more, None)["batchItemFailures"] == []
+    assert sorted(rows_of_folder(tmp_path / "tables/sales/orders", "id")) == [(1,), (2,)]
