@@ -57,6 +57,14 @@ DEAD_LETTER_FIELDS = (
     Field("contract_version", Primitive("string")),
     Field("failed_at", Primitive("timestamp")),
 )
+REDRIVE_FIELDS = (
+    Field("redriven_at", Primitive("timestamp")),
+    Field("redriven_as", Primitive("string")),
+)
+"""When a dead letter was given to the contract again with success, and as what: null until then.
+
+They are not marked as the contract's, so a release without them goes on after a rollback.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from handler import __build__, health
 from handler.contract import Contract, chosen, load_contracts
 from handler.contract_upkeep import Upkeep
 from handler.deadline import limit_s
-from handler.delta.patience import Clock, Patience, SystemClock
+from handler.delta.patience import NEXT_RUN, Clock, Patience, SystemClock
 from handler.delta.store import Pool, Store, open_store
 from handler.delta.tables import Table
 from handler.errors import EventError, MaintenanceFailed, OutOfTime, SiltError
@@ -147,7 +147,7 @@ class Maintenance:
                 share_s = max((ends_at - now) / (len(keepers) - i), SHARE_MIN_S)
                 share_s = min(share_s, ends_at - now)
                 try:
-                    piece(keeper, Patience(self._clock, now + share_s))
+                    piece(keeper, _patience(self._clock, now + share_s))
                 except OutOfTime as error:
                     keeper.report.stopped = str(error)
                 except SiltError as error:
@@ -158,7 +158,7 @@ class Maintenance:
 
     def _health(self, ends_at: float) -> dict[str, Any]:
         """Look at each table, by the engine too where it is there, and try its store."""
-        patience = Patience(self._clock, ends_at)
+        patience = _patience(self._clock, ends_at)
         findings = []
         for name in self.names:
             keeper = self.keeper(name)
@@ -224,6 +224,10 @@ class Maintenance:
                 self._logger.error("fan-out failed", extra=extra)
                 return count
         return len(handed)
+
+
+def _patience(clock: Clock, ends_at: float) -> Patience:
+    return Patience(clock, ends_at, consequence=NEXT_RUN)
 
 
 def _names_of(event: Any, every: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from handler.contract import DEAD_LETTER_FIELDS, Contract
+from handler.contract import DEAD_LETTER_FIELDS, REDRIVE_FIELDS, Contract
 from handler.contract_rules import KAFKA_COLUMNS, RESCUED
 from handler.delta_types import Field, to_arrow
 from handler.errors import Problem
@@ -156,6 +156,8 @@ def build_dead_letters(
         "error_message": ["\n".join(map(str, problems[i])) for i in indices],
         "contract_version": [contract.version] * len(indices),
         "failed_at": [failed_at_ms * 1000] * len(indices),
+        **{field.name: [None] * len(indices) for field in REDRIVE_FIELDS},
     }
-    schema = pa.schema([pa.field(f.name, to_arrow(f.type)) for f in DEAD_LETTER_FIELDS])
+    fields = (*DEAD_LETTER_FIELDS, *REDRIVE_FIELDS)
+    schema = pa.schema([pa.field(f.name, to_arrow(f.type)) for f in fields])
     return pa.table(columns, schema=schema)

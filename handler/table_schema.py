@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-from handler.contract import DEAD_LETTER_FIELDS, Contract
+from handler.contract import DEAD_LETTER_FIELDS, REDRIVE_FIELDS, Contract
 from handler.contract_readers import unreadable_partitions
 from handler.delta.log import (
     Metadata,
@@ -39,7 +39,7 @@ class TableSchema:
         self._table = table
         self._retired = contract.retired
         if dead_letters:
-            self._wanted = marked(DEAD_LETTER_FIELDS, "contract")
+            self._wanted = (*marked(DEAD_LETTER_FIELDS, "contract"), *REDRIVE_FIELDS)
             self._partition_by: tuple[str, ...] = ()
             self._description: str | None = f"Dead letters of {contract.table}"
             self._evolution = "add_columns"

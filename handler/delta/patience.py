@@ -47,12 +47,20 @@ class SystemClock:
         time.sleep(seconds)
 
 
+RETRIED = (
+    "What is not committed is reported as unsettled and will be retried. If this happens often, "
+    "raise the function's timeout: troubleshooting.md#out-of-time"
+)
+NEXT_RUN = "What is not done is done in the next run."
+
+
 @dataclass(slots=True)
 class Patience:
     """How long one invocation may go on, and how it waits. Counts what it took.
 
     `ends_at` is in seconds of the clock's `monotonic`. `attempts` are commits that were put,
     `conflicts` those that found their version taken, `retries` requests that were made again.
+    `consequence` says what becomes of the rest when the time is up.
     """
 
     clock: Clock
@@ -62,6 +70,7 @@ class Patience:
     conflicts: int = 0
     retries: int = 0
     last_error: Unavailable | None = None
+    consequence: str = RETRIED
 
     @property
     def left_s(self) -> float:
@@ -82,8 +91,7 @@ class Patience:
         last = f"The store's last error: {self.last_error} " if self.last_error else ""
         return OutOfTime(
             f"{max(self.left_s, 0):.1f} s are left before the deadline: too few to {what}. {last}"
-            "What is not committed is reported as unsettled and comes again. If this happens "
-            "often, raise the function's timeout: troubleshooting.md#out-of-time"
+            f"{self.consequence}"
         )
 
     def wait(self, attempt: int, what: str, *, contended: bool = False) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from handler.delta.patience import Patience, SystemClock
+from handler.delta.patience import NEXT_RUN, Patience, SystemClock
 from handler.errors import EventError, OutOfTime, SiltError
 from handler.maintenance import Maintenance
 from handler.settings import read_settings
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         keeper = maintenance.keeper(name, _teller(name, quiet=options.json))
         reports.append(keeper.report)
         try:
-            _maintain(keeper, Patience(clock, ends_at), options)
+            _maintain(keeper, Patience(clock, ends_at, consequence=NEXT_RUN), options)
         except OutOfTime as error:
             keeper.report.stopped = str(error)
         except SiltError as error:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from handler import rows as handler_rows
 from handler import table_schema
+from handler.contract import REDRIVE_FIELDS
 from handler.delta_types import Primitive
 from handler.errors import Superseded, TableMismatch, UnsupportedTable
 from handler.fit import widens
@@ -435,3 +437,22 @@ def test_table_partitioned_by_fractions_is_not_made_and_an_existing_one_goes_on(
     more = event([record(1, {"id": 2, "d": "0.25"})])
     assert function_for(tmp_path, contract).handle(more, None)["batchItemFailures"] == []
     assert sorted(rows_of_folder(tmp_path / "tables/sales/orders", "id")) == [(1,), (2,)]
+
+
+def test_dead_letters_of_the_release_before_and_after_are_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deployed, rolled back, deployed again: the columns of redrives are in nobody's way."""
+
+    def deliver(offset: int) -> None:
+        answer = function_for(tmp_path).handle(event([record(offset, b"x")]), None)
+        assert answer["batchItemFailures"] == []
+
+    for offset, fields in enumerate([(), REDRIVE_FIELDS, (), REDRIVE_FIELDS]):
+        monkeypatch.setattr(table_schema, "REDRIVE_FIELDS", fields)
+        monkeypatch.setattr(handler_rows, "REDRIVE_FIELDS", fields)
+        deliver(offset)
+    folder = str(tmp_path / "tables/sales/orders__dead_letters")
+    read = DeltaTable(folder).to_pyarrow_table().sort_by("offset")
+    assert read["offset"].to_pylist() == [0, 1, 2, 3]
+    assert read["redriven_at"].null_count == read["redriven_as"].null_count == 4

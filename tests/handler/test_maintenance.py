@@ -388,3 +388,11 @@ def test_health_event_names_a_table_that_cannot_be_read(tmp_path: Path) -> None:
     assert not answer["healthy"]
     wrong = [f for f in answer["findings"] if f["state"] == "wrong"]
     assert [f["subject"] for f in wrong] == ["sales/orders"]
+
+
+def test_run_that_is_out_of_time_speaks_of_the_next_run(tmp_path: Path) -> None:
+    function_for(tmp_path).handle(event(rows(0, 1)), None)
+    answer = maintenance_of(tmp_path).handle({}, Context(0))
+    for report in answer["tables"]:
+        assert "What is not done is done in the next run." in report["stopped"]
+        assert "unsettled" not in report["stopped"]
