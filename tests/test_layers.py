@@ -36,13 +36,14 @@ CORE = {
     "validate.kinds": {"contract_columns", "delta_types", "validate.diagnose"},
     "validate.numbers": {"contract_columns", "validate.scalars", "values"},
     "validate.size": {"contract_columns"},
+    "validate.slices": set(),
     "validate.unknown": {
         *("contract_columns", "validate.decode", "validate.diagnose", "validate.size"),
     },
     "validate.batch": {
-        *("contract", "contract_columns", "validate.columns", "validate.decode"),
+        *("contract", "contract_columns", "delta_types", "validate.columns", "validate.decode"),
         *("validate.diagnose", "validate.kinds", "validate.numbers", "validate.scalars"),
-        *("validate.size", "validate.unknown"),
+        *("validate.size", "validate.slices", "validate.unknown"),
     },
     "infer": {"contract_columns", "delta_types", "validate.columns", "values"},
     "kafka.offsets": {"event", "values"},

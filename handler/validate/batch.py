@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from handler.contract import Contract
 from handler.contract_columns import Column
+from handler.delta_types import to_arrow
 from handler.errors import Problem, RejectCode
 from handler.validate.columns import finish, struct_of
 from handler.validate.decode import parse_numbers, parse_payloads
@@ -23,11 +24,14 @@ from handler.validate.kinds import all_convert, kind_problem, object_type, refus
 from handler.validate.numbers import Decimals, Doubles, Inexact
 from handler.validate.scalars import Finished, Places
 from handler.validate.size import Sizes
+from handler.validate.slices import Slice
 from handler.validate.unknown import TooManyPaths, UnknownFields
 
 SLICE_VALUES = 4_000_000
 """Columns are made from so many values at once: what the parser's objects and Arrow's builders need
 at one time is bounded by it."""
+MANY_COLUMNS = 64
+"""From so many columns on it pays to build only those that a batch brings."""
 DIAGNOSIS_VALUES = 10_000
 """So many values of a reject are looked at for its problems."""
 DIAGNOSES_VALUES = 100_000
@@ -54,25 +58,6 @@ class Checked:
 
 
 @dataclass(slots=True)
-class _Slice:
-    """Records that are checked together, by their indices in the batch."""
-
-    positions: list[int]
-    objects: list[Any]
-    payloads: list[bytes]
-
-    def without(self, refused: Container[int]) -> "_Slice":
-        """Return the records that were not refused, by their indices in the batch."""
-        kept = [i for i, position in enumerate(self.positions) if position not in refused]
-        return _Slice(*([part[i] for i in kept] for part in self.parts))
-
-    @property
-    def parts(self) -> tuple[list[Any], ...]:
-        """Return the three lists."""
-        return self.positions, self.objects, self.payloads
-
-
-@dataclass(slots=True)
 class _Verdict:
     """What is found of a batch while it is checked.
 
@@ -91,7 +76,6 @@ class Checker:
     def __init__(self, contract: Contract) -> None:
         self._unknown_fields = contract.unknown_fields
         self._columns = tuple(column for column in contract.columns if column.derived is None)
-        self._wire = struct_of(self._columns)
         self._sizes = Sizes(self._columns, contract.max_values)
         self._decimals = Decimals(self._columns)
         self._doubles = Doubles(self._columns)
@@ -111,7 +95,7 @@ class Checker:
         verdict = _Verdict()
         parsed = parse_payloads(payloads)
         verdict.final.update(parsed.problems)
-        batch = _Slice(parsed.positions, parsed.objects, [payloads[i] for i in parsed.positions])
+        batch = Slice(parsed.positions, parsed.objects, [payloads[i] for i in parsed.positions])
         positions: list[int] = []
         finished: list[list[pa.Array]] = []
         for part in self._slices(batch, verdict):
@@ -131,7 +115,7 @@ class Checker:
             for i, column in enumerate(self._columns)
         }
 
-    def _slices(self, batch: _Slice, verdict: _Verdict) -> Iterator[_Slice]:
+    def _slices(self, batch: Slice, verdict: _Verdict) -> Iterator[Slice]:
         """Refuse records that expand to too many values, and part the others by how many they are.
 
         There is always one slice, if only an empty one.
@@ -155,22 +139,25 @@ class Checker:
         start = size = 0
         for i, values in enumerate(bounds):
             if size and size + values > SLICE_VALUES:
-                yield _part(batch, start, i).without(verdict.final)
+                yield batch.between(start, i).without(verdict.final)
                 start, size = i, 0
             size += values
-        yield _part(batch, start, len(bounds)).without(verdict.final)
+        yield batch.between(start, len(bounds)).without(verdict.final)
 
-    def _check_slice(self, part: _Slice, verdict: _Verdict) -> tuple[list[int], list[pa.Array]]:
+    def _check_slice(self, part: Slice, verdict: _Verdict) -> tuple[list[int], list[pa.Array]]:
         """Check records together. Returns which are rows, and their finished columns."""
         refused = self._check_kinds(part)
         refused |= self._find_unknown(part, refused, verdict)
         verdict.first.update(refused)
         rest = part.without({**refused, **verdict.final}) if refused or verdict.final else part
-        wire, refused = self._build(rest)
+        columns = self._columns_of(rest)
+        wire, refused = self._build(rest, columns)
         if refused:
             verdict.first.update(refused)
             rest = rest.without(refused)
-        finished = [finish(wire.field(i), column) for i, column in enumerate(self._columns)]
+        built = {c.name: finish(wire.field(i), c) for i, c in enumerate(columns)}
+        nulls = _Nulls(len(wire))
+        finished = [built.get(c.name) or Finished(nulls.of(c)) for c in self._columns]
         wrong = self._refused_values(rest, finished)
         arrays = [column.array for column in finished]
         if wrong:
@@ -182,7 +169,14 @@ class Checker:
                 verdict.unknown.pop(position, None)
         return [p for p in rest.positions if p not in wrong] if wrong else rest.positions, arrays
 
-    def _check_kinds(self, part: _Slice) -> dict[int, FirstProblem]:
+    def _columns_of(self, part: Slice) -> tuple[Column, ...]:
+        """Return the columns that some record brings, where there are many: the others are null."""
+        if len(self._columns) <= MANY_COLUMNS:
+            return self._columns
+        brought = frozenset().union(*(record for record in part.objects))
+        return tuple(c for c in self._columns if c.source in brought or c.default is not None)
+
+    def _check_kinds(self, part: Slice) -> dict[int, FirstProblem]:
         """Check the kinds of JSON, and write decimals out as text.
 
         Returns the first problem of each record that is refused.
@@ -201,7 +195,7 @@ class Checker:
         return refused
 
     def _find_unknown(
-        self, part: _Slice, refused: Container[int], verdict: _Verdict
+        self, part: Slice, refused: Container[int], verdict: _Verdict
     ) -> dict[int, FirstProblem]:
         """Find the fields that the contract lacks, where it says something of them."""
         if self._known_only is None:
@@ -225,12 +219,15 @@ class Checker:
                 )
         return found
 
-    def _build(self, part: _Slice) -> tuple[pa.StructArray, dict[int, FirstProblem]]:
+    def _build(
+        self, part: Slice, columns: Sequence[Column]
+    ) -> tuple[pa.StructArray, dict[int, FirstProblem]]:
         """Build the wire columns; records with an integer that no double holds are refused."""
         if self._doubles:
             self._doubles.restore_signs(part.objects, part.payloads)
+        wire = struct_of(columns)
         try:
-            return pa.array(part.objects, self._wire), {}
+            return pa.array(part.objects, wire), {}
         except (pa.ArrowException, OverflowError):
             # Arrow takes integers up to 2^53 for a double, the contract each that is exact.
             refused: dict[int, FirstProblem] = {}
@@ -239,11 +236,9 @@ class Checker:
                     self._doubles.convert_integers(value)
                 except Inexact as inexact:
                     refused[position] = partial(_inexact_problem, inexact)
-        return pa.array(part.without(refused).objects, self._wire), refused
+        return pa.array(part.without(refused).objects, wire), refused
 
-    def _refused_values(
-        self, part: _Slice, finished: Sequence[Finished]
-    ) -> dict[int, FirstProblem]:
+    def _refused_values(self, part: Slice, finished: Sequence[Finished]) -> dict[int, FirstProblem]:
         """Return the records with a value that its column refused."""
         wrong: dict[int, FirstProblem] = {}
         for column, result in zip(self._columns, finished, strict=True):
@@ -279,8 +274,19 @@ class Checker:
         return result
 
 
-def _part(batch: _Slice, start: int, stop: int) -> _Slice:
-    return _Slice(*(part[start:stop] for part in batch.parts))
+class _Nulls:
+    """Columns that no record brings; those of one type share their memory."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._made: dict[pa.DataType, pa.Array] = {}
+
+    def of(self, column: Column) -> pa.Array:
+        """Return a column of nulls."""
+        type_ = to_arrow(column.data_type)
+        if type_ not in self._made:
+            self._made[type_] = pa.nulls(self._rows, type_)
+        return self._made[type_]
 
 
 def _value_problem(value: Any, column: Column, wrong: Places, row: int) -> Problem:

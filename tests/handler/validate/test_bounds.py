@@ -91,6 +91,23 @@ def test_slices_are_written_as_one_file_a_partition(
     assert len(list(folder.rglob("part-*.parquet"))) == 1
 
 
+def test_wide_contract_builds_what_a_batch_brings_and_nulls_for_the_rest() -> None:
+    wide = "".join(f"c{i}: {{type: 'decimal(9,2)'}}\n" for i in range(100))
+    wide += (
+        "d: {type: long, default: 7}\ns: {type: struct, fields: {x: {type: long, default: 1}}}\n"
+    )
+    checked = Checker(columns_contract(wide)).check([b'{"c5":"1.5"}', b'{"c6":2}', b'{"c7":"x"}'])
+    assert checked.positions == [0, 1]
+    got = {name: column.to_pylist() for name, column in checked.columns.items()}
+    assert got.pop("c5") == [Decimal("1.50"), None]
+    assert got.pop("c6") == [None, Decimal("2.00")]
+    assert got.pop("d") == [7, 7]
+    assert set(map(tuple, got.values())) == {(None, None)}
+    assert all(len(column) == 2 for column in checked.columns.values())
+    narrow = Checker(columns_contract(wide.replace("c5:", "e5:"))).check([b"{}"])
+    assert narrow.columns["s"].to_pylist() == [None]
+
+
 REJECTS = {
     "a kind": b'{"id":"x"}',
     "a range": b'{"id":99999999999999999999}',
