@@ -55,6 +55,11 @@ _ESCAPES = {
 }
 _BACKREFERENCES = tuple("123456789")
 _TWICE = re.compile(r"(?:[*+?]|\{[0-9]+(?:,[0-9]*)?\})(?:[*+]|\{[0-9]+(?:,[0-9]*)?\})")
+_QUOTED = re.compile(r"\\Q.*?(?:\\E|$)", re.DOTALL)
+_POSIX = re.compile(r"\[:\^?[a-z]+:\]")
+_BRACED = re.compile(r"\\[xpP]\{[^}]*\}")
+_OCTAL = re.compile(r"\\[0-7]{3}")
+_MULTILINE = re.compile(r"\(\?[a-zA-Z]*m[a-zA-Z]*\)")
 _COUNT = re.compile(r"\{([0-9]+)(?:,([0-9]*))?\}")
 
 _REPEATS_TOO_OFTEN = (
@@ -118,7 +123,7 @@ def matches(pattern: str, text: str) -> bool:
 
 def differences(pattern: str) -> list[Difference]:
     """Return where RE2 reads a valid pattern otherwise than Python's `re` would, each kind once."""
-    multiline = re.search(r"\(\?[a-zA-Z]*m", pattern) is not None
+    multiline = _MULTILINE.match(pattern) is not None
     found: dict[str, Difference] = {}
     for token in _tokens(pattern):
         if (difference := _difference(token, multiline=multiline)) is not None:
@@ -173,7 +178,7 @@ def _difference(token: _Token, *, multiline: bool) -> Difference | None:
 def _check_token(pattern: str, token: _Token) -> None:
     text, rest = token.text, pattern[token.position :]
     escaped = text[1:] if text.startswith("\\") else ""
-    if escaped in _BACKREFERENCES and not token.in_class:
+    if escaped in _BACKREFERENCES and not token.in_class and not _OCTAL.match(rest):
         raise PatternRefused(
             f"{text} is a backreference, which RE2 does not have. Write out what is repeated"
         )
@@ -199,7 +204,7 @@ def _check_repetition(rest: str) -> None:
     if counts := _COUNT.match(rest):
         if any(len(n) > 4 or int(n) > REPEAT_MAX for n in counts.groups() if n):
             raise PatternRefused(_REPEATS_TOO_OFTEN)  # RE2 reads the largest ones as plain text
-    elif written := re.match(r"\{,([0-9]+)\}", rest):
+    elif written := re.match(r"\{,([0-9]*)\}", rest):
         raise PatternRefused(
             f"RE2 reads {written[0]} as plain text. Write {{0,{written[1]}}} for a repetition, or "
             f"\\{written[0]} for the text"
@@ -221,19 +226,27 @@ def _explain(pattern: str, reason: str) -> str:
 
 
 def _tokens(pattern: str) -> Iterator[_Token]:
-    """Yield the escapes, brackets and characters of a pattern with their places."""
+    """Yield the escapes, brackets and characters of a pattern with their places.
+
+    What RE2 reads as text between \\Q and \\E, and classes such as [:alpha:], are left out.
+    """
     position, in_class, class_start = 0, False, -1
     while position < len(pattern):
-        text = pattern[position : position + (2 if pattern[position] == "\\" else 1)]
+        rest = pattern[position:]
+        text = rest[: 2 if rest[0] == "\\" else 1]
+        if (skipped := _QUOTED.match(rest) or (in_class and _POSIX.match(rest))) is not None and (
+            skipped
+        ):
+            position += len(skipped[0])
+            continue
         yield _Token(text, position, in_class)
+        if (braced := _BRACED.match(rest)) is not None:
+            text = braced[0]
         if text == "[" and not in_class:
             in_class, class_start = True, position + 1
-            if pattern[position + 1 : position + 2] == "^":
+            if rest[1:2] == "^":
                 position += 1
                 class_start += 1
         elif text == "]" and in_class and position > class_start:
             in_class = False
-        elif text == "[" and in_class and pattern[position + 1 : position + 2] == ":":
-            end = pattern.find(":]", position + 2)
-            position = end if end > 0 else position
         position += len(text)

@@ -21,7 +21,7 @@ from handler.delta_types import (
     normal_type,
     parse_decimal,
 )
-from handler.values import Refused, Scalar, read_scalar
+from handler.values import UNIT_US, Refused, Scalar, read_scalar
 
 Report = Callable[[Path, str], None]
 
@@ -203,6 +203,11 @@ def _compile_default(
     if model.default is None or type_name in _NESTED:
         return None
     scalar = _scalar(type_name, model.unit, model.default, (*path, "default"), report)
+    if scalar is not None and model.unit is not None and isinstance(model.default, str):
+        value, rest = divmod(scalar.order, UNIT_US[model.unit])
+        if rest:
+            report((*path, "default"), f"the default is finer than the column's unit, {model.unit}")
+        scalar = Scalar(value, scalar.order)
     if scalar is not None:
         rules = _compile_rules(type_name, model, path, lambda _path, _message: None)
         if (broken := broken_rule(rules, scalar.order)) is not None:

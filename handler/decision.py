@@ -233,7 +233,8 @@ class Decision:
         snapshots = [table.known(self._patience) for table in self._work.tables]
         self._work.terms.check(self._work.tables)
         self.admit()
-        self.begins_generation = begins_generation(snapshots[ROWS].txns, self._work.generation)
+        app_ids = [app_id for snapshot in snapshots for app_id in snapshot.txns]
+        self.begins_generation = begins_generation(app_ids, self._work.generation)
         return [
             Marks(
                 _mark(snapshots[ROWS], stream),
@@ -367,10 +368,10 @@ def ranges_of(offsets: Sequence[int]) -> list[list[int]]:
 
 
 def _mark(snapshot: Snapshot, stream: Stream) -> Mark:
+    if snapshot.forgets_txns:  # a watermark that is there may be of a hole that was filled since
+        return FORGOTTEN
     txn = snapshot.txns.get(stream.app_id)
-    if txn is not None:
-        return Mark(txn.version, txn.last_updated_ms)
-    return FORGOTTEN if snapshot.forgets_txns else Mark()
+    return Mark(txn.version, txn.last_updated_ms) if txn is not None else Mark()
 
 
 def _earlier(snapshot: Snapshot, stream: Stream) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar
 
-from handler.delta.log import TXN_RETENTION, Snapshot
+from handler.delta.log import TXN_RETENTION, TXNS_FORGOTTEN, Snapshot
 from handler.delta.patience import Patience
 from handler.delta.store import Pool, Store
 from handler.delta.tables import Table
@@ -110,10 +110,14 @@ def warnings_of_log(table: Table) -> list[tuple[str, str]]:
     found = []
     if table.snapshot is not None and table.snapshot.forgets_txns:
         text = (
-            f"{TXN_RETENTION} is set: a checkpoint may forget the watermark of a quiet stream. A "
-            "stream without one is looked up in the table's files"
+            f"{TXN_RETENTION} is set, or was: a checkpoint may have forgotten the watermark of a "
+            "quiet stream, so every batch is looked up in the table's files"
         )
-        found.append((text, f"ALTER TABLE ... UNSET TBLPROPERTIES ('{TXN_RETENTION}')"))
+        fix = (
+            f"ALTER TABLE ... UNSET TBLPROPERTIES ('{TXN_RETENTION}'); later {TXNS_FORGOTTEN} too: "
+            "docs/troubleshooting.md#forgotten-watermarks"
+        )
+        found.append((text, fix))
     maintain = f"Run silt maintain {table.name}, or wait for the next run of maintenance."
     reasons = dict.fromkeys(table.damage.checkpoints.values())
     found += [(f"a checkpoint cannot be read and is passed over: {r}", maintain) for r in reasons]

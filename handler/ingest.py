@@ -87,9 +87,10 @@ class Ingest:
         return snapshot
 
     def begins_generation(self, patience: Patience) -> bool:
-        """Return whether only earlier generations have fed the table. Raises StoreError."""
-        snapshot = self._work.tables[ROWS].read(patience)
-        return begins_generation(snapshot.txns, self._work.generation)
+        """Return whether only earlier generations have fed the tables. Raises StoreError."""
+        snapshots = [table.read(patience) for table in self._work.tables]
+        app_ids = [app_id for snapshot in snapshots for app_id in snapshot.txns]
+        return begins_generation(app_ids, self._work.generation)
 
     def run(self, batch: Batch, source: str, patience: Patience, *, dry_run: bool) -> Result:
         """Settle a batch as far as it can be.

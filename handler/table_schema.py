@@ -7,6 +7,7 @@ from uuid import uuid4
 from handler.contract import DEAD_LETTER_FIELDS, REDRIVE_FIELDS, Contract
 from handler.contract_readers import unreadable_partitions
 from handler.delta.log import (
+    TXNS_FORGOTTEN,
     Metadata,
     Protocol,
     Snapshot,
@@ -72,6 +73,8 @@ class TableSchema:
         metadata = self.fitted(snapshot)
         if added:
             metadata = metadata.with_fields((*metadata.fields, *added))
+        if snapshot.forgets_txns and TXNS_FORGOTTEN not in metadata.configuration:
+            metadata = metadata.with_configuration({TXNS_FORGOTTEN: "true"})
         changed = metadata is not snapshot.metadata
         protocol = protocol_for(metadata, snapshot.protocol) if changed else None
         return Needed(metadata, changed, protocol)

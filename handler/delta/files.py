@@ -140,4 +140,4 @@ def _shorten(name: str, bytes_max: int) -> str:
     digest = sha256(name.encode()).hexdigest()[:_DIGEST]
     kept = name[: bytes_max - _DIGEST - 1]
     whole = re.sub(r"%.?$", "", kept)  # no half of an encoded byte
-    return f"{whole}~{digest}"
+    return f"{whole}-{digest}"

@@ -22,6 +22,8 @@ ENGINE = f"silt/{__build__}"
 """Which build made a commit: the artifact can be found again by it."""
 TXN_RETENTION = "delta.setTransactionRetentionDuration"
 """The property by which engines leave `txn` actions out of checkpoints when they are old."""
+TXNS_FORGOTTEN = "silt.txns_forgotten"
+"""Set beside it by the next append: what was forgotten stays so when the property is unset."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
@@ -127,8 +129,9 @@ class Snapshot:
 
     @property
     def forgets_txns(self) -> bool:
-        """Return whether a checkpoint by an engine may leave out old watermarks."""
-        return self.metadata is not None and TXN_RETENTION in self.metadata.configuration
+        """Return whether a checkpoint by an engine may have left out watermarks, or may do so."""
+        properties = self.metadata.configuration if self.metadata is not None else {}
+        return TXN_RETENTION in properties or TXNS_FORGOTTEN in properties
 
 
 @dataclass(frozen=True, slots=True)

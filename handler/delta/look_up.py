@@ -112,6 +112,8 @@ class Candidates:
         `ranges` are the offsets of each partition, where Silt wrote the file; `stats` are the
         bounds of the whole file.
         """
+        if not self._wanted:
+            return False
         if ranges is not None and (parsed := parse_ranges(ranges)) is not None:
             wanted = [
                 asked
@@ -180,6 +182,10 @@ def find_rows(
         return True
 
     for part in _tables(store, candidates, names, keep, pool, patience, table):
+        if not {names[0], names[1]} <= set(part.column_names):
+            continue  # another writer's file: it holds no record of ours
+        if names[2] not in part.column_names:
+            part = part.append_column(names[2], pa.nulls(len(part), pa.timestamp("us")))
         hit = pc.and_(
             pc.is_in(part[names[0]], value_set=partitions),
             pc.is_in(part[names[1]], value_set=offsets),

@@ -150,7 +150,13 @@ def _select(
                 start = chunk.data_page_offset
                 if chunk.dictionary_page_offset:
                     start = min(start, chunk.dictionary_page_offset)
-                ranges.append((start, start + chunk.total_compressed_size))
+                end = start + chunk.total_compressed_size
+                if not 0 <= start <= end <= entry.size:
+                    raise BrokenLog(
+                        f"{entry.key} cannot be read as Parquet: its footer names bytes that it "
+                        "does not have."
+                    )
+                ranges.append((start, end))
     return _File(entry, footer, groups, ranges)
 
 

@@ -36,19 +36,34 @@ class Commit:
     e_tag: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A part of a checkpoint that cannot be read: why, and which content it was."""
+
+    reason: str
+    e_tag: str | None
+
+
 @dataclass(slots=True)
 class Damage:
     """What of a table's log is broken and was done without: for the operator, and for repair.
 
-    `checkpoints` are the keys of checkpoints that cannot be read, each with the reason;
-    `hint_is_wrong`: `_last_checkpoint` names one that is not there or cannot be read.
+    `checkpoints` are the keys of checkpoints that cannot be read. `hint_is_wrong`:
+    `_last_checkpoint` names one that is not there or cannot be read; `hint_e_tag` tells which
+    content that was.
     """
 
-    checkpoints: dict[str, str]
+    checkpoints: dict[str, Broken] = field(default_factory=dict)
     hint_is_wrong: bool = False
+    hint_e_tag: str | None = None
 
     def __bool__(self) -> bool:
         return bool(self.checkpoints) or self.hint_is_wrong
+
+    @property
+    def reasons(self) -> list[str]:
+        """Return why checkpoints cannot be read, each reason once."""
+        return list(dict.fromkeys(broken.reason for broken in self.checkpoints.values()))
 
 
 @dataclass(slots=True)
@@ -67,7 +82,7 @@ class Table:
     snapshot: Snapshot | None = None
     confirmed: bool = False
     checkpoint: int = -1
-    damage: Damage = field(default_factory=lambda: Damage({}))
+    damage: Damage = field(default_factory=Damage)
     warn: Callable[[str], None] = lambda _text: None
 
     def known(self, patience: Patience) -> Snapshot:
@@ -80,6 +95,11 @@ class Table:
     def read(self, patience: Patience) -> Snapshot:
         """Read the newest snapshot cold, keep it and return it: at most 6 requests in sequence."""
         snapshot, _ = self._load(patience, None)
+        return self._keep(snapshot)
+
+    def read_whole(self, patience: Patience) -> Snapshot:
+        """Read the newest snapshot and all that its checkpoint says of files: can it be read?"""
+        snapshot, _ = self._load(patience, lambda: Candidates(Keys("", "", ""), {}))
         return self._keep(snapshot)
 
     def _keep(self, snapshot: Snapshot) -> Snapshot:
@@ -184,7 +204,7 @@ class Table:
 
     def _pass_over(self, checkpoint: Checkpoint, reason: str, hint: int | None) -> None:
         for entry in checkpoint.parts:
-            self.damage.checkpoints[entry.key] = reason
+            self.damage.checkpoints[entry.key] = Broken(reason, entry.e_tag)
         if checkpoint.version == hint:
             self.damage.hint_is_wrong = True
         self.warn(
@@ -272,7 +292,10 @@ class Table:
 
         entry = fetch_all([get], self.pool, patience, "read the log")[0]
         hint = parse_hint(entry.data) if entry is not None else None
-        self.damage = Damage({}, hint_is_wrong=entry is not None and hint is None)
+        self.damage = Damage(
+            hint_is_wrong=entry is not None and hint is None,
+            hint_e_tag=entry.e_tag if entry is not None else None,
+        )
         return hint
 
     def is_current(self) -> bool:

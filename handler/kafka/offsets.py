@@ -207,9 +207,9 @@ def _recreated(
         f"Stream {stream.app_id}: offset {offset} arrived with timestamp "
         f"{_moment(timestamp_ms)}, and the table contains it with {times}. The topic was probably "
         "deleted and created again. No rows of this invocation were written. Set "
-        f"SILT_GENERATION={following} (now {stream.generation}): then a record is a duplicate only "
-        "if partition, offset and timestamp are those of a row, so nothing is lost or doubled, "
-        "whatever happened: troubleshooting.md#topic-recreated"
+        f"SILT_GENERATION={following} (now {stream.generation}): then a record is a duplicate "
+        "only if partition, offset and timestamp are those of a row, so nothing is lost or "
+        "doubled, also if the topic was not recreated: troubleshooting.md#topic-recreated"
     )
 
 

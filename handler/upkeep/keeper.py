@@ -13,7 +13,7 @@ from handler.delta.checkpoint import HINT
 from handler.delta.log import LOG, Change, Metadata, check_appendable
 from handler.delta.parquet_ranges import fetch_all
 from handler.delta.patience import Patience
-from handler.delta.store import Entry
+from handler.delta.store import Entry, Object
 from handler.delta.tables import Table
 from handler.errors import EngineFailed, NotFound, SiltError
 from handler.upkeep.engine import Engine
@@ -59,7 +59,7 @@ class Keeper:
 
     def look(self, patience: Patience) -> bool:
         """Read the table's log. Returns whether there is a table."""
-        snapshot = self.table.read(patience)
+        snapshot = self.table.read_whole(patience)
         self.figures.version = snapshot.version
         if snapshot.exists:
             # A log that begins at 0 has version + 1 commits and no checkpoint, which is -1.
@@ -70,27 +70,42 @@ class Keeper:
         """Set broken checkpoints aside and remove a wrong `_last_checkpoint`, if there is one.
 
         The engine trusts both and could not open the table. That `look` has read the table proves
-        that an older checkpoint and the commits after it, or all commits, are complete. Two runs at
-        once, or a kill, do no harm: what is set aside is copied first. Raises StoreError.
+        that an older checkpoint and the commits after it, or all commits, are complete. What
+        another run has replaced since is left alone; what is set aside is copied first, so a kill
+        does no harm. Raises StoreError.
         """
         damage = self.table.damage
         if not damage:
             return
         store = self.table.store
-        for key in damage.checkpoints:
-            get, copy = partial(store.get, key), f"{key}.broken"
-            try:
-                data = self._request(get, patience).data
-            except NotFound:
-                continue  # another run was here
-            self._request(partial(store.put, copy, data), patience)
-            self._request(partial(store.delete, key), patience)
-            self._note(f"{key} cannot be read and was moved to {copy}")
-        if damage.hint_is_wrong:
+        for key, broken in damage.checkpoints.items():
+            content = self._content(key, patience)
+            if content is None or content.e_tag != broken.e_tag:
+                continue
+            copy = f"{key}.broken"
+            self._request(partial(store.put, copy, content.data), patience)
+            if self._is_still(key, broken.e_tag, patience):
+                self._request(partial(store.delete, key), patience)
+                self._note(f"{key} cannot be read and was moved to {copy}")
+        if damage.hint_is_wrong and self._is_still(HINT, damage.hint_e_tag, patience):
             self._request(partial(store.delete, HINT), patience)
             self._note(f"{HINT} named a checkpoint that cannot be read and was removed")
         self.report.repaired = self._needs_checkpoint = True
         self.look(patience)
+
+    def _content(self, key: str, patience: Patience) -> Object | None:
+        try:
+            content: Object = self._request(partial(self.table.store.get, key), patience)
+        except NotFound:
+            return None
+        return content
+
+    def _is_still(self, key: str, e_tag: str | None, patience: Patience) -> bool:
+        """Return whether an object has the content that it had."""
+        try:
+            return bool(self._request(partial(self.table.store.head, key), patience) == e_tag)
+        except NotFound:
+            return False
 
     def _request(self, call: Callable[[], Any], patience: Patience) -> Any:
         return fetch_all([call], self.table.pool, patience, "repair the log")[0]

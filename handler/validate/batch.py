@@ -36,8 +36,10 @@ DIAGNOSIS_VALUES = 10_000
 """So many values of a reject are looked at for its problems."""
 DIAGNOSES_VALUES = 100_000
 """So many values of all rejects of a batch. A reject beyond has its first problem only."""
-EXACT_BYTES_MAX = 64 * 1024
+EXACT_BYTES_MAX = 16 * 1024
 """Rejects up to this size are diagnosed with each number as it was written."""
+_BYTES_OF_A_VALUE = 16
+"""To parse so many bytes of a reject once more costs as much as to look at a value."""
 
 FirstProblem = Callable[[], Problem]
 
@@ -267,7 +269,8 @@ class Checker:
             if left > 0:
                 exact = len(payloads[position]) <= EXACT_BYTES_MAX
                 value = parse_numbers(payloads[position]) if exact else objects[position]
-                budget = min(left, DIAGNOSIS_VALUES)
+                left -= len(payloads[position]) // _BYTES_OF_A_VALUE if exact else 0
+                budget = min(max(left, 0), DIAGNOSIS_VALUES)
                 problems, rest = examine(value, self._columns, self._unknown_fields, budget)
                 left -= budget - rest
             result[position] = problems or [first[position]()]

@@ -47,9 +47,13 @@ _ZEROS_BEYOND_MICROSECONDS = r"(\.[0-9]{6})0+"
 _PLAIN_DECIMAL = r"^(?:\+|(-))?0*([0-9]+)(?:(\.[0-9]*[1-9])0*|\.0+)?\z"
 """A decimal without an exponent: its sign, its digits before the point, its digits behind it."""
 
-_SMALL_EXPONENT = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?[eE][+-]?[0-9]{1,2}")
-"""What may be written out without thought; the reference reads the others."""
-
+_EXPONENT = r"^[+-]?[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]{1,6}\z"
+_ZERO = r"^[+-]?0+(?:\.0+)?[eE][+-]?[0-9]{1,6}\z"
+_SHORT = r"^[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?[eE]"
+_LARGE = r"[eE][+-]?0*[1-9][0-9]{2,}\z"
+_SMALL = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?[eE][+-]?0*[0-9]{1,2}")
+"""What may be written out without thought. With a larger exponent and no more digits than these, a
+number is beyond 38 digits on either side of the point, unless it is zero."""
 _PART_ROWS = 65_536
 
 Step = str | int
@@ -209,8 +213,12 @@ def _to_decimal(array: pa.Array, target: pa.DataType) -> Finished:
 def _rewrite_decimals(array: pa.Array, target: pa.DataType) -> pa.Array:
     """Rewrite decimals without signs and zeros that say nothing; what is no decimal stays wrong."""
     array = pc.if_else(pc.less_equal(pc.binary_length(array), DIGITS_MAX), array, "")
-    plain = _strip_decimals(array)
-    mask = match_column(array, "[eE]").fill_null(False)
+    plain = _strip_decimals(pc.if_else(match_column(array, _ZERO), "0", array))
+    large = pc.and_(
+        match_column(array, _SHORT), match_column(array, r"[eE][+-]?0*[1-9][0-9]{2,}\z")
+    )
+    mask = pc.and_not(match_column(array, _EXPONENT), pc.or_(large, match_column(array, _ZERO)))
+    mask = mask.fill_null(False)
     rows = pc.indices_nonzero(mask)
     if not len(rows):
         return plain
@@ -234,7 +242,7 @@ def _strip_decimals(array: pa.Array) -> pa.Array:
 
 def _without_exponent(text: str, type_name: str) -> str:
     """Return a decimal written out, or text that is no decimal."""
-    if _SMALL_EXPONENT.fullmatch(text):
+    if _SMALL.fullmatch(text):
         return f"{Decimal(text):f}"
     try:
         return str(read_scalar(type_name, None, text).wire)

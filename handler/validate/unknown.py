@@ -6,7 +6,10 @@ from typing import Any
 from handler.contract_columns import Column
 from handler.validate.decode import dump_exactly
 from handler.validate.diagnose import join
-from handler.validate.size import SPARE_BYTES, VALUES_PER_BYTE
+from handler.validate.size import SPARE_BYTES
+
+CHARACTERS_PER_BYTE = 20
+"""The paths of a record's unknown fields may have so many characters for each of its bytes."""
 
 
 class TooManyPaths(Exception):
@@ -25,8 +28,8 @@ class UnknownFields:
         Raises TooManyPaths: a long key above many fields would be repeated for each of them.
         """
         found: dict[str, Any] = {}
-        _Collection(found, VALUES_PER_BYTE * (len(payload) + SPARE_BYTES)).object(
-            record, self._level, ""
+        _Collection(found, CHARACTERS_PER_BYTE * (len(payload) + SPARE_BYTES)).object(
+            record, self._level, None
         )
         return found
 
@@ -48,6 +51,11 @@ def _has_objects(column: Column) -> bool:
     return column.type == "struct" or any(_has_objects(part) for part in column.parts)
 
 
+_Path = tuple[Any, str | int] | None
+"""The way to a value: that to what holds it, and its name or index there. It is written out only
+for unknown fields: a long key above many known ones would be copied for each of them."""
+
+
 class _Collection:
     def __init__(self, found: dict[str, Any], characters_max: int) -> None:
         self._found = found
@@ -55,49 +63,48 @@ class _Collection:
         self._levels: dict[int, _Level] = {}
         self._ends: dict[str, str] = {}
 
-    def object(self, value: Mapping[str, Any], level: _Level, prefix: str) -> None:
+    def object(self, value: Mapping[str, Any], level: _Level, path: _Path) -> None:
         if not level.known.issuperset(value):
+            prefix = self._written(path)
             for name, item in value.items():
                 if name not in level.known:
-                    self._spend(len(prefix) + len(name))
-                    self._found[self._join(prefix, name)] = item
+                    written = self._join(prefix, name)
+                    self._left -= len(written)
+                    if self._left < 0:
+                        raise TooManyPaths
+                    self._found[written] = item
         for source, column in level.inside:
-            self._value(value.get(source), column, prefix, source)
+            self._value(value.get(source), column, (path, source))
 
-    def _value(self, value: Any, column: Column, prefix: str, name: str) -> None:
+    def _value(self, value: Any, column: Column, path: _Path) -> None:
         if not value:
             return
-        self._spend(len(prefix) + len(name))
-        path = self._join(prefix, name)
         if column.type == "struct" and isinstance(value, dict):
             self.object(value, self._level_of(column), path)
         elif column.type == "array" and isinstance(value, list):
             part = column.parts[0]
+            level = self._level_of(part) if part.type == "struct" else None
             for i, item in enumerate(value):
-                self._inner(item, part, path, i)
+                # Most items have nothing unknown, and nothing within that could have.
+                if level is None or level.inside or not level.known.issuperset(item or ()):
+                    self._value(item, part, (path, i))
         elif column.type == "map" and isinstance(value, dict):
             part = column.parts[0]
             for key, item in value.items():
-                self._value(item, part, path, key)
+                self._value(item, part, (path, key))
 
-    def _inner(self, item: Any, part: Column, path: str, index: int) -> None:
-        """Look into an item of an array; most have nothing unknown, and need no path."""
-        if not item:
-            return
-        if part.type == "struct" and isinstance(item, dict):
-            level = self._level_of(part)
-            if not level.inside and level.known.issuperset(item):
-                return
-            self._spend(len(path))
-            self.object(item, level, f"{path}[{index}]")
-        elif part.type == "array" and isinstance(item, list):
-            self._spend(len(path))
-            for i, inner in enumerate(item):
-                self._inner(inner, part.parts[0], f"{path}[{index}]", i)
-        elif part.type == "map" and isinstance(item, dict):
-            self._spend(len(path))
-            for key, inner in item.items():
-                self._value(inner, part.parts[0], f"{path}[{index}]", key)
+    def _written(self, path: _Path) -> str:
+        steps: list[str | int] = []
+        while path is not None:
+            path, step = path
+            steps.append(step)
+        self._left -= sum(len(step) for step in steps if isinstance(step, str))
+        if self._left < 0:
+            raise TooManyPaths
+        written = ""
+        for step in reversed(steps):
+            written = f"{written}[{step}]" if isinstance(step, int) else self._join(written, step)
+        return written
 
     def _join(self, prefix: str, name: str) -> str:
         """Return the path of a field; the end of a name that occurs again is kept."""
@@ -111,8 +118,3 @@ class _Collection:
     def _level_of(self, column: Column) -> _Level:
         level = self._levels.get(id(column))
         return level or self._levels.setdefault(id(column), _Level(column.parts))
-
-    def _spend(self, characters: int) -> None:
-        self._left -= characters
-        if self._left < 0:
-            raise TooManyPaths

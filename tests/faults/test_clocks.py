@@ -14,6 +14,7 @@ from tests.builders import NOW_MS, SMALL, FakeClock, event, function_for, record
 from tests.reader import read_folder, rows_of_folder
 
 OK = {"batchItemFailures": []}
+RETENTION = "delta.setTransactionRetentionDuration"
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
 AGES_S = (14 * 60, 86_400, 60 * 86_400)
 
@@ -171,12 +172,21 @@ def add_property(folder: Path, name: str, value: str) -> None:
     DeltaTable(str(folder)).alter.set_table_properties({name: value}, raise_if_not_exists=False)
 
 
+def unset_property(folder: Path, name: str) -> None:
+    """Commit what ALTER TABLE ... UNSET TBLPROPERTIES does."""
+    read = read_folder(folder)
+    metadata = dict(read.metadata)
+    metadata["configuration"] = {k: v for k, v in metadata["configuration"].items() if k != name}
+    commit = folder / "_delta_log" / f"{read.version + 1:020}.json"
+    commit.write_text(json.dumps({"metaData": metadata}) + "\n")
+
+
 @pytest.mark.parametrize("mode", ["look_up", "skip"])
 def test_table_that_forgets_its_watermarks_doubles_nothing(mode: str, tmp_path: Path) -> None:
     contract = SMALL + f"redelivered: {mode}\n"
     past = FakeClock(NOW_MS - 400 * DAY_MS)  # the engine goes by the machine's clock
     function_for(tmp_path, contract, clock=past).handle(event(rows(0, 4)), None)
-    add_property(table(tmp_path), "delta.setTransactionRetentionDuration", "interval 30 days")
+    add_property(table(tmp_path), RETENTION, "interval 30 days")
     forget(table(tmp_path))
     assert not any("orders/0" in name for name in read_folder(table(tmp_path)).txns)
     assert function_for(tmp_path, contract).handle(event(rows(0, 4)), None) == OK
@@ -185,10 +195,49 @@ def test_table_that_forgets_its_watermarks_doubles_nothing(mode: str, tmp_path: 
     assert offsets(tmp_path) == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("mode", ["look_up", "skip"])
+@pytest.mark.parametrize("generation", [0, 1])
+@pytest.mark.parametrize("unset", [False, True])
+def test_low_watermark_of_a_filled_hole_is_not_trusted_where_the_high_one_was_forgotten(
+    mode: str, generation: int, unset: bool, tmp_path: Path
+) -> None:
+    contract = SMALL + f"redelivered: {mode}\n"
+    past = FakeClock(NOW_MS - 400 * DAY_MS)
+    batch = [*rows(0, 1), *rows(2, 10), record(10, b"x"), record(12, b"y")]
+    function_for(tmp_path, contract, clock=past).handle(event(batch), None)
+    tables = [table(tmp_path), table(tmp_path).with_name("orders__dead_letters")]
+    for folder in tables:
+        add_property(folder, RETENTION, "interval 30 days")
+        forget(folder)
+    function = function_for(tmp_path, contract, generation=generation)
+    assert function.handle(event([*rows(0, 3), record(11, b"z")]), None) == OK
+    if unset:  # the marker of ours stays
+        for folder in tables:
+            unset_property(folder, RETENTION)
+    for _ in range(2):
+        again = function_for(tmp_path, contract, generation=generation)
+        assert again.handle(event([*rows(3, 10), *batch[-2:]]), None) == OK
+    assert offsets(tmp_path) == list(range(10))
+    dead = sorted(o for (o,) in rows_of_folder(tables[1], '"offset"'))
+    assert dead == [10, 11, 12]
+
+
+def test_what_was_forgotten_stays_so_when_the_property_is_unset(tmp_path: Path) -> None:
+    function_for(tmp_path).handle(event(rows(0, 1)), None)
+    add_property(table(tmp_path), RETENTION, "interval 30 days")
+    function_for(tmp_path).handle(event(rows(1, 2)), None)
+    metadata = read_folder(table(tmp_path)).metadata
+    assert metadata["configuration"]["silt.txns_forgotten"] == "true"
+    unset_property(table(tmp_path), RETENTION)
+    for _ in range(2):
+        function_for(tmp_path).handle(event(rows(0, 3)), None)
+    assert offsets(tmp_path) == [0, 1, 2]
+
+
 def test_status_and_health_report_a_table_that_forgets(tmp_path: Path, capsys) -> None:
     function = function_for(tmp_path)
     function.handle(event(rows(0, 2)), None)
-    add_property(table(tmp_path), "delta.setTransactionRetentionDuration", "interval 30 days")
+    add_property(table(tmp_path), RETENTION, "interval 30 days")
     answer = function_for(tmp_path).handle({"silt": "health"}, None)
     warned = [f for f in answer["findings"] if f["check"] == "log"]
     assert [f["state"] for f in warned] == ["warning"]
@@ -234,6 +283,12 @@ def test_replay_in_a_new_generation_asks_first(tmp_path: Path, capsys, monkeypat
     capsys.readouterr()
     assert main(replay(tmp_path, "--generation", "1")) == 0
     assert "refuse functions" not in capsys.readouterr().err
+
+
+def test_replay_asks_where_a_generation_begins_in_the_dead_letters(tmp_path: Path, capsys) -> None:
+    function_for(tmp_path).handle(event([record(0, b"x")]), None)
+    assert main(replay(tmp_path, "--generation", "1")) == 2
+    assert "refuse functions" in capsys.readouterr().err
 
 
 # What the metric is given ------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from handler.delta.checkpoint import complete_checkpoints
-from handler.delta.patience import SystemClock
+from handler.delta.patience import Patience, SystemClock
 from handler.delta.store import Entry, open_store
 from handler.errors import BrokenLog, DataFileMissing, MaintenanceFailed
 from silt.cli import main
@@ -72,7 +72,36 @@ def garble_schema(path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(made, checkpoint.schema), path)
 
 
-DAMAGES = [empty, cut, garble, replace_by_other_parquet, drop_metadata, garble_schema]
+def keep_the_end(path: Path) -> None:
+    """Leave a footer that can be read, and names bytes that are not there."""
+    path.write_bytes(path.read_bytes()[-(footer_bytes(path) + 200) :])
+
+
+def footer_bytes(path: Path) -> int:
+    return int.from_bytes(path.read_bytes()[-8:-4], "little") + 8
+
+
+def garble_files(path: Path) -> None:
+    """Break what only a look-up and the engine read."""
+    group = pq.read_metadata(path).row_group(0)
+    chunks = [group.column(i) for i in range(group.num_columns)]
+    (chunk,) = [c for c in chunks if c.path_in_schema == "add.path"]
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    data = bytearray(path.read_bytes())
+    data[start : start + chunk.total_compressed_size] = b"\xa5" * chunk.total_compressed_size
+    path.write_bytes(bytes(data))
+
+
+DAMAGES = [
+    keep_the_end,
+    garble_files,
+    empty,
+    cut,
+    garble,
+    replace_by_other_parquet,
+    drop_metadata,
+    garble_schema,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
@@ -204,6 +233,23 @@ def test_repair_goes_on_after_a_kill_and_beside_another_run(tmp_path: Path) -> N
     assert offsets(tmp_path) == list(range(80))
 
 
+def test_repair_leaves_what_another_run_has_replaced(tmp_path: Path) -> None:
+    """A run that slept between its look and its repair must not set a good checkpoint aside."""
+    folder = with_checkpoints(tmp_path)
+    newest = max(folder.glob("_delta_log/*.checkpoint.parquet"))
+    good, hint = newest.read_bytes(), (folder / HINT).read_bytes()
+    cut(newest)
+    sleeper = maintenance_of(tmp_path, clock=SystemClock()).keeper("sales/orders")
+    time = Patience(SystemClock(), SystemClock().monotonic() + 60)
+    assert sleeper.look(time)
+    newest.write_bytes(good)
+    (folder / HINT).write_bytes(hint + b" ")
+    sleeper.repair(time)
+    assert newest.read_bytes() == good
+    assert (folder / HINT).exists()
+    assert not list(folder.glob("_delta_log/*.broken"))
+
+
 def test_silt_maintain_repairs_and_says_so(tmp_path: Path, capsys) -> None:
     folder = with_checkpoints(tmp_path)
     cut(max(folder.glob("_delta_log/*.checkpoint.parquet")))
@@ -310,3 +356,24 @@ def test_files_of_others_and_old_files_fall_back_to_their_bounds(tmp_path: Path)
         commit.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert reads(tmp_path, event(rows(5, 12))) == 2
     assert offsets(tmp_path) == list(range(40))
+
+
+def test_file_of_another_writer_without_our_columns_is_no_hindrance(tmp_path: Path) -> None:
+    function_for(tmp_path).handle(event(rows(0, 3)), None)
+    folder = table(tmp_path)
+    version = read_folder(folder).version + 1
+    for number, columns in enumerate(
+        ({"id": [7]}, {"_kafka_partition": [0], "_kafka_offset": [9]})
+    ):
+        name = f"foreign-{number}.parquet"
+        types = {"_kafka_partition": pa.int32()}
+        pq.write_table(
+            pa.table({n: pa.array(v, types.get(n, pa.int64())) for n, v in columns.items()}),
+            folder / name,
+        )
+        size = (folder / name).stat().st_size
+        add = {"path": name, "partitionValues": {}, "size": size, "modificationTime": 1}
+        commit = folder / f"_delta_log/{version + number:020}.json"
+        commit.write_text(json.dumps({"add": {**add, "dataChange": True}}) + "\n")
+    assert function_for(tmp_path).handle(event(rows(0, 5)), None) == OK
+    assert reads(tmp_path, event(rows(1, 4))) >= 1

@@ -46,6 +46,7 @@ REFUSED = [
     (r"\u00e4", r"\u", r"\x{e4}"),
     (r"\U0001F600", r"\U", r"\x{1f600}"),
     (r"a{,5}", "{,5} as plain text", "{0,5}"),
+    (r"a{,}", "{,} as plain text", "{0,}"),
     (r"a{1001}", "1000 times", "max_length"),
     (r"a{1,1001}", "1000 times", "max_length"),
     (r"a{99999999999999999999}", "1000 times", "max_length"),
@@ -78,6 +79,12 @@ def test_what_re2_lacks_is_named_with_another_way(
         r"[(?=]",  # within a class these are characters
         r"\(?=",
         r"[{,5}]",
+        r"^\x{2028}\z",
+        r"\x{1001}(?i)\x{2126}\p{Greek}",
+        r"[[:alpha:](?=]",
+        r"[[:alpha:]{,3}]",
+        r"\123",
+        r"\Q(?=\E\Q{,3}\E\Q\1",
         r"a{1000}",
         r"\pL\p{Greek}[[:alpha:]]",
         r"(?P<name>a)",
@@ -160,6 +167,11 @@ def test_the_end_of_the_text_as_in_python() -> None:
     ]
     assert differences(r"(?m)^a$") == []
     assert differences(r"\$[$]") == []
+    assert differences(r"^[[:alpha:]$]\z") == differences(r"\Q$\E") == []
+    for pattern, text in ((r"(?m:a)b$", "ab\n"), (r"^\(?m$", "m\n"), (r"[(?m]$", "m\n")):
+        assert re.search(pattern, text)
+        assert not matches(pattern, text)
+        assert [d.construct for d in differences(pattern)] == ["$"]
 
 
 def test_each_construct_is_warned_of_once_with_its_line(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from handler.validate import batch, diagnose
 from handler.validate.batch import DIAGNOSES_VALUES, DIAGNOSIS_VALUES, Checker
 from handler.validate.size import SPARE_BYTES, VALUES_PER_BYTE
-from tests.builders import SMALL, columns_contract, event, function_for, record
+from tests.builders import SMALL, columns_contract, event, function_for, problems_of, record
 from tests.reader import rows_of_folder
 
 FIFTY = ", ".join(f"f{i}: {{type: long}}" for i in range(50))
@@ -317,3 +317,59 @@ def test_escaped_colons_are_counted(text: str) -> None:
     twice = f'{{"a":1,"x":"{text}","a":2}}'.encode()
     checked = Checker(columns_contract("a: {type: long}")).check([good, twice, good])
     assert codes(checked) == {1: ["duplicate_key"]}
+
+
+def test_unknown_field_beside_many_known_ones_below_long_names_is_kept() -> None:
+    columns = """
+customer_shipping_address_history:
+  type: array
+  items: {type: struct, fields: {g: {type: struct, fields: {x: {type: long}}}}}
+"""
+    checker = Checker(columns_contract(columns, unknown_fields="rescue"))
+    history = [{"g": {"x": 1}}] * 200
+    last = {"g": {"x": 1, "y": 2}}
+    payload = orjson.dumps({"v": 1, "customer_shipping_address_history": [*history, last]})
+    checked = checker.check([payload])
+    assert checked.rejects == {}
+    assert checked.unknown[0] == {"v": 1, "customer_shipping_address_history[200].g.y": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("0e100", "0"), ("-0.00E+999999", "0"), ("1e001", "10"), ("0.1e001", "1")),
+        *(("1e-4", "0.0001"), ("10000e-4", "1"), ("1" + "0" * 60 + "e-60", "1")),
+        *(("0." + "0" * 60 + "1e61", "1"), ("1e15", "1000000000000000")),
+        *(("1e100", None), ("1e-100", None), ("e", None), ("1e", None), ("0e1234567", None)),
+        *(("1e16", None), ("1e-5", None), ("1e999999", None), ("9e-999999", None)),
+    ],
+)
+@pytest.mark.parametrize("quoted", [True, False])
+def test_decimal_with_an_exponent_is_taken_exactly_or_rejected(
+    text: str, value: str | None, quoted: bool
+) -> None:
+    try:
+        number = json.loads(text, parse_float=float)
+    except ValueError:
+        number = None
+    if not quoted and (number is None or abs(number) == float("inf")):
+        return  # not a JSON number that a double holds
+    payload = f'{{"a":"{text}"}}' if quoted else f'{{"a":{text}}}'
+    checked = Checker(columns_contract("a: {type: 'decimal(20,4)'}")).check([payload.encode()])
+    assert checked.columns["a"].to_pylist() == ([Decimal(value)] if value is not None else [])
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+def test_default_of_an_epoch_may_be_written_as_a_timestamp(unit: str) -> None:
+    column = f"{{type: timestamp, unit: {unit}, default: '2026-05-01T10:00:00Z'}}"
+    columns = f"t: {column}\na: {{type: array, items: {column}}}"
+    checked = Checker(columns_contract(columns)).check([b'{"a":[null]}', b'{"t":0}'])
+    moment = checked.columns["t"].to_pylist()
+    assert [str(m) for m in moment] == ["2026-05-01 10:00:00+00:00", "1970-01-01 00:00:00+00:00"]
+    assert str(checked.columns["a"][0].as_py()[0]) == "2026-05-01 10:00:00+00:00"
+
+
+def test_default_that_is_finer_than_its_unit_is_refused() -> None:
+    column = "{type: timestamp, unit: s, default: '2026-05-01T10:00:00.5Z'}"
+    (problem,) = problems_of(f"topic: t\ntable: t\ncolumns:\n  t: {column}\n")
+    assert "finer than the column's unit, s" in problem
