@@ -18,7 +18,7 @@ from handler.contract_columns import Column
 from handler.delta_types import to_arrow
 from handler.errors import Problem, RejectCode
 from handler.validate.columns import finish, struct_of
-from handler.validate.decode import parse_numbers, parse_payloads
+from handler.validate.decode import Written, dump_exactly, parse_numbers, parse_payloads
 from handler.validate.diagnose import examine, path_of, problem, problem_at
 from handler.validate.kinds import all_convert, kind_problem, object_type, refusal
 from handler.validate.numbers import Decimals, Doubles, Inexact
@@ -38,6 +38,8 @@ DIAGNOSES_VALUES = 100_000
 """So many values of all rejects of a batch. A reject beyond has its first problem only."""
 EXACT_BYTES_MAX = 16 * 1024
 """Rejects up to this size are diagnosed with each number as it was written."""
+LARGE_BYTES = 1 << 20
+"""Larger records are not held as objects twice at one time."""
 _BYTES_OF_A_VALUE = 16
 """To parse so many bytes of a reject once more costs as much as to look at a value."""
 
@@ -205,14 +207,18 @@ class Checker:
         if not refused and all_convert(part.objects, self._known_only):
             return {}
         found: dict[int, FirstProblem] = {}
-        for position, value, payload in zip(*part.parts, strict=True):
-            if position in refused or refusal(value, self._known_only) is None:
+        for i, (position, payload) in enumerate(zip(part.positions, part.payloads, strict=True)):
+            if position in refused or refusal(part.objects[i], self._known_only) is None:
                 continue
             if self._unknown_fields == "reject":
                 found[position] = _unknown_problem
                 continue
             try:
-                verdict.unknown[position] = self._unknown.collect(parse_numbers(payload), payload)
+                if len(payload) > LARGE_BYTES and self._unknown_fields == "rescue":
+                    verdict.unknown[position] = self._collect_large(part, i)
+                else:
+                    numbers = parse_numbers(payload)
+                    verdict.unknown[position] = self._unknown.collect(numbers, payload)
             except TooManyPaths:
                 verdict.final[position] = Problem(
                     RejectCode.TOO_LARGE,
@@ -220,6 +226,17 @@ class Checker:
                     "the paths of its unknown fields are many times as long as the record",
                 )
         return found
+
+    def _collect_large(self, part: Slice, i: int) -> dict[str, Written]:
+        """Return a record's unknown fields as texts; its objects are never there twice."""
+        payload = part.payloads[i]
+        part.objects[i] = None
+        unknown = self._unknown.collect(parse_numbers(payload), payload)
+        texts = {path: Written(dump_exactly(unknown.pop(path))) for path in list(unknown)}
+        (part.objects[i],) = parse_payloads([payload]).objects
+        if self._decimals:
+            self._decimals.write_out(part.objects[i], payload)
+        return texts
 
     def _build(
         self, part: Slice, columns: Sequence[Column]

@@ -1,7 +1,7 @@
 """How bytes become JSON, and the limits: strict JSON, 254 levels, no key twice in one object."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,10 @@ NAMED_KEY_BYTES_MAX = 4096
 NAMED_KEYS_MAX = 200
 """A repeated key is named in records up to this size, and in so many of a batch: to find it takes a
 slower parser."""
+
+BYTES_OF_A_CONTAINER = 6
+SPARE_CONTAINERS = 64
+"""A record may have one array or object for so many of its bytes, and some more."""
 
 _UINT64_MAX = (1 << 64) - 1
 
@@ -36,12 +40,15 @@ def parse_payloads(payloads: Sequence[bytes]) -> Parsed:
 
     The batch is checked at once; each document alone only if that fails.
     """
+    crowded = {i for i, payload in enumerate(payloads) if _is_crowded(payload)}
     try:
+        if crowded:
+            raise orjson.JSONDecodeError("", "", 0)
         objects = list(map(orjson.loads, payloads))
         positions = list(range(len(objects)))
         problems: dict[int, Problem] = {}
     except orjson.JSONDecodeError:
-        objects, positions, problems = _parse_each(payloads)
+        objects, positions, problems = _parse_each(payloads, crowded)
     try:
         if _has_no_repeated_key(objects, b"".join(payloads[i] for i in positions)):
             return Parsed(objects, positions, problems)
@@ -57,11 +64,23 @@ def parse_payloads(payloads: Sequence[bytes]) -> Parsed:
     return Parsed([value for _, value in clear], [i for i, _ in clear], problems)
 
 
+def _is_crowded(payload: bytes) -> bool:
+    """Return whether a payload has more arrays and objects than its bytes may have.
+
+    An empty list is two bytes of JSON and 64 in memory.
+    """
+    most = len(payload) // BYTES_OF_A_CONTAINER + SPARE_CONTAINERS
+    return payload.count(b"[") + payload.count(b"{") > most
+
+
 def _parse_each(
-    payloads: Sequence[bytes],
+    payloads: Sequence[bytes], crowded: Container[int]
 ) -> tuple[list[Any], list[int], dict[int, Problem]]:
     objects, positions, problems = list[Any](), list[int](), dict[int, Problem]()
     for i, payload in enumerate(payloads):
+        if i in crowded:
+            problems[i] = _CROWDED
+            continue
         try:
             objects.append(orjson.loads(payload))
             positions.append(i)
@@ -121,6 +140,12 @@ def _unparsable(reason: str) -> Problem:
     return Problem(RejectCode.NOT_JSON, "", f"the value is not valid JSON: {reason}")
 
 
+_CROWDED = Problem(
+    RejectCode.TOO_LARGE,
+    "",
+    "the record has more than one bracket or brace for six of its bytes: nearly empty arrays and "
+    "objects take many times their bytes in memory",
+)
 _TOO_DEEP = Problem(RejectCode.TOO_DEEP, "", "the value is nested deeper than 254 levels")
 
 
@@ -168,6 +193,13 @@ def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A value of `parse_exactly` that was written as text already, to spare its memory."""
+
+    text: str
+
+
 def dump_exactly(value: Any) -> str:
     """Write a value of `parse_exactly` as JSON text again, numbers as they were."""
     option = orjson.OPT_PASSTHROUGH_DATACLASS
@@ -175,5 +207,5 @@ def dump_exactly(value: Any) -> str:
 
 
 def _write_literal(value: Any) -> orjson.Fragment:
-    assert isinstance(value, Literal)
+    assert isinstance(value, Literal | Written)
     return orjson.Fragment(value.text)

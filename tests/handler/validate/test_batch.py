@@ -330,8 +330,9 @@ def test_reference_agrees_with_the_whole_batch(column: str, literal: str, expect
         (b'{"a":1,"\\u0061":2}', "duplicate_key"),
         (b'{"a":1,"x":{"b":1,"b":1}}', "duplicate_key"),
         (b'{"a" :1, "a":":"}', "duplicate_key"),
-        (b'{"a":1,"x":[' * 1 + b"[" * 300 + b"]" * 300 + b"]}", "too_deep"),
-        (b"[" * 10_000 + b"]" * 10_000, "too_deep"),
+        (b'{"a":1,"x":' + b"[1,22," * 300 + b"[]" + b"]" * 300 + b"}", "too_deep"),
+        (b"[" * 10_000 + b"]" * 10_000, "too_large"),
+        (b"[1,22," * 10_000 + b"3" + b"]" * 10_000, "too_deep"),
         (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "too_deep"),
     ],
 )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from handler.validate import batch, diagnose
 from handler.validate.batch import DIAGNOSES_VALUES, DIAGNOSIS_VALUES, Checker
 from handler.validate.size import SPARE_BYTES, VALUES_PER_BYTE
+from handler.validate.unknown import rescued_text
 from tests.builders import SMALL, columns_contract, event, function_for, problems_of, record
 from tests.reader import rows_of_folder
 
@@ -30,10 +31,11 @@ def codes(checked: Any) -> dict[int, list[str]]:
 
 
 def test_million_empty_items_of_a_wide_struct_are_too_large() -> None:
-    checked = Checker(columns_contract(WIDE)).check([items(1_000_000), b'{"id":1}'])
-    assert codes(checked) == {0: ["too_large"]}
-    assert checked.positions == [1]
-    assert "50000001 values" in checked.rejects[0][0].message
+    batch = [items(500_000, b'{"f":0}'), items(1_000_000), b'{"id":1}']
+    checked = Checker(columns_contract(WIDE)).check(batch)
+    assert codes(checked) == {0: ["too_large"], 1: ["too_large"]}
+    assert checked.positions == [2]
+    assert "25000001 values" in checked.rejects[0][0].message
     assert "max_values" in checked.rejects[0][0].message
 
 
@@ -57,6 +59,33 @@ def test_values_for_each_byte_are_bounded_whatever_max_values_says() -> None:
     assert codes(checker.check([items(most), items(most + 1)])) == {1: ["too_large"]}
     item = b'{"f1":123456}'
     assert codes(checker.check([items(10_000, item)])) == {}, "one short field of fifty is fine"
+
+
+@pytest.mark.parametrize("crowd", [b"[]", b"{}", b"[[[]]]", b'{"":{}}', b"[0]"])
+def test_nearly_empty_containers_without_end_are_too_large(crowd: bytes) -> None:
+    """An empty list is two bytes of JSON and 64 in memory, and is ignored by the contract here."""
+    many = b'{"id":1,"x":[' + b",".join([crowd] * 100_000) + b"]}"
+    few = b'{"id":1,"x":[' + b",".join([crowd] * 20) + b"]}"
+    text = orjson.dumps({"id": 1, "x": crowd.decode().replace('"', "'") * 5 + "x" * 400})
+    checked = Checker(columns_contract("id: {type: long}")).check([many, few, text, many])
+    assert codes(checked) == {0: ["too_large"], 3: ["too_large"]}
+    pairs = b'{"id":1,"x":[' + b",".join([b"[0,1]", b'{"a":1}'] * 100_000) + b"]}"
+    assert codes(Checker(columns_contract("id: {type: long}")).check([pairs])) == {}
+
+
+def test_large_record_keeps_its_unknown_fields_as_they_were_written() -> None:
+    columns = (
+        "id: {type: long}\nd: {type: 'decimal(9,2)'}\ns: {type: struct, fields: {x: {type: long}}}"
+    )
+    checker = Checker(columns_contract(columns, unknown_fields="rescue"))
+    rest = b'"id":1,"d":1.10,"s":{"x":1,"y":-0},"z":[1.50,{"a":12345678901234567890}]'
+    large = b"{" + rest + b',"filler":"' + b"x" * (1 << 20) + b'"}'
+    checked = checker.check([b"{" + rest + b"}", large])
+    assert checked.columns["d"].to_pylist() == [Decimal("1.10")] * 2
+    small, text = (rescued_text(checked.unknown[i]) for i in (0, 1))
+    assert small == '{"z":[1.50,{"a":12345678901234567890}],"s.y":-0}'
+    assert text.startswith('{"z":[1.50,{"a":12345678901234567890}],"filler":"xxx')
+    assert text.endswith('xxx","s.y":-0}')
 
 
 def test_slices_give_the_same_columns_and_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,8 +332,6 @@ def test_unknown_negative_zero_is_kept_as_it_was_written() -> None:
     checked = Checker(columns_contract("a: {type: long}", unknown_fields="rescue")).check(
         [b'{"x":-0}']
     )
-    from handler.validate.unknown import rescued_text
-
     assert json.loads(rescued_text(checked.unknown[0])) == {"x": 0}
     assert rescued_text(checked.unknown[0]) == '{"x":-0}'
 
