@@ -18,6 +18,8 @@ slower parser."""
 BYTES_OF_A_CONTAINER = 6
 SPARE_CONTAINERS = 64
 """A record may have one array or object for so many of its bytes, and some more."""
+SPARED_BYTES_MAX = 1024
+"""Smaller records are not counted: they are objects for one time only, beside few others."""
 
 _UINT64_MAX = (1 << 64) - 1
 
@@ -40,7 +42,7 @@ def parse_payloads(payloads: Sequence[bytes]) -> Parsed:
 
     The batch is checked at once; each document alone only if that fails.
     """
-    crowded = {i for i, payload in enumerate(payloads) if _is_crowded(payload)}
+    crowded = {i for i, p in enumerate(payloads) if len(p) > SPARED_BYTES_MAX and _is_crowded(p)}
     try:
         if crowded:
             raise orjson.JSONDecodeError("", "", 0)
