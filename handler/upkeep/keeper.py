@@ -113,10 +113,8 @@ class Keeper:
     @property
     def checkpoint_is_due(self) -> bool:
         """Return whether too many commits follow the last checkpoint, or it was broken."""
-        return (
-            self.report.repaired
-            or (self.figures.commits_since_checkpoint or 0) > self._upkeep.checkpoint_commits
-        )
+        commits = self.figures.commits_since_checkpoint or 0
+        return self._needs_checkpoint or commits > self._upkeep.checkpoint_commits
 
     def checkpoint(self, patience: Patience) -> None:
         """Write a checkpoint if one is due. Two runs at once write the same one.
