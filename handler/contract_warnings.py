@@ -5,7 +5,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from handler import contract_yaml
-from handler.contract_patterns import differences
+from handler.contract_patterns import differences, slow_repetitions
 from handler.contract_yaml import Path
 
 
@@ -13,10 +13,19 @@ def warnings_of(file: str) -> list[str]:
     """Return a line for each warning of a contract file that is valid, with its place."""
     document = contract_yaml.parse(FilePath(file).read_text("utf-8"))
     return [
-        f"{file}:{document.line(path)}: {'.'.join(map(str, path))}: {difference}"
+        f"{file}:{document.line(path)}: {'.'.join(map(str, path))}: {warning}"
         for path, pattern in _patterns(document.data, ())
-        for difference in differences(pattern)
+        for warning in _warnings(pattern)
     ]
+
+
+def _warnings(pattern: str) -> Iterator[str]:
+    yield from map(str, differences(pattern))
+    if (counted := slow_repetitions(pattern)) is not None:
+        yield (
+            f"the pattern counts up to {counted} characters one by one, and may take as many times "
+            "as long as a plain one on texts made for it. Use min_length and max_length for lengths"
+        )
 
 
 def _patterns(value: Any, path: Path) -> Iterator[tuple[Path, str]]:

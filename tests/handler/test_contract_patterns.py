@@ -17,6 +17,7 @@ from handler.contract_patterns import (
     differences,
     match_column,
     matches,
+    slow_repetitions,
 )
 from handler.contract_warnings import warnings_of
 from handler.validate.batch import Checker
@@ -188,6 +189,29 @@ def test_each_construct_is_warned_of_once_with_its_line(tmp_path: Path) -> None:
         [f"{file}:5", "columns.b.fields.c.pattern"],
     ]
     assert r"As in Python: \p{Nd}" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "counted"),
+    [
+        ("error.{0,200}code", 200),
+        ("^.{0,100},.{0,100}\\z", 200),
+        ("a{101}", 101),
+        ("a{150,}", 150),
+        ("a{100}", None),
+        ("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", None),
+        ("[{200}]\\{200}\\x{2028}\\Q{200}\\E", None),
+    ],
+)
+def test_long_counted_repetitions_are_warned_of(
+    pattern: str, counted: int | None, tmp_path: Path
+) -> None:
+    check_pattern(pattern)
+    assert slow_repetitions(pattern) == counted
+    file = tmp_path / "c.yaml"
+    file.write_text(f"topic: t\ntable: t\ncolumns:\n  a: {{type: string, pattern: '{pattern}'}}\n")
+    warned = [line for line in warnings_of(str(file)) if "one by one" in line]
+    assert len(warned) == (counted is not None)
 
 
 def test_check_prints_warnings_and_succeeds(tmp_path: Path, capsys, monkeypatch) -> None:
