@@ -11,6 +11,8 @@ from handler.rows import Flat
 
 PARTS = tuple(NAMES.values())
 """What a delivered record can have become; the parts of the accounting identity."""
+FRESHNESS_MAX_MS = 10 * 365 * 86_400_000
+"""An older timestamp is no age: Kafka's -1, an unset clock, seconds taken for milliseconds."""
 
 
 def account(outcomes: bytes, repeats: int, delivered: int) -> dict[str, int]:
@@ -53,10 +55,6 @@ def raise_for(items: Sequence[Mapping[str, Any]], why: str) -> None:
             f"{first['offset']}. What is good has been committed. SILT_PARTIAL_BATCH_RESPONSE is "
             "false, so the whole batch has to come again, which is harmless."
         )
-
-
-FRESHNESS_MAX_MS = 10 * 365 * 86_400_000
-"""An older timestamp is no age: Kafka's -1, an unset clock, seconds taken for milliseconds."""
 
 
 def freshness_ms(flat: Flat, outcomes: bytes, now_ms: int) -> int | None:

@@ -76,7 +76,7 @@ def broken_rule(rules: Rules, order: Any) -> tuple[str, str] | None:
     if rules.exclusive_maximum is not None and order >= rules.exclusive_maximum:
         return "exclusive_maximum", f"it is not less than {rules.exclusive_maximum}"
     if rules.allowed is not None and order not in rules.allowed:
-        return "enum", "it is none of the allowed values"
+        return "enum", "it is not one of the allowed values"
     if (broken := broken_length(rules, order)) is not None:
         return broken
     if rules.pattern is not None and not matches(rules.pattern, order):

@@ -252,9 +252,8 @@ def _tokens(pattern: str) -> Iterator[_Token]:
     while position < len(pattern):
         rest = pattern[position:]
         text = rest[: 2 if rest[0] == "\\" else 1]
-        if (skipped := _QUOTED.match(rest) or (in_class and _POSIX.match(rest))) is not None and (
-            skipped
-        ):
+        skipped = _QUOTED.match(rest) or (_POSIX.match(rest) if in_class else None)
+        if skipped is not None:
             position += len(skipped[0])
             continue
         yield _Token(text, position, in_class)

@@ -7,6 +7,7 @@ matters.
 import binascii
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ import pyarrow as pa
 from handler.contract import Contract
 from handler.delta.files import data_files
 from handler.delta.log import Change, DataFile, Snapshot, Txn
-from handler.delta.look_up import Found, Wanted
+from handler.delta.look_up import Matches, Query
 from handler.delta.patience import Patience
 from handler.delta.tables import Table
 from handler.delta_types import Field
@@ -55,6 +56,11 @@ class Work:
     schemas: tuple[TableSchema, TableSchema]
     terms: Terms
     generation: int
+
+    def begins_generation(self, snapshots: Sequence[Snapshot]) -> bool:
+        """Return whether only earlier generations have fed the tables of these snapshots."""
+        app_ids = chain.from_iterable(snapshot.txns for snapshot in snapshots)
+        return begins_generation(app_ids, self.generation)
 
 
 class Decision:
@@ -163,12 +169,12 @@ class Decision:
         """Return the indices of records that are in one of the tables; looks up what may be."""
         tables = self._work.tables
         trust = self._contract.redelivered == "skip"
-        looked_up: dict[int, Wanted] = {}
-        found = [Found(), Found()]
+        looked_up: dict[int, Query] = {}
+        found = [Matches(), Matches()]
         while True:
             marks = self._marks()
             missing = {
-                stream.partition: self._wanted(stream, records)
+                stream.partition: self._query(stream, records)
                 for stream, (records, _), mark in zip(
                     self._streams, self._evidence, marks, strict=True
                 )
@@ -198,7 +204,7 @@ class Decision:
         return duplicates
 
     @staticmethod
-    def _wanted(stream: Stream, records: Evidence) -> Wanted:
+    def _query(stream: Stream, records: Evidence) -> Query:
         """Return what is looked up of a stream.
 
         In generation 0 a row of another time is evidence that the topic was recreated. Later, rows
@@ -206,8 +212,8 @@ class Decision:
         """
         times = [storable_us(time) for time in (min(records.timestamps), max(records.timestamps))]
         if stream.generation == 0 or times[0] is None or times[1] is None:
-            return Wanted(records.offsets)
-        return Wanted(records.offsets, (times[0], times[1]))
+            return Query(records.offsets)
+        return Query(records.offsets, (times[0], times[1]))
 
     def _all_confirmed(self) -> bool:
         """Confirm both snapshots; False if one had to be read anew."""
@@ -233,13 +239,12 @@ class Decision:
         snapshots = [table.known(self._patience) for table in self._work.tables]
         self._work.terms.check(self._work.tables)
         self.admit()
-        app_ids = [app_id for snapshot in snapshots for app_id in snapshot.txns]
-        self.begins_generation = begins_generation(app_ids, self._work.generation)
+        self.begins_generation = self._work.begins_generation(snapshots)
         return [
             Marks(
                 _mark(snapshots[ROWS], stream),
                 _mark(snapshots[DEAD_LETTERS], stream),
-                max((_earlier(snapshot, stream) for snapshot in snapshots), default=-1),
+                max(_earlier(snapshot, stream) for snapshot in snapshots),
             )
             for stream in self._streams
         ]
@@ -376,13 +381,11 @@ def _mark(snapshot: Snapshot, stream: Stream) -> Mark:
 
 def _earlier(snapshot: Snapshot, stream: Stream) -> int:
     """Return the highest watermark of the partition in earlier generations, -1 for none."""
-    if stream.generation == 0:
-        return -1
     marks = (snapshot.txns[app_id].version for app_id in earlier_app_ids(snapshot.txns, stream))
     return max(marks, default=-1)
 
 
-def _known(found: Sequence[Found], partition: int) -> dict[int, frozenset[int | None]]:
+def _known(found: Sequence[Matches], partition: int) -> dict[int, frozenset[int | None]]:
     """Return what both tables hold of one stream."""
     rows: dict[int, frozenset[int | None]] = {}
     for table in found:

@@ -16,7 +16,6 @@ from handler.delta.store import Pool, Store
 from handler.delta.tables import Table
 from handler.errors import OutOfTime
 from handler.event import Batch
-from handler.kafka.offsets import begins_generation
 from handler.plan import Outcome, Plan
 from handler.rows import Flat, flatten
 from handler.table_schema import TableSchema
@@ -89,8 +88,7 @@ class Ingest:
     def begins_generation(self, patience: Patience) -> bool:
         """Return whether only earlier generations have fed the tables. Raises StoreError."""
         snapshots = [table.read(patience) for table in self._work.tables]
-        app_ids = [app_id for snapshot in snapshots for app_id in snapshot.txns]
-        return begins_generation(app_ids, self._work.generation)
+        return self._work.begins_generation(snapshots)
 
     def run(self, batch: Batch, source: str, patience: Patience, *, dry_run: bool) -> Result:
         """Settle a batch as far as it can be.

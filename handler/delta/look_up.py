@@ -38,8 +38,8 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Records of one partition to be found: their offsets, rising.
+class Query:
+    """The records of one partition to look up: their offsets, rising.
 
     With `times_us` (the least and the greatest timestamp, in microseconds) rows of other times may
     be left out; without it, every row of a wanted offset is found.
@@ -55,7 +55,7 @@ class Wanted:
 
 
 @dataclass(slots=True)
-class Found:
+class Matches:
     """What a look-up found: for each (partition, offset) the timestamps (µs) of its rows."""
 
     rows: dict[tuple[int, int], set[int | None]] = field(default_factory=dict)
@@ -72,9 +72,9 @@ class Found:
 class Candidates:
     """The files that may hold wanted records, as the log names them."""
 
-    def __init__(self, keys: Keys, wanted: Mapping[int, Wanted]) -> None:
+    def __init__(self, keys: Keys, queries: Mapping[int, Query]) -> None:
         self._keys = keys
-        self._wanted = wanted
+        self._queries = queries
         self.active: dict[tuple[str, str | None], Entry] = {}
 
     def apply(self, actions: Sequence[Mapping[str, Any]]) -> None:
@@ -112,43 +112,43 @@ class Candidates:
         `ranges` are the offsets of each partition, where Silt wrote the file; `stats` are the
         bounds of the whole file.
         """
-        if not self._wanted:
+        if not self._queries:
             return False
         if ranges is not None and (parsed := parse_ranges(ranges)) is not None:
-            wanted = [
-                asked
+            queries = [
+                query
                 for partition, first, last in parsed
-                if (asked := self._wanted.get(partition)) is not None
-                and asked.may_lie_in(first, last)
+                if (query := self._queries.get(partition)) is not None
+                and query.may_lie_in(first, last)
             ]
-            return any(asked.times_us is None for asked in wanted) or (
-                bool(wanted) and self._may_hold_times(wanted, _parse(stats))
+            return any(query.times_us is None for query in queries) or (
+                bool(queries) and self._may_hold_times(queries, _parse(stats))
             )
         bounds = _parse(stats)
         partitions = _bounds(bounds, self._keys.partition)
         offsets = _bounds(bounds, self._keys.offset)
         if partitions is None or offsets is None:
             return True
-        wanted = [
-            asked
-            for partition, asked in self._wanted.items()
-            if partitions[0] <= partition <= partitions[1] and asked.may_lie_in(*offsets)
+        queries = [
+            query
+            for partition, query in self._queries.items()
+            if partitions[0] <= partition <= partitions[1] and query.may_lie_in(*offsets)
         ]
-        return bool(wanted) and self._may_hold_times(wanted, bounds)
+        return bool(queries) and self._may_hold_times(queries, bounds)
 
-    def _may_hold_times(self, wanted: Sequence[Wanted], stats: Mapping[str, Any]) -> bool:
+    def _may_hold_times(self, queries: Sequence[Query], stats: Mapping[str, Any]) -> bool:
         """Return whether a file may hold a row of the times that are wanted."""
-        if any(asked.times_us is None for asked in wanted):
+        if any(query.times_us is None for query in queries):
             return True
         low, high = (
             _microseconds((stats.get(key) or {}).get(self._keys.timestamp))
             for key in ("minValues", "maxValues")
         )
         return any(
-            (high is None or high >= asked.times_us[0])
-            and (low is None or low <= asked.times_us[1])
-            for asked in wanted
-            if asked.times_us is not None
+            (high is None or high >= query.times_us[0])
+            and (low is None or low <= query.times_us[1])
+            for query in queries
+            if query.times_us is not None
         )
 
 
@@ -156,21 +156,21 @@ def find_rows(
     store: Store,
     candidates: Candidates,
     keys: Keys,
-    wanted: Mapping[int, Wanted],
+    queries: Mapping[int, Query],
     pool: Pool,
     patience: Patience,
     table: str,
-) -> Found:
+) -> Matches:
     """Read the candidates and return which wanted records they hold.
 
     Raises DataFileMissing for a file that is not there.
     """
-    found = Found()
+    found = Matches()
     if not candidates.active:
         return found
     names = (keys.partition, keys.offset, keys.timestamp)
-    partitions = pa.array(sorted(wanted), pa.int32())
-    offsets = pa.array(sorted({o for asked in wanted.values() for o in asked.offsets}), pa.int64())
+    partitions = pa.array(sorted(queries), pa.int32())
+    offsets = pa.array(sorted({o for query in queries.values() for o in query.offsets}), pa.int64())
     low, high = offsets[0].as_py(), offsets[-1].as_py()
 
     def keep(group: Any) -> bool:

@@ -15,7 +15,7 @@ from handler.delta.checkpoint import (
     read_checkpoint,
 )
 from handler.delta.log import LOG, Snapshot, apply, commit_key, parse_commit
-from handler.delta.look_up import Candidates, Found, Keys, Wanted, find_rows
+from handler.delta.look_up import Candidates, Keys, Matches, Query, find_rows
 from handler.delta.parquet_ranges import fetch_all
 from handler.delta.patience import Patience
 from handler.delta.store import Entry, Object, Pool, Store
@@ -107,17 +107,17 @@ class Table:
         self.confirmed = True
         return snapshot
 
-    def look_up(self, wanted: Mapping[int, Wanted], patience: Patience) -> Found:
+    def look_up(self, queries: Mapping[int, Query], patience: Patience) -> Matches:
         """Read the newest snapshot with its files, and find records, by partition.
 
         The answer is for that snapshot, which is kept: whoever decides by it must decide from it.
         """
         assert self.keys is not None
         keys = self.keys
-        snapshot, candidates = self._load(patience, lambda: Candidates(keys, wanted))
-        found = Found()
+        snapshot, candidates = self._load(patience, lambda: Candidates(keys, queries))
+        found = Matches()
         if candidates is not None:
-            found = find_rows(self.store, candidates, keys, wanted, self.pool, patience, self.name)
+            found = find_rows(self.store, candidates, keys, queries, self.pool, patience, self.name)
         self._keep(snapshot)
         return found
 

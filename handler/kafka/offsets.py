@@ -74,7 +74,7 @@ class Marks:
 class Evidence:
     """The records of one stream that can be in a table, in offset order; timestamps in ms.
 
-    A record that a rule of the contract drops can never be in a table, so it is none of these: its
+    A record that a rule of the contract drops can never be in a table, so it is left out: its
     absence proves nothing.
     """
 
@@ -124,12 +124,16 @@ def check_source(
 
 def begins_generation(app_ids: Iterable[str], generation: int) -> bool:
     """Return whether a table was fed by earlier generations and not by this one yet."""
+    if generation == 0:
+        return False
     generations = {other.generation for app_id in app_ids if (other := Stream.of(app_id))}
     return bool(generations) and max(generations) < generation
 
 
 def earlier_app_ids(app_ids: Iterable[str], stream: Stream) -> list[str]:
     """Return the appIds of the same partition in earlier generations, whatever source they name."""
+    if stream.generation == 0:
+        return []
     return [
         app_id
         for app_id in app_ids

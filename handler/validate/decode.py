@@ -1,7 +1,8 @@
 """How bytes become JSON, and the limits: strict JSON, 254 levels, no key twice in one object."""
 
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,14 +44,7 @@ def parse_payloads(payloads: Sequence[bytes]) -> Parsed:
     The batch is checked at once; each document alone only if that fails.
     """
     crowded = {i for i, p in enumerate(payloads) if len(p) > SPARED_BYTES_MAX and _is_crowded(p)}
-    try:
-        if crowded:
-            raise orjson.JSONDecodeError("", "", 0)
-        objects = list(map(orjson.loads, payloads))
-        positions = list(range(len(objects)))
-        problems: dict[int, Problem] = {}
-    except orjson.JSONDecodeError:
-        objects, positions, problems = _parse_each(payloads, crowded)
+    objects, positions, problems = _parse_all(payloads, crowded)
     try:
         if _has_no_repeated_key(objects, b"".join(payloads[i] for i in positions)):
             return Parsed(objects, positions, problems)
@@ -75,9 +69,12 @@ def _is_crowded(payload: bytes) -> bool:
     return payload.count(b"[") + payload.count(b"{") > most
 
 
-def _parse_each(
-    payloads: Sequence[bytes], crowded: Container[int]
+def _parse_all(
+    payloads: Sequence[bytes], crowded: Collection[int]
 ) -> tuple[list[Any], list[int], dict[int, Problem]]:
+    if not crowded:
+        with suppress(orjson.JSONDecodeError):
+            return list(map(orjson.loads, payloads)), list(range(len(payloads))), {}
     objects, positions, problems = list[Any](), list[int](), dict[int, Problem]()
     for i, payload in enumerate(payloads):
         if i in crowded:

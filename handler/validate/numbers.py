@@ -8,6 +8,7 @@ reads the texts of these columns alone.
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypedDict
 
 import msgspec
@@ -39,14 +40,10 @@ def holding(columns: Sequence[Column], wanted: Callable[[str], bool]) -> tuple[C
         if column.parts:
             parts = holding(column.parts, wanted)
             if parts:
-                kept.append(_with_parts(column, parts))
+                kept.append(replace(column, parts=parts))
         elif wanted(column.type):
             kept.append(column)
     return tuple(kept)
-
-
-def _with_parts(column: Column, parts: tuple[Column, ...]) -> Column:
-    return Column(column.name, column.source, column.type, parts=parts)
 
 
 class Decimals:

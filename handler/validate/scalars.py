@@ -213,11 +213,10 @@ def _to_decimal(array: pa.Array, target: pa.DataType) -> Finished:
 def _rewrite_decimals(array: pa.Array, target: pa.DataType) -> pa.Array:
     """Rewrite decimals without signs and zeros that say nothing; what is no decimal stays wrong."""
     array = pc.if_else(pc.less_equal(pc.binary_length(array), DIGITS_MAX), array, "")
-    plain = _strip_decimals(pc.if_else(match_column(array, _ZERO), "0", array))
-    large = pc.and_(
-        match_column(array, _SHORT), match_column(array, r"[eE][+-]?0*[1-9][0-9]{2,}\z")
-    )
-    mask = pc.and_not(match_column(array, _EXPONENT), pc.or_(large, match_column(array, _ZERO)))
+    zero = match_column(array, _ZERO)
+    plain = _strip_decimals(pc.if_else(zero, "0", array))
+    large = pc.and_(match_column(array, _SHORT), match_column(array, _LARGE))
+    mask = pc.and_not(match_column(array, _EXPONENT), pc.or_(large, zero))
     mask = mask.fill_null(False)
     rows = pc.indices_nonzero(mask)
     if not len(rows):

@@ -86,8 +86,10 @@ def _ask_before_generation(
 
     Raises UsageError without a yes.
     """
+    if options.generation is None:
+        return
     topic = parse_event(event, settings.source).topic
-    if options.generation is None or topic in topics:
+    if topic in topics:
         return
     topics.add(topic)
     table = function.begins_generation(topic)

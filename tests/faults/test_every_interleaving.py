@@ -31,7 +31,7 @@ from handler.delta.log import (
     new_metadata,
     parse_commit,
 )
-from handler.delta.look_up import Found, Keys, Wanted
+from handler.delta.look_up import Keys, Matches, Query
 from handler.delta.patience import ATTEMPT_MIN_S, Patience
 from handler.delta.tables import Table
 from handler.delta_types import Field, Primitive
@@ -151,7 +151,7 @@ class World:
         file_key: str,
         patience: Patience,
     ) -> Change | None:
-        partition, found, looked_up = stream.partition, Found(), False
+        partition, found, looked_up = stream.partition, Matches(), False
         while True:
             snapshot = table.known(patience)
             check_source(list(snapshot.txns), "s", "t", stream.generation, "t")
@@ -160,7 +160,7 @@ class World:
             mark = max([own, *(snapshot.txns[app_id].version for app_id in earlier)])
             if looked_up or batch[0] > mark:
                 break
-            found, looked_up = table.look_up({partition: Wanted(batch)}, patience), True
+            found, looked_up = table.look_up({partition: Query(batch)}, patience), True
         new = tuple(o for o in batch if (partition, o) not in found.rows)
         if not new:
             return None
@@ -408,7 +408,7 @@ BROKEN = {
         "concerned",
         property(lambda self: frozenset(self.txns)),
     ),
-    "nothing is looked up": (Table, "look_up", lambda *_: Found()),
+    "nothing is looked up": (Table, "look_up", lambda *_: Matches()),
 }
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from handler.delta import swap
 from handler.delta.log import Change, Protocol, Snapshot, Txn, commit_key, concerns, new_metadata
-from handler.delta.look_up import Keys, Wanted
+from handler.delta.look_up import Keys, Query
 from handler.delta.patience import Patience
 from handler.delta.store import Pool, open_store
 from handler.delta.tables import Table
@@ -77,8 +77,11 @@ def nothing_but_a_txn(app_id: str, metadata: bool = False) -> Change:
 
 
 @pytest.fixture
-def interrupted(tmp_path: Path) -> tuple[Memory, str]:
-    return Memory(), str(folder_of(tmp_path))
+def interrupted(tmp_path: Path) -> tuple[Memory, Memory, str, str]:
+    """Two clients of one store, the root of its tables, and the address of the table."""
+    shared = Memory()
+    root = str(tmp_path / "tables")
+    return shared, Memory(stores=shared.stores), root, str(folder_of(tmp_path))
 
 
 def test_sandbox_that_knew_no_table_puts_no_version_0_under_a_cleaned_log(tmp_path: Path) -> None:
@@ -116,7 +119,7 @@ def test_look_up_keeps_the_snapshot_that_it_read(what: str, tmp_path: Path) -> N
     else:
         function_for(tmp_path).handle(event(rows(6, 8)), None)
         clean(folder, read_folder(folder).version - 1)
-    found = idle.look_up({0: Wanted(range(10))}, patience())
+    found = idle.look_up({0: Query(range(10))}, patience())
     assert idle.snapshot is not None
     assert idle.snapshot.e_tag != before.e_tag
     assert idle.snapshot.version == read_folder(folder).version
@@ -211,12 +214,10 @@ def test_one_offset_in_both_tables_with_two_timestamps_is_known_by_both(tmp_path
 
 
 def test_earlier_generation_that_commits_under_way_is_seen_before_ours(
-    tmp_path: Path, interrupted: tuple[Memory, str]
+    tmp_path: Path, interrupted: tuple[Memory, Memory, str, str]
 ) -> None:
     """Mutation: a commit of the earlier generation does not void the decision of the later one."""
-    shared, uri = interrupted
-    ours = Memory(stores=shared.stores)
-    root = str(tmp_path / "tables")
+    shared, ours, root, uri = interrupted
     old = function_for(tmp_path / "a", open_store=shared.open, table_root=root)
     new = function_for(tmp_path / "b", open_store=ours.open, table_root=root, generation=1)
     old.handle(event(rows(0, 1)), None)
@@ -233,16 +234,14 @@ def test_earlier_generation_that_commits_under_way_is_seen_before_ours(
 
 @pytest.mark.logs_errors
 def test_rows_of_a_term_that_is_over_are_not_appended_in_a_new_one(
-    tmp_path: Path, interrupted: tuple[Memory, str]
+    tmp_path: Path, interrupted: tuple[Memory, Memory, str, str]
 ) -> None:
     """Mutation: it goes on in a new term of its own version, after another version's was between.
 
     The dead letters were decided in the term that is over: the other version may have made a row of
     one of them.
     """
-    shared, uri = interrupted
-    ours = Memory(stores=shared.stores)
-    root = str(tmp_path / "tables")
+    shared, ours, root, uri = interrupted
 
     def sandbox(memory: Memory, contract: str, name: str) -> Any:
         return function_for(tmp_path / name, contract, open_store=memory.open, table_root=root)
@@ -267,12 +266,10 @@ def test_rows_of_a_term_that_is_over_are_not_appended_in_a_new_one(
 
 
 def test_dead_letters_stay_dead_letters_after_a_lost_race(
-    tmp_path: Path, interrupted: tuple[Memory, str]
+    tmp_path: Path, interrupted: tuple[Memory, Memory, str, str]
 ) -> None:
     """Mutation: deciding again, our own dead letters are found and counted as duplicates."""
-    shared, uri = interrupted
-    ours = Memory(stores=shared.stores)
-    root = str(tmp_path / "tables")
+    shared, ours, root, uri = interrupted
     function = function_for(tmp_path / "a", open_store=ours.open, table_root=root)
     other = function_for(tmp_path / "b", open_store=shared.open, table_root=root)
     function.handle(event(rows(0, 1)), None)
