@@ -95,6 +95,16 @@ class RetentionModel(_Model):
     )
 
 
+class DeadLetterModel(RetentionModel):
+    """How the dead letters are kept, where that differs from the table."""
+
+    expire: Annotated[str, Field(pattern=_TIME)] | None = Field(
+        None,
+        description="Dead letters that were redriven longer ago are removed; a day at least. "
+        "Default: never. One that was not redriven is never removed.",
+    )
+
+
 class MaintenanceModel(RetentionModel):
     """How the table and its dead letters are kept in shape."""
 
@@ -104,8 +114,8 @@ class MaintenanceModel(RetentionModel):
     )
     sort_by: list[str] = Field(
         [],
-        description="Columns by which quiet partitions are laid out (a Z-order curve), so that "
-        "queries on them read fewer files.",
+        description="Columns by which the rows of each compacted file are sorted, so that a query "
+        "on the first of them reads only some row groups of a file.",
     )
     checkpoint_commits: Annotated[int, Field(ge=1, le=1000)] = Field(
         20, description="Write a checkpoint when more commits than this follow the last one."
@@ -113,8 +123,9 @@ class MaintenanceModel(RetentionModel):
     quiet_for: Annotated[str, Field(pattern=_TIME)] = Field(
         "1h", description="A partition is compacted when nothing was appended to it for so long."
     )
-    dead_letters: RetentionModel | None = Field(
-        None, description="retain and log_retain of the dead letters. Default: as the table's."
+    dead_letters: DeadLetterModel | None = Field(
+        None,
+        description="expire, retain and log_retain of the dead letters. Default: as the table's.",
     )
 
 

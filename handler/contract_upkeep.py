@@ -24,7 +24,7 @@ Report = Callable[[Path, str], None]
 class Upkeep:
     """How one table is to be kept. Sizes are in bytes, times in milliseconds.
 
-    A retention of None is the table's own.
+    A retention of None is the table's own. `expire_ms`: redriven dead letters are removed after it.
     """
 
     enabled: bool
@@ -34,6 +34,7 @@ class Upkeep:
     quiet_for_ms: int
     retain_ms: int | None
     log_retain_ms: int | None
+    expire_ms: int | None = None
 
 
 def compile_upkeep(
@@ -62,22 +63,34 @@ def compile_upkeep(
         log_retain_ms=log_retain_ms,
     )
     own = given.dead_letters
+    expire_ms = None
     if own is not None:
-        retain_ms, log_retain_ms = _retention(own, (*here, "dead_letters"), report)
-    dead_letters = replace(rows, sort_by=(), retain_ms=retain_ms, log_retain_ms=log_retain_ms)
+        within: Path = (*here, "dead_letters")
+        retain_ms, log_retain_ms = _retention(own, within, report)
+        expire_ms = _long_enough(own.expire, "a redriven dead letter", (*within, "expire"), report)
+    dead_letters = replace(
+        rows,
+        sort_by=(),
+        retain_ms=retain_ms,
+        log_retain_ms=log_retain_ms,
+        expire_ms=expire_ms,
+    )
     return rows, dead_letters
 
 
 def _retention(given: RetentionModel, here: Path, report: Report) -> list[int | None]:
     times: list[int | None] = []
     for key, what in (("retain", "a file that was removed"), ("log_retain", "a commit")):
-        text = getattr(given, key)
-        time_ms = _time_ms(text) if text is not None else None
-        if time_ms is not None and time_ms < RETENTION_MIN_MS:
-            message = f"{what} is kept for 1d at least: a reader or a writer may still need it"
-            report((*here, key), message)
-        times.append(time_ms)
+        times.append(_long_enough(getattr(given, key), what, (*here, key), report))
     return times
+
+
+def _long_enough(text: str | None, what: str, here: Path, report: Report) -> int | None:
+    """Return a time, and report one that is too short."""
+    time_ms = _time_ms(text) if text is not None else None
+    if time_ms is not None and time_ms < RETENTION_MIN_MS:
+        report(here, f"{what} is kept for 1d at least: a reader or a writer may still need it")
+    return time_ms
 
 
 def default_upkeep() -> Upkeep:

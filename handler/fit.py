@@ -73,6 +73,23 @@ def marked(fields: Sequence[Field], origin: str) -> tuple[Field, ...]:
     return tuple(replace(f, metadata={**f.metadata, ORIGIN: origin}) for f in fields)
 
 
+def is_widened(before: Sequence[Field], after: Sequence[Field]) -> bool:
+    """Return whether a column, or a part of one, has a wider type than before."""
+    types = {f.name: f.type for f in after}
+    return any(_is_widened(f.type, types[f.name]) for f in before if f.name in types)
+
+
+def _is_widened(before: DataType, after: DataType) -> bool:
+    match before, after:
+        case Struct(), Struct():
+            return is_widened(before.fields, after.fields)
+        case Array(), Array():
+            return _is_widened(before.element, after.element)
+        case Map(), Map():
+            return _is_widened(before.value, after.value)
+    return before != after
+
+
 class _Fitting:
     """One comparison of a table with its contract, and the differences that it found."""
 

@@ -10,7 +10,6 @@ from handler.contract import DEAD_LETTERS_SUFFIX, Contract
 from handler.decision import DEAD_LETTERS, ROWS, Decision, Work
 from handler.delta import swap
 from handler.delta.log import Snapshot
-from handler.delta.look_up import Keys
 from handler.delta.patience import Patience
 from handler.delta.store import Pool, Store
 from handler.delta.tables import Table
@@ -18,12 +17,10 @@ from handler.errors import OutOfTime
 from handler.event import Batch
 from handler.plan import Outcome, Plan
 from handler.rows import Flat, flatten
-from handler.table_schema import TableSchema
+from handler.table_schema import DEAD_LETTER_KEYS, ROW_KEYS, TableSchema
 from handler.terms import TermMoved, Terms
 from handler.validate.batch import Checker
 
-ROW_KEYS = Keys("_kafka_partition", "_kafka_offset", "_kafka_timestamp")
-DEAD_LETTER_KEYS = Keys("partition", "offset", "timestamp")
 _TERMS_MAX = 5
 
 

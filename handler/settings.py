@@ -91,12 +91,6 @@ class Settings(BaseModel):
         description="Check table and contract of each topic at cold start, and log what is found",
         json_schema_extra={"expected": "true or false"},
     )
-    fan_out: Boolean = Field(
-        False,
-        description="Maintenance: a table with more to compact than one invocation can is handed "
-        "out, an invocation a partition. The function needs the permission to invoke itself",
-        json_schema_extra={"expected": "true or false"},
-    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO",
         description="The least level that is logged",

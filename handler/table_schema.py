@@ -6,18 +6,23 @@ from uuid import uuid4
 
 from handler.contract import DEAD_LETTER_FIELDS, REDRIVE_FIELDS, Contract
 from handler.contract_readers import unreadable_partitions
+from handler.delta.active import TYPES_TAG
+from handler.delta.features import check_appendable, protocol_for
+from handler.delta.files import widenings
 from handler.delta.log import (
     TXNS_FORGOTTEN,
     Metadata,
     Protocol,
     Snapshot,
-    check_appendable,
     new_metadata,
-    protocol_for,
 )
+from handler.delta.look_up import Keys
 from handler.delta_types import Field
 from handler.errors import TableMismatch
-from handler.fit import check_partitions, fit, marked
+from handler.fit import check_partitions, fit, is_widened, marked
+
+ROW_KEYS = Keys("_kafka_partition", "_kafka_offset", "_kafka_timestamp")
+DEAD_LETTER_KEYS = Keys("partition", "offset", "timestamp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,5 +104,8 @@ class TableSchema:
             retired=self._retired,
         )
         fitted = metadata.with_fields(fields) if fields is not None else metadata
+        if fields is not None and is_widened(metadata.fields, fields):
+            # Files of before have the narrow type: compaction finds them by this number.
+            fitted = fitted.with_configuration({TYPES_TAG: str(widenings(metadata) + 1)})
         self._kept = (metadata, snapshot.protocol, fitted)
         return fitted

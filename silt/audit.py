@@ -23,9 +23,9 @@ from handler.delta.patience import Patience, SystemClock
 from handler.delta.store import Pool, Store, open_store
 from handler.delta.tables import Table
 from handler.errors import NotFound, SiltError
-from handler.ingest import DEAD_LETTER_KEYS, ROW_KEYS
 from handler.kafka.offsets import Stream
 from handler.plan import NAMES
+from handler.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
 from silt.offsets import Offsets, Range, between, ranges_of
 
 LIMIT_S = 600.0

@@ -18,8 +18,8 @@ from handler.health import warnings_of_log
 from handler.kafka.offsets import Stream
 from handler.table_schema import TableSchema
 from handler.upkeep.engine import Engine
-from handler.upkeep.keeper import Keeper
 from handler.upkeep.report import Figures, known
+from handler.upkeep.run import MaintenanceRun
 from silt.tables import NamedTable
 
 CHECKPOINTS_MISSED = 5
@@ -90,22 +90,29 @@ def status_of(table: NamedTable, pool: Pool, patience: Patience) -> Status:
     What cannot be read is a remark. Raises StoreError or OutOfTime where nothing can.
     """
     upkeep = table.contract.upkeep if table.contract is not None else default_upkeep()
-    log = Table(table.name, open_store(table.uri), pool)
-    keeper = Keeper(log, Engine(table.uri), upkeep)
-    status = Status(table.name, table.uri, keeper.figures)
-    if not keeper.look(patience):
+    run = MaintenanceRun(
+        table.name,
+        open_store(table.uri),
+        pool,
+        Engine(table.uri),
+        upkeep,
+        newest="_kafka_timestamp",
+    )
+    status = Status(table.name, table.uri, run.figures)
+    if not run.look(patience):
         status.remarks.append(Remark("attention", "there is no table yet"))
         return status
-    snapshot = log.known(patience)
+    snapshot = run.table.known(patience)
     try:
-        keeper.survey(patience, "_kafka_timestamp")
+        run.survey(patience)
     except SiltError as error:
         status.remarks.append(Remark("wrong", str(error)))
-    status.remarks += [Remark("attention", text) for text, _fix in warnings_of_log(log)]
+    status.remarks += [Remark("attention", text) for text, _fix in warnings_of_log(run.table)]
     now_ms = patience.clock.epoch_ms()
     _streams(status, snapshot, now_ms)
-    if keeper.newest_us is not None:
-        status.newest_record_s = round(max(0.0, now_ms - keeper.newest_us / 1000) / 1000, 1)
+    newest_us = run.files.newest_us
+    if newest_us is not None:
+        status.newest_record_s = round(max(0.0, now_ms - newest_us / 1000) / 1000, 1)
     _upkeep_remarks(status, upkeep)
     if table.contract is not None:
         status.remarks += _drift(table.contract, snapshot)
@@ -139,6 +146,13 @@ def _upkeep_remarks(status: Status, upkeep: Upkeep) -> None:
         texts.append(
             f"{figures.partitions_due} of {figures.partitions} partitions are to be compacted"
         )
+    if figures.narrow_files:
+        texts.append(
+            f"{figures.narrow_files} files have a column in a narrower type than the table's: "
+            "compaction rewrites them first"
+        )
+    if figures.unchecked_files:
+        texts.append(f"{figures.unchecked_files} files have statistics that are to be checked")
     late_hours = (figures.retain_hours or 0) + UNREFERENCED_LATE_HOURS
     if figures.files_to_vacuum and (figures.oldest_unreferenced_hours or 0) > late_hours:
         texts.append(f"{figures.files_to_vacuum} files are to be vacuumed, some long since")

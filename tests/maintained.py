@@ -19,9 +19,9 @@ QUIET = (
 PARTED = QUIET.replace("  name:", "  day: {type: integer}\n  name:") + "partition_by: [day]\n"
 
 
-def maintenance_of(folder: Path, *, clock: Any = None, invoke: Any = None, **settings: Any) -> Any:
+def maintenance_of(folder: Path, *, clock: Any = None, **settings: Any) -> Any:
     values = {"table_root": str(folder / "tables"), "contracts": str(folder / "contracts")}
-    return Maintenance(Settings(**values, **settings), clock=clock or FakeClock(), invoke=invoke)
+    return Maintenance(Settings(**values, **settings), clock=clock or FakeClock())
 
 
 def table(folder: Path, name: str = "orders") -> Path:

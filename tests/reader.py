@@ -67,7 +67,8 @@ def _apply(state: State, action: dict[str, Any]) -> None:
         state.infos.append(action["commitInfo"])
     if "add" in action:
         path = unquote(action["add"]["path"])
-        assert path not in state.adds, f"{path} was added twice"
+        is_new = path not in state.adds or not action["add"]["dataChange"]  # else: statistics
+        assert is_new, f"{path} was added twice"
         state.adds[path] = action["add"]
     if "remove" in action:
         state.adds.pop(unquote(action["remove"]["path"]), None)

@@ -57,7 +57,10 @@ CORE = {
     "settings": set(),
     "deadline": {"settings"},
     "metrics": set(),
-    "table_schema": {"contract", "contract_readers", "delta.log", "delta_types", "fit"},
+    "table_schema": {
+        *("contract", "contract_readers", "delta.active", "delta.features", "delta.files"),
+        *("delta.log", "delta.look_up", "delta_types", "fit"),
+    },
     "terms": {
         *("contract", "delta.log", "delta.patience", "delta.swap", "delta.tables", "table_schema"),
     },
@@ -76,39 +79,70 @@ CORE = {
         *("answer", "contract", "deadline", "delta.patience", "delta.store", "event", "health"),
         *("ingest", "metrics", "plan", "settings"),
     },
-    "upkeep.plan": {"contract_upkeep"},
+    "upkeep.plan": {"contract_upkeep", "delta.active"},
     "upkeep.properties": {"contract_upkeep"},
-    "upkeep.lease": {"delta.log", "delta.patience", "delta.swap", "delta.tables"},
     "upkeep.engine": set(),
     "upkeep.worker": set(),
-    "upkeep.report": {"upkeep.plan"},
-    "upkeep.keeper": {
-        "delta.checkpoint",
-        *("contract_upkeep", "delta.log", "delta.parquet_ranges", "delta.patience", "delta.store"),
-        *("delta.swap", "delta.tables", "upkeep.engine", "upkeep.lease", "upkeep.plan"),
+    "upkeep.report": {"contract_upkeep", "delta.active", "upkeep.plan"},
+    "upkeep.folder": {"delta.log", "delta.parquet_ranges", "delta.patience", "delta.tables"},
+    "upkeep.repair": {
+        *("delta.checkpoint", "delta.parquet_ranges", "delta.patience", "delta.store"),
+        "delta.tables",
+    },
+    "upkeep.checking": {
+        *("delta.active", "delta.files", "delta.log", "delta.parquet_ranges", "delta.patience"),
+        *("delta.rewrite", "delta.statistics", "delta.tables", "delta_types", "upkeep.report"),
+    },
+    "upkeep.compaction": {
+        *("contract_upkeep", "delta.active", "delta.files", "delta.log", "delta.look_up"),
+        *("delta.parquet_ranges", "delta.patience", "delta.rewrite", "delta.rows", "delta.sort"),
+        *("delta.tables", "delta_types", "upkeep.plan", "upkeep.report"),
+    },
+    "upkeep.expiry": {
+        *("delta.active", "delta.features", "delta.patience", "upkeep.compaction", "upkeep.plan"),
+    },
+    "upkeep.cleaning": {
+        *("contract_upkeep", "delta.active", "delta.log", "delta.parquet_ranges"),
+        *("delta.patience", "delta.swap", "delta.tables", "upkeep.engine", "upkeep.folder"),
         *("upkeep.properties", "upkeep.report"),
     },
+    "upkeep.run": {
+        *("contract_upkeep", "delta.active", "delta.features", "delta.files", "delta.log"),
+        *("delta.look_up", "delta.patience", "delta.store", "delta.tables", "upkeep.checking"),
+        *("upkeep.cleaning", "upkeep.compaction", "upkeep.engine", "upkeep.expiry"),
+        *("upkeep.plan", "upkeep.repair", "upkeep.report"),
+    },
     "maintenance": {
-        *("contract", "contract_upkeep", "deadline", "delta.patience", "delta.store"),
-        *("delta.tables", "health", "metrics", "settings", "upkeep.engine", "upkeep.keeper"),
-        *("upkeep.plan", "upkeep.report"),
+        *("contract", "contract_upkeep", "deadline", "delta.look_up", "delta.patience"),
+        *("delta.store", "health", "metrics", "settings", "table_schema", "upkeep.engine"),
+        *("upkeep.report", "upkeep.run"),
     },
     "delta.patience": set(),
     "delta.store": set(),
     "delta.log": {"delta_types"},
     "delta.ranges": set(),
     "delta.parquet_ranges": {"delta.patience", "delta.store"},
-    "delta.look_up": {
-        *("delta.parquet_ranges", "delta.patience", "delta.ranges", "delta.store"),
-    },
     "delta.statistics": {"delta.log", "delta_types"},
-    "delta.files": {"delta.log", "delta.look_up", "delta.ranges", "delta.statistics"},
-    "delta.checkpoint": {
-        *("delta.log", "delta.look_up", "delta.parquet_ranges", "delta.patience", "delta.store"),
+    "delta.features": {"delta.log", "delta_types"},
+    "delta.look_up": {
+        *("delta.log", "delta.parquet_ranges", "delta.patience", "delta.ranges"),
+        *("delta.statistics", "delta.store"),
     },
+    "delta.active": {"delta.log", "delta.statistics", "delta.store"},
+    "delta.files": {
+        *("delta.active", "delta.log", "delta.look_up", "delta.ranges", "delta.statistics"),
+    },
+    "delta.conform": set(),
+    "delta.rows": {"delta.conform", "delta.parquet_ranges", "delta.patience", "delta.store"},
+    "delta.sort": set(),
+    "delta.checkpoint": {"delta.log", "delta.parquet_ranges", "delta.patience", "delta.store"},
     "delta.tables": {
         *("delta.checkpoint", "delta.log", "delta.look_up", "delta.parquet_ranges"),
         *("delta.patience", "delta.store"),
+    },
+    "delta.rewrite": {
+        *("delta.active", "delta.features", "delta.log", "delta.patience", "delta.swap"),
+        *("delta.tables", "delta_types"),
     },
     "delta.swap": {"delta.log", "delta.parquet_ranges", "delta.patience", "delta.tables"},
 }

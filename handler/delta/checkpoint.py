@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from typing import Protocol as Interface
 
 import orjson
 import pyarrow as pa
@@ -17,7 +18,6 @@ from handler.delta.log import (
     parse_metadata,
     parse_protocol,
 )
-from handler.delta.look_up import ADD_COLUMNS, BATCH_ROWS, Candidates
 from handler.delta.parquet_ranges import read_columns
 from handler.delta.patience import Patience
 from handler.delta.store import Entry, Pool, Store
@@ -25,6 +25,27 @@ from handler.errors import BrokenLog, NotFound
 
 HINT = f"{LOG}/_last_checkpoint"
 _NAME = re.compile(rf"{LOG}/(\d{{20}})\.checkpoint(?:\.(\d{{10}})\.(\d{{10}}))?\.parquet")
+
+
+BATCH_ROWS = 16_384
+"""So many entries of a checkpoint are looked at at once."""
+
+
+class FileListing(Interface):
+    """What gathers the active files of a table while its log is read."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Return what it needs of the `add`s of a checkpoint, such as `add.path`."""
+        ...
+
+    def apply(self, actions: Sequence[Mapping[str, Any]]) -> None:
+        """Take in a commit."""
+        ...
+
+    def add_checkpoint(self, adds: pa.StructArray) -> None:
+        """Take in a batch of the `add` column of a checkpoint."""
+        ...
 
 
 class BrokenCheckpoint(Exception):
@@ -68,16 +89,16 @@ def parse_hint(data: bytes) -> int | None:
 def read_checkpoint(
     store: Store,
     checkpoint: Checkpoint,
-    candidates: Candidates | None,
+    files: FileListing | None,
     pool: Pool,
     patience: Patience,
 ) -> Snapshot:
-    """Read a checkpoint, and filter its files into `candidates`.
+    """Read a checkpoint, and filter its files into `files`.
 
     Raises BrokenCheckpoint for one that is cut, empty, or not a checkpoint.
     """
     try:
-        return _read(store, checkpoint, candidates, pool, patience)
+        return _read(store, checkpoint, files, pool, patience)
     except (BrokenLog, NotFound, KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise BrokenCheckpoint(f"{checkpoint.parts[0].key}: {error!s:.300}") from error
 
@@ -85,14 +106,14 @@ def read_checkpoint(
 def _read(
     store: Store,
     checkpoint: Checkpoint,
-    candidates: Candidates | None,
+    files: FileListing | None,
     pool: Pool,
     patience: Patience,
 ) -> Snapshot:
     protocol: Protocol | None = None
     metadata: Metadata | None = None
     txns: dict[str, Txn] = {}
-    columns = ["protocol", "metaData", "txn", *(ADD_COLUMNS if candidates is not None else ())]
+    columns = ["protocol", "metaData", "txn", *(files.columns if files is not None else ())]
 
     def keep(group: Any) -> bool:
         return _says_something(group, columns)
@@ -106,9 +127,9 @@ def _read(
             metadata = parse_metadata(_plain(row))
         for row in _present(table, "txn"):
             txns[row["appId"]] = Txn(int(row["version"]), row.get("lastUpdated"))
-        if candidates is not None and "add" in table.column_names:
+        if files is not None and "add" in table.column_names:
             for chunk in table["add"].chunks:
-                candidates.add_checkpoint(chunk)
+                files.add_checkpoint(chunk)
     if protocol is None or metadata is None:
         raise ValueError("it has no protocol or no metadata")
     return Snapshot(checkpoint.version, None, protocol, metadata, txns)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
+from pathlib import Path as FilePath
 from string import ascii_letters, digits
 from typing import Any
 from uuid import uuid4
@@ -12,10 +13,11 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from handler.delta.active import SORTED_TAG, TYPES_TAG
 from handler.delta.log import DataFile, Metadata
 from handler.delta.look_up import Keys
-from handler.delta.ranges import RANGES_TAG, ranges_text
-from handler.delta.statistics import statistics
+from handler.delta.ranges import RANGES_TAG, Ranges
+from handler.delta.statistics import NullCounts, statistics
 
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 1
@@ -92,30 +94,88 @@ def _data_file(
     keys: Keys | None,
 ) -> DataFile:
     sink = pa.BufferOutputStream()
-    collected: list[pq.FileMetaData] = []
-    pq.write_table(
-        part,
-        sink,
-        compression=COMPRESSION,
-        compression_level=COMPRESSION_LEVEL,
-        store_schema=False,
-        metadata_collector=collected,
-    )
-    payload = sink.getvalue().to_pybytes()
-    ranges = ranges_text(part, keys.partition, keys.offset) if keys is not None else None
-    return DataFile(
-        key=f"{_folders(values)}part-{uuid4()}.{COMPRESSION}.parquet",
-        payload=payload,
-        size=len(payload),
-        rows=part.num_rows,
-        partition_values=values,
-        stats=statistics(part, collected[0], metadata),
-        modified_ms=now_ms,
-        tags={RANGES_TAG: ranges} if ranges is not None else {},
-    )
+    with DataFileWriter(sink, part.schema, values, metadata, keys) as writer:
+        writer.write(part)
+    return writer.data_file(now_ms, sink.getvalue().to_pybytes())
 
 
-def _folders(values: Mapping[str, str | None]) -> str:
+class DataFileWriter:
+    """Writes one data file of a partition, a row group at a time, and says what its `add` says.
+
+    `sorted_by` are the columns by which the rows are sorted, if they are.
+    """
+
+    def __init__(
+        self,
+        sink: Any,
+        schema: pa.Schema,
+        values: Mapping[str, str | None],
+        metadata: Metadata,
+        keys: Keys | None = None,
+        sorted_by: Sequence[str] = (),
+    ) -> None:
+        self._schema = schema
+        self._values = values
+        self._metadata = metadata
+        self._footer: list[pq.FileMetaData] = []
+        self._nulls = NullCounts(schema, metadata)
+        self._ranges = Ranges(keys.partition, keys.offset) if keys is not None else None
+        self._tags = {TYPES_TAG: str(widenings(metadata))}
+        if sorted_by:
+            self._tags[SORTED_TAG] = ",".join(sorted_by)
+        self._writer = pq.ParquetWriter(
+            sink,
+            schema,
+            compression=COMPRESSION,
+            compression_level=COMPRESSION_LEVEL,
+            store_schema=False,
+            metadata_collector=self._footer,
+        )
+
+    def write(self, rows: pa.Table) -> None:
+        """Write rows as a row group."""
+        self._writer.write_table(rows)
+        self._nulls.add(rows)
+        if self._ranges is not None:
+            self._ranges.add(rows)
+
+    def __enter__(self) -> "DataFileWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+    def data_file(self, now_ms: int, payload: bytes | FilePath) -> DataFile:
+        """Return the file once it is closed. `payload` is its content, or where that is."""
+        (footer,) = self._footer
+        ranges = self._ranges.text if self._ranges is not None else None
+        size = len(payload) if isinstance(payload, bytes) else payload.stat().st_size
+        return DataFile(
+            key=f"{folders(self._values)}part-{uuid4()}.{COMPRESSION}.parquet",
+            payload=payload,
+            size=size,
+            rows=footer.num_rows,
+            partition_values=self._values,
+            stats=statistics(footer, self._schema, self._metadata, self._nulls.of),
+            modified_ms=now_ms,
+            tags={**({RANGES_TAG: ranges} if ranges is not None else {}), **self._tags},
+        )
+
+
+def widenings(metadata: Metadata) -> int:
+    """Return how often a column of the table was widened, as far as its property says."""
+    text = metadata.configuration.get(TYPES_TAG, "0")
+    return int(text) if text.isdecimal() else 0
+
+
+def in_order(
+    values: Mapping[str, str | None], partition_columns: Sequence[str]
+) -> dict[str, str | None]:
+    """Return partition values in the order of the table's columns: a log has them in any."""
+    return {column: values.get(column) for column in partition_columns}
+
+
+def folders(values: Mapping[str, str | None]) -> str:
     """Return the folders of a partition, each `column=value` with its slash."""
     names = [f"{_encode(column)}={_folder(value)}" for column, value in values.items()]
     names = [_shorten(name, FOLDER_BYTES_MAX) for name in names]

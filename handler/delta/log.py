@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import orjson
 
 from handler import __build__
-from handler.delta_types import Array, DataType, Field, Map, Primitive, Struct, from_json, to_json
+from handler.delta_types import Field, Struct, from_json, to_json
 from handler.errors import BrokenLog, UnsupportedTable
 
 LOG = "_delta_log"
@@ -27,31 +27,6 @@ TXNS_FORGOTTEN = "silt.txns_forgotten"
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
-# What these ask of a writer is nothing for an append, or is looked for in the metadata below.
-_WRITER_FEATURES = frozenset(
-    (
-        "appendOnly",
-        "invariants",
-        "checkConstraints",
-        "changeDataFeed",
-        "generatedColumns",
-        "columnMapping",
-        "identityColumns",
-        "deletionVectors",
-        "timestampNtz",
-        "domainMetadata",
-        "vacuumProtocolCheck",
-    )
-)
-_READER_FEATURES = frozenset(
-    ("columnMapping", "deletionVectors", "timestampNtz", "vacuumProtocolCheck")
-)
-_FIELD_MARKS = {
-    "delta.generationExpression": "generated columns",
-    "delta.identity.start": "identity columns",
-    "delta.invariants": "column invariants",
-    "CURRENT_DEFAULT": "default columns",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +122,15 @@ class DataFile:
     modified_ms: int
     tags: Mapping[str, str] = field(default_factory=lambda: _NO_TAGS)
 
-    def action(self) -> dict[str, Any]:
-        """Return the file as an action of a commit."""
+    def action(self, *, data_change: bool = True) -> dict[str, Any]:
+        """Return the file as an action of a commit. `data_change`: it brings new rows."""
         return {
             "add": {
                 "path": quote(self.key, safe="/=.-_~"),
                 "partitionValues": dict(self.partition_values),
                 "size": self.size,
                 "modificationTime": self.modified_ms,
-                "dataChange": True,
+                "dataChange": data_change,
                 "stats": self.stats,
                 **({"tags": dict(self.tags)} if self.tags else {}),
             }
@@ -182,6 +157,14 @@ class Change:
     def concerned(self) -> frozenset[str]:
         """Return the appIds that no foreign commit may name."""
         return self.depends_on | self.txns.keys()
+
+    def is_void_after(self, actions: Sequence[Mapping[str, Any]], snapshot: Snapshot) -> bool:
+        """Return whether a foreign commit, which follows `snapshot`, makes the change void."""
+        return concerns(actions, snapshot, self.concerned)
+
+    def body(self, commit_id: str, now_ms: int) -> bytes:
+        """Return the change as a commit of the log."""
+        return commit_bytes(self, commit_id, now_ms)
 
 
 def commit_key(version: int) -> str:
@@ -227,7 +210,7 @@ def commit_bytes(change: Change, commit_id: str, now_ms: int) -> bytes:
         "txnId": commit_id,
         **change.info,
     }
-    actions: list[dict[str, Any]] = [{"commitInfo": info}]
+    actions = list[dict[str, Any]]()
     if change.protocol is not None:
         actions.append(change.protocol.action())
     if change.metadata is not None:
@@ -236,7 +219,21 @@ def commit_bytes(change: Change, commit_id: str, now_ms: int) -> bytes:
         updated = txn.last_updated_ms if txn.last_updated_ms is not None else now_ms
         actions.append({"txn": {"appId": app_id, "version": txn.version, "lastUpdated": updated}})
     actions.extend(file.action() for file in change.files)
-    return b"\n".join(map(orjson.dumps, actions)) + b"\n"
+    return encode_commit(info, actions)
+
+
+def encode_commit(info: Mapping[str, Any], actions: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return a commit as the newline-delimited JSON of the log."""
+    return b"\n".join(map(orjson.dumps, ({"commitInfo": info}, *actions))) + b"\n"
+
+
+def file_id(action: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return what tells a file of an `add` or `remove` from others: its key and deletion vector."""
+    vector = action.get("deletionVector")
+    if not vector:
+        return unquote(action["path"]), None
+    identity = f"{vector.get('storageType')}{vector.get('pathOrInlineDv')}@{vector.get('offset')}"
+    return unquote(action["path"]), identity
 
 
 def parse_commit(data: bytes, key: str) -> list[dict[str, Any]]:
@@ -323,88 +320,3 @@ def concerns(
         if txn is not None and (txn["appId"] in app_ids or txn["appId"] not in snapshot.txns):
             return True
     return False
-
-
-def check_appendable(snapshot: Snapshot, table: str) -> None:
-    """Refuse a table whose protocol asks a writer for what we do not know, by name.
-
-    Raises UnsupportedTable.
-    """
-    protocol, metadata = snapshot.protocol, snapshot.metadata
-    if protocol is None or metadata is None:
-        raise BrokenLog(f"The log of {table} has no protocol or no metadata.")
-    refused = list[str]()
-    if protocol.min_reader > 3 or protocol.min_writer > 7:
-        refused.append(f"protocol {protocol.min_reader}/{protocol.min_writer}")
-    refused += sorted(set(protocol.reader_features) - _READER_FEATURES)
-    refused += sorted(set(protocol.writer_features) - _WRITER_FEATURES - set(refused))
-    configuration = metadata.configuration
-    refused += [
-        f"check constraint {name.removeprefix('delta.constraints.')}"
-        for name in configuration
-        if name.startswith("delta.constraints.")
-    ]
-    if configuration.get("delta.columnMapping.mode", "none") != "none":
-        refused.append("columnMapping")
-    refused += _marks(metadata.fields)
-    if refused:
-        raise UnsupportedTable(
-            f"Table {table} uses {', '.join(dict.fromkeys(refused))}, which Silt does not write. "
-            "Nothing was written. See troubleshooting.md#unsupported-table"
-        )
-
-
-def _marks(fields: Sequence[Field]) -> list[str]:
-    """Return the features that fields use by their own metadata, parts of structs included."""
-    found = []
-    for f in fields:
-        found += [name for mark, name in _FIELD_MARKS.items() if mark in f.metadata]
-        if isinstance(f.type, Struct):
-            found += _marks(f.type.fields)
-    return found
-
-
-_LEGACY_WRITER = (
-    (2, ("appendOnly", "invariants")),
-    (3, ("checkConstraints",)),
-    (4, ("changeDataFeed", "generatedColumns")),
-    (5, ("columnMapping",)),
-    (6, ("identityColumns",)),
-)
-
-
-def protocol_for(metadata: Metadata, protocol: Protocol | None) -> Protocol | None:
-    """Return the protocol that a table needs for its schema, None where the present one does.
-
-    The one feature that a type of Silt's needs is timestampNtz. A table of an older protocol gets
-    its features listed by name, as the protocol asks for when a table moves to 3/7.
-    """
-    needs_ntz = any(_holds_ntz(f.type) for f in metadata.fields)
-    if protocol is None:
-        if not needs_ntz:
-            return Protocol()
-        return Protocol(3, 7, ("timestampNtz",), ("timestampNtz",))
-    if not needs_ntz or "timestampNtz" in protocol.writer_features:
-        return None
-    writer = set(protocol.writer_features)
-    if protocol.min_writer < 7:
-        for version, names in _LEGACY_WRITER:
-            if version <= protocol.min_writer:
-                writer.update(names)
-    reader = set(protocol.reader_features)
-    if protocol.min_reader == 2:
-        reader.add("columnMapping")
-    ntz = {"timestampNtz"}
-    return Protocol(3, 7, tuple(sorted(reader | ntz)), tuple(sorted(writer | ntz)))
-
-
-def _holds_ntz(data_type: DataType) -> bool:
-    match data_type:
-        case Primitive(name):
-            return name == "timestamp_ntz"
-        case Struct(fields):
-            return any(_holds_ntz(f.type) for f in fields)
-        case Array(element):
-            return _holds_ntz(element)
-        case Map(value, key):
-            return _holds_ntz(value) or _holds_ntz(key)

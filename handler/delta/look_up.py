@@ -10,20 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from handler.delta.log import file_id
 from handler.delta.parquet_ranges import read_columns
 from handler.delta.patience import Patience
 from handler.delta.ranges import RANGES_TAG, parse_ranges
+from handler.delta.statistics import microseconds, parse_statistics
 from handler.delta.store import Entry, Pool, Store
 from handler.errors import BrokenLog, DataFileMissing, NotFound
 
 ADD_COLUMNS = ("add.path", "add.size", "add.stats", "add.tags", "add.deletionVector")
 """What a look-up needs of a checkpoint's files."""
-BATCH_ROWS = 16_384
-"""So many entries of a checkpoint are looked at at once."""
 FILES_AT_ONCE = 64
 """So many data files are read at once."""
 
@@ -72,6 +71,8 @@ class Matches:
 class Candidates:
     """The files that may hold wanted records, as the log names them."""
 
+    columns = ADD_COLUMNS
+
     def __init__(self, keys: Keys, queries: Mapping[int, Query]) -> None:
         self._keys = keys
         self._queries = queries
@@ -81,7 +82,7 @@ class Candidates:
         """Take in a commit; a file and its deletion vector are one thing."""
         for action in actions:
             if (removed := action.get("remove")) is not None:
-                self.active.pop(_file_id(removed), None)
+                self.active.pop(file_id(removed), None)
         for action in actions:
             if (added := action.get("add")) is not None:
                 tags = added.get("tags") or {}
@@ -91,7 +92,7 @@ class Candidates:
     def add_checkpoint(self, adds: pa.StructArray) -> None:
         """Take in a batch of the `add` column of a checkpoint."""
         adds = adds.filter(adds.is_valid())
-        stats = _child(adds, "stats", pa.string()).to_pylist()
+        stats = child_of(adds, "stats", pa.string()).to_pylist()
         kept = [
             i
             for i, (ranges, text) in enumerate(zip(_ranges_of(adds), stats, strict=True))
@@ -104,7 +105,7 @@ class Candidates:
         path = unquote(action["path"])
         if "://" in path or path.startswith("/"):
             raise BrokenLog(f"The file {path} is outside of the table, where Silt cannot look.")
-        self.active[_file_id(action)] = Entry(path, int(action["size"]))
+        self.active[file_id(action)] = Entry(path, int(action["size"]))
 
     def _may_hold(self, ranges: str | None, stats: str | None) -> bool:
         """Return whether a file may hold something that is wanted.
@@ -122,9 +123,9 @@ class Candidates:
                 and query.may_lie_in(first, last)
             ]
             return any(query.times_us is None for query in queries) or (
-                bool(queries) and self._may_hold_times(queries, _parse(stats))
+                bool(queries) and self._may_hold_times(queries, parse_statistics(stats))
             )
-        bounds = _parse(stats)
+        bounds = parse_statistics(stats)
         partitions = _bounds(bounds, self._keys.partition)
         offsets = _bounds(bounds, self._keys.offset)
         if partitions is None or offsets is None:
@@ -141,7 +142,7 @@ class Candidates:
         if any(query.times_us is None for query in queries):
             return True
         low, high = (
-            _microseconds((stats.get(key) or {}).get(self._keys.timestamp))
+            microseconds((stats.get(key) or {}).get(self._keys.timestamp))
             for key in ("minValues", "maxValues")
         )
         return any(
@@ -225,24 +226,17 @@ def _tables(
 
 def _ranges_of(adds: pa.StructArray) -> list[str | None]:
     """Return the tag with the offset ranges of each entry of a checkpoint."""
-    tags = _child(adds, "tags", pa.map_(pa.string(), pa.string()))
+    tags = child_of(adds, "tags", pa.map_(pa.string(), pa.string()))
     if tags.null_count == len(tags):
         return [None] * len(adds)
     found: list[str | None] = pc.map_lookup(tags, RANGES_TAG, "first").to_pylist()
     return found
 
 
-def _child(adds: pa.StructArray, name: str, type_: pa.DataType) -> pa.Array:
+def child_of(adds: pa.StructArray, name: str, type_: pa.DataType) -> pa.Array:
+    """Return a part of the `add`s of a checkpoint, nulls where the checkpoint lacks it."""
     index = adds.type.get_field_index(name)
     return pa.nulls(len(adds), type_) if index < 0 else adds.field(index)
-
-
-def _parse(stats: str | None) -> Mapping[str, Any]:
-    try:
-        parsed = orjson.loads(stats or "{}")
-    except orjson.JSONDecodeError:
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
 
 
 def _bounds(stats: Mapping[str, Any], column: str) -> tuple[int, int] | None:
@@ -252,22 +246,3 @@ def _bounds(stats: Mapping[str, Any], column: str) -> tuple[int, int] | None:
     except (KeyError, TypeError):
         return None
     return (low, high) if isinstance(low, int) and isinstance(high, int) else None
-
-
-def _file_id(action: Mapping[str, Any]) -> tuple[str, str | None]:
-    vector = action.get("deletionVector")
-    if not vector:
-        return unquote(action["path"]), None
-    identity = f"{vector.get('storageType')}{vector.get('pathOrInlineDv')}@{vector.get('offset')}"
-    return unquote(action["path"]), identity
-
-
-def _microseconds(text: Any) -> int | None:
-    """Return a timestamp of the statistics as microseconds since 1970, None where it is not one."""
-    if not isinstance(text, str):
-        return None
-    try:
-        moment = pa.scalar(text).cast(pa.timestamp("us", "UTC"))
-    except pa.ArrowException:
-        return None
-    return int(moment.cast(pa.int64()).as_py())

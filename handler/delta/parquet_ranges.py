@@ -8,6 +8,7 @@ row groups that are wanted, each file's ranges by one call.
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -76,22 +77,14 @@ def read_columns(
     comes in tables of at most so many rows: only the bytes of its columns are there at once. `keep`
     is asked with a row group's Parquet metadata. Raises BrokenLog for a file that is not Parquet.
     """
-    footers = _footers(store, entries, pool, patience)
+    footers = read_footers(store, entries, pool, patience)
     files = [_select(e, f, columns, keep) for e, f in zip(entries, footers, strict=True)]
     files = [file for file in files if file.ranges]
     calls = [_ranges_call(store, file) for file in files]
     for file, parts in zip(files, fetch_all(calls, pool, patience, "read Parquet"), strict=True):
         source = _Sparse(file.entry, file.ranges, parts)
         try:
-            # Without pre-buffering Arrow asks for column chunks alone, not for what lies between
-            # them.
-            parquet = pq.ParquetFile(
-                pa.PythonFile(source, mode="r"),
-                metadata=file.footer,
-                pre_buffer=False,
-                # Spark's older timestamps are nanoseconds to Arrow, which end in the year 2262.
-                coerce_int96_timestamp_unit="us",
-            )
+            parquet = open_parquet(pa.PythonFile(source, mode="r"), file.footer)
             names = list(columns)
             if batch_rows is None:
                 for group in file.row_groups:
@@ -105,9 +98,38 @@ def read_columns(
             raise BrokenLog(f"{file.entry.key} cannot be read as Parquet: {error}") from error
 
 
-def _footers(
+def open_parquet(source: Any, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    """Open a Parquet file, of which only some column chunks may be there."""
+    return pq.ParquetFile(
+        source,
+        metadata=footer,
+        # Without pre-buffering Arrow asks for column chunks alone, not for what lies between them.
+        pre_buffer=False,
+        # Spark's older timestamps are nanoseconds to Arrow, which end in the year 2262.
+        coerce_int96_timestamp_unit="us",
+    )
+
+
+def fetch_row_group(
+    store: Store,
+    entry: Entry,
+    footer: pq.FileMetaData,
+    number: int,
+    pool: Pool,
+    patience: Patience,
+) -> pa.PythonFile:
+    """Fetch one row group of a file; what is returned reads as the file, but for all the others."""
+    group = footer.row_group(number)
+    ranges = [_chunk_range(entry, group.column(i)) for i in range(group.num_columns)]
+    call = partial(store.get_ranges, entry.key, ranges)
+    (parts,) = fetch_all([call], pool, patience, "read Parquet")
+    return pa.PythonFile(_Sparse(entry, ranges, parts), mode="r")
+
+
+def read_footers(
     store: Store, entries: Sequence[Entry], pool: Pool, patience: Patience
 ) -> list[pq.FileMetaData]:
+    """Read the footers of Parquet files. Raises BrokenLog for a file that is not Parquet."""
     tails = _tails(store, [(e, min(TAIL_BYTES, e.size)) for e in entries], pool, patience)
     needed = [int.from_bytes(tail[-8:-4], "little") + _FOOTER_END for tail in tails]
     longer = [(i, need) for i, need in enumerate(needed) if len(tails[i]) < need <= entries[i].size]
@@ -147,17 +169,20 @@ def _select(
             chunk = group.column(i)
             path = f"{chunk.path_in_schema}."
             if any(path.startswith(f"{column}.") for column in columns):
-                start = chunk.data_page_offset
-                if chunk.dictionary_page_offset:
-                    start = min(start, chunk.dictionary_page_offset)
-                end = start + chunk.total_compressed_size
-                if not 0 <= start <= end <= entry.size:
-                    raise BrokenLog(
-                        f"{entry.key} cannot be read as Parquet: its footer names bytes that it "
-                        "does not have."
-                    )
-                ranges.append((start, end))
+                ranges.append(_chunk_range(entry, chunk))
     return _File(entry, footer, groups, ranges)
+
+
+def _chunk_range(entry: Entry, chunk: Any) -> tuple[int, int]:
+    start = chunk.data_page_offset
+    if chunk.dictionary_page_offset:
+        start = min(start, chunk.dictionary_page_offset)
+    end = start + chunk.total_compressed_size
+    if not 0 <= start <= end <= entry.size:
+        raise BrokenLog(
+            f"{entry.key} cannot be read as Parquet: its footer names bytes that it does not have."
+        )
+    return start, end
 
 
 def _ranges_call(store: Store, file: _File) -> Callable[[], list[bytes]]:

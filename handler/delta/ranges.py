@@ -5,8 +5,6 @@ one was added later, these bounds exclude nothing; the ranges of each partition 
 tag in their checkpoints and leave it out where they rewrite a file.
 """
 
-from typing import Any
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,25 +13,47 @@ RANGES_BYTES_MAX = 2048
 """A longer text is left out: then the statistics alone bound the file."""
 
 
-def ranges_text(part: pa.Table, partition: str, offset: str) -> str | None:
-    """Return the first and last offset of each partition, such as `0:100-200,7:5-9`.
+class Ranges:
+    """The first and last offset of each partition, gathered row group by row group."""
 
-    None for a text longer than RANGES_BYTES_MAX, and for a table without these columns.
-    """
-    if not {partition, offset} <= set(part.column_names):
-        return None
-    extremes = pc.min_max(part[partition]).as_py()
-    if extremes["min"] is None:
-        return None
-    if extremes["min"] == extremes["max"]:
-        offsets = pc.min_max(part[offset]).as_py()
-        return f"{extremes['min']}:{offsets['min']}-{offsets['max']}"
-    groups = part.select([partition, offset]).group_by(partition, use_threads=False)
-    rows: list[dict[str, Any]] = (
-        groups.aggregate([(offset, "min"), (offset, "max")]).sort_by(partition).to_pylist()
-    )
-    text = ",".join(f"{r[partition]}:{r[f'{offset}_min']}-{r[f'{offset}_max']}" for r in rows)
-    return text if len(text) <= RANGES_BYTES_MAX else None
+    def __init__(self, partition: str, offset: str) -> None:
+        self._partition, self._offset = partition, offset
+        self._bounds: dict[int, tuple[int, int]] = {}
+        self._known = True
+
+    def add(self, rows: pa.Table) -> None:
+        """Take in rows. Without these columns, or with nulls in them, nothing is known."""
+        if not {self._partition, self._offset} <= set(rows.column_names):
+            self._known = False
+            return
+        partitions, offsets = rows[self._partition], rows[self._offset]
+        if partitions.null_count or offsets.null_count:
+            self._known = False
+            return
+        extremes = pc.min_max(partitions).as_py()
+        if extremes["min"] == extremes["max"]:
+            of_all = pc.min_max(offsets).as_py()
+            if of_all["min"] is not None:
+                self._widen(extremes["min"], of_all["min"], of_all["max"])
+            return
+        groups = rows.select([self._partition, self._offset]).group_by(
+            self._partition, use_threads=False
+        )
+        for row in groups.aggregate([(self._offset, "min"), (self._offset, "max")]).to_pylist():
+            low, high = row[f"{self._offset}_min"], row[f"{self._offset}_max"]
+            self._widen(row[self._partition], low, high)
+
+    def _widen(self, partition: int, low: int, high: int) -> None:
+        first, last = self._bounds.get(partition, (low, high))
+        self._bounds[partition] = min(first, low), max(last, high)
+
+    @property
+    def text(self) -> str | None:
+        """Return the ranges, such as `0:100-200,7:5-9`; None where they are unknown or too many."""
+        if not self._known or not self._bounds:
+            return None
+        text = ",".join(f"{p}:{low}-{high}" for p, (low, high) in sorted(self._bounds.items()))
+        return text if len(text) <= RANGES_BYTES_MAX else None
 
 
 def parse_ranges(text: str) -> list[tuple[int, int, int]] | None:

@@ -4,6 +4,7 @@ Bounds are exact for every type that has an order, both of them or none: some re
 that is missing for null, and lose the rows of the file.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -23,32 +24,102 @@ otherwise.
 STRING_PREFIX = 32
 """Strings in statistics are cut to so many characters."""
 
+Path = tuple[str, ...]
+"""A column by the names of the structs above it and its own."""
 
-def statistics(part: pa.Table, parquet: pq.FileMetaData, metadata: Metadata) -> str:
-    """Return the statistics of a file as JSON text: rows, nulls, minima, maxima."""
-    fields = [f for f in metadata.fields if f.name not in metadata.partition_columns]
-    indexed = set(list(leaves(fields))[: _indexed_columns(metadata)])
-    chunks = _chunks(parquet)
-    result: dict[str, Any] = {"numRecords": part.num_rows}
+
+class NullCounts:
+    """The nulls of the arrays and maps of a file, counted as its row groups are written.
+
+    Of all other columns Parquet counts them.
+    """
+
+    def __init__(self, schema: pa.Schema, metadata: Metadata) -> None:
+        known = _leaf_columns(schema)
+        paths = _indexed(metadata)
+        self.of = {path: 0 for path in paths if path not in known and _holds(schema, path)}
+
+    def add(self, rows: pa.Table) -> None:
+        """Count in a row group."""
+        for path in self.of:
+            self.of[path] += _column(rows, path).null_count
+
+
+def statistics(
+    footer: pq.FileMetaData, schema: pa.Schema, metadata: Metadata, nulls: Mapping[Path, int]
+) -> str:
+    """Return the statistics of a file as JSON text, by its Parquet footer: rows, nulls, bounds.
+
+    `schema` is the file's. `nulls` are those of arrays and maps; one that is not in it is left out.
+    A column that the file lacks is null in every row. Where Parquet has no bounds, as of strings
+    above some 4 KiB, there are none.
+    """
+    known = _leaf_columns(schema)
     lows: dict[str, Any] = {}
     highs: dict[str, Any] = {}
-    nulls: dict[str, Any] = {}
-    for path in sorted(indexed):
-        if not _holds(part.schema, path):
-            _put(nulls, path, part.num_rows)
-            continue
-        stats = chunks.get(path)
-        if stats is None:  # an array or a map: only its nulls are counted
-            _put(nulls, path, _null_count(part, path))
-            continue
-        _put(nulls, path, stats.null_count)
-        low, high = _extremes(part, path, stats)
-        least, most = lower_bound(low), upper_bound(high)
-        if least is not None and most is not None:
-            _put(lows, path, least)
-            _put(highs, path, most)
-    result |= {"minValues": lows, "maxValues": highs, "nullCount": nulls}
+    counts: dict[str, Any] = {}
+    for path in _indexed(metadata):
+        if not _holds(schema, path):
+            _put(counts, path, footer.num_rows)
+        elif path not in known:
+            if path in nulls:
+                _put(counts, path, nulls[path])
+        else:
+            chunks = _chunks(footer, known[path])
+            if chunks is None:
+                continue
+            _put(counts, path, sum(chunk.null_count for chunk in chunks))
+            least, most = bounds(chunks)
+            if least is not None and most is not None:
+                _put(lows, path, least)
+                _put(highs, path, most)
+    result = {
+        "numRecords": footer.num_rows,
+        "minValues": lows,
+        "maxValues": highs,
+        "nullCount": counts,
+    }
     return orjson.dumps(result, default=_decimal).decode()
+
+
+def bounds(chunks: Sequence[Any]) -> tuple[Any, Any]:
+    """Return both bounds of a column by the statistics of its chunks, or None for both."""
+    lows, highs = [], []
+    for chunk in chunks:
+        if chunk.has_min_max:
+            lows.append(chunk.min)
+            highs.append(chunk.max)
+        elif chunk.num_values:  # of values that are not null there are, and of what size is unknown
+            return None, None
+    if not lows:
+        return None, None
+    least, most = lower_bound(min(lows)), upper_bound(max(highs))
+    return (least, most) if least is not None and most is not None else (None, None)
+
+
+def parse_statistics(text: str | None) -> Mapping[str, Any]:
+    """Read the statistics of an `add`; what is not JSON of an object says nothing."""
+    try:
+        parsed = orjson.loads(text or "{}")
+    except orjson.JSONDecodeError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def microseconds(text: Any) -> int | None:
+    """Return a timestamp of the statistics as microseconds since 1970, None where it is not one."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = pa.scalar(text).cast(pa.timestamp("us", "UTC"))
+    except pa.ArrowException:
+        return None
+    return int(moment.cast(pa.int64()).as_py())
+
+
+def _indexed(metadata: Metadata) -> list[Path]:
+    fields = [f for f in metadata.fields if f.name not in metadata.partition_columns]
+    return sorted(list(leaves(fields))[: _indexed_columns(metadata)])
 
 
 def _indexed_columns(metadata: Metadata) -> int | None:
@@ -60,21 +131,39 @@ def _indexed_columns(metadata: Metadata) -> int | None:
     return None if count < 0 else count
 
 
-def _chunks(parquet: pq.FileMetaData) -> dict[tuple[str, ...], Any]:
-    """Return the statistics of each Parquet column that is no part of an array or a map."""
-    found = {}
-    group = parquet.row_group(0)
-    schema = parquet.schema
-    for i in range(group.num_columns):
-        if schema.column(i).max_repetition_level == 0:
-            chunk = group.column(i)
-            if chunk.statistics is not None:
-                found[tuple(chunk.path_in_schema.split("."))] = chunk.statistics
-    return found
+def _leaf_columns(schema: pa.Schema) -> dict[Path, int]:
+    """Return the place of each Parquet column that is no part of an array or a map.
+
+    By its place, not by Parquet's dotted path: a name may have dots of its own.
+    """
+    return {path: i for i, path in enumerate(_walk(schema, ())) if path is not None}
 
 
-def _holds(schema: pa.Schema, path: tuple[str, ...]) -> bool:
-    """Return whether a batch has a column, which a retired one has not."""
+def _walk(fields: Any, prefix: Path, *, repeated: bool = False) -> Iterator[Path | None]:
+    """Yield the path of each leaf in the order of Parquet's columns, None below a repetition."""
+    for f in fields:
+        path = (*prefix, f.name)
+        inner = [f.type.field(i) for i in range(f.type.num_fields)]
+        if not inner:
+            yield None if repeated else path
+        elif pa.types.is_struct(f.type):
+            yield from _walk(inner, path, repeated=repeated)
+        else:
+            yield from _walk(inner, path, repeated=True)
+
+
+def _chunks(footer: pq.FileMetaData, column: int) -> list[Any] | None:
+    """Return the statistics of a column in each row group, None where one has none."""
+    found = [
+        footer.row_group(i).column(column).statistics
+        for i in range(footer.num_row_groups)
+        if footer.row_group(i).num_rows
+    ]
+    return None if any(chunk is None or not chunk.has_null_count for chunk in found) else found
+
+
+def _holds(schema: pa.Schema, path: Path) -> bool:
+    """Return whether a file has a column, which a retired one has not."""
     fields: Any = schema
     for name in path:
         index = fields.get_field_index(name)
@@ -84,29 +173,14 @@ def _holds(schema: pa.Schema, path: tuple[str, ...]) -> bool:
     return True
 
 
-def _null_count(part: pa.Table, path: tuple[str, ...]) -> int:
-    return int(_column(part, path).null_count)
-
-
-def _column(part: pa.Table, path: tuple[str, ...]) -> pa.ChunkedArray:
+def _column(part: pa.Table, path: Path) -> pa.ChunkedArray:
     array = part[path[0]]
     for name in path[1:]:
         array = pc.struct_field(array, [array.type.get_field_index(name)])
     return array
 
 
-def _extremes(part: pa.Table, path: tuple[str, ...], stats: Any) -> tuple[Any, Any]:
-    if stats.has_min_max:
-        return stats.min, stats.max
-    # Parquet leaves out the extremes of very long strings, and there are none where all is null.
-    column = _column(part, path)
-    if not pa.types.is_string(column.type):
-        return None, None
-    extremes = pc.min_max(column).as_py()
-    return extremes["min"], extremes["max"]
-
-
-def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+def _put(tree: dict[str, Any], path: Path, value: Any) -> None:
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
     tree[path[-1]] = value

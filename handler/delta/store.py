@@ -5,10 +5,11 @@ The only module that knows `obstore`. Its errors become ours here, with their ca
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -39,6 +40,8 @@ T = TypeVar("T")
 REQUEST_TIMEOUT_S = 10.0
 """A request that took longer has failed: its outcome is unknown."""
 CONNECT_TIMEOUT_S = 3.0
+PART_BYTES = 8 << 20
+PARTS_AT_ONCE = 4
 PARALLEL_MAX = 32
 """At most so many requests are under way at once."""
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -94,8 +97,12 @@ class Store(Protocol):
         """Return the keys under a prefix that sort after `after`, sorted."""
         ...
 
+    def scan(self, prefix: str) -> Iterator[Entry]:
+        """Yield the keys under a prefix, in no order; they are never held as a whole."""
+        ...
+
     def put(self, key: str, data: Any) -> None:
-        """Write an object, whatever was there."""
+        """Write an object, whatever was there: bytes, or a local file by its Path."""
         ...
 
     def put_if_absent(self, key: str, data: bytes) -> str | None:
@@ -104,6 +111,10 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Delete an object, if it is there. Only maintenance may: the role of appends may not."""
+        ...
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """Delete objects, those that are there, in as few requests as the store allows."""
         ...
 
 
@@ -138,26 +149,36 @@ class ObjectStore:
 
     def list(self, prefix: str, after: str) -> list[Entry]:
         """Return the keys under a prefix that sort after `after`, sorted."""
+        return sorted(self._entries(prefix, after), key=lambda entry: entry.key)
+
+    def scan(self, prefix: str) -> Iterator[Entry]:
+        """Yield the keys under a prefix, in no order; they are never held as a whole."""
+        return self._entries(prefix, None)
+
+    def _entries(self, prefix: str, after: str | None) -> Iterator[Entry]:
+        cut = len(self._prefix)
+        offset = self._prefix + after if after is not None else None
         with _translated(f"list {prefix}"):
-            folder, offset = self._prefix + prefix, self._prefix + after
-            pages = obstore.list(self._store, folder, offset=offset, chunk_size=1000)
-            cut = len(self._prefix)
-            entries = [
-                Entry(
-                    meta["path"][cut:],
-                    meta["size"],
-                    meta["e_tag"],
-                    round(meta["last_modified"].timestamp() * 1000),
-                )
-                for page in pages
-                for meta in page
-            ]
-        return sorted(entries, key=lambda entry: entry.key)
+            for page in obstore.list(
+                self._store, self._prefix + prefix, offset=offset, chunk_size=1000
+            ):
+                for meta in page:
+                    modified_ms = round(meta["last_modified"].timestamp() * 1000)
+                    yield Entry(meta["path"][cut:], meta["size"], meta["e_tag"], modified_ms)
 
     def put(self, key: str, data: Any) -> None:
-        """Write an object, whatever was there."""
+        """Write an object, whatever was there: bytes, or a local file by its Path."""
         with _translated(f"put {key}"):
-            obstore.put(self._store, self._prefix + key, data, use_multipart=False)
+            # A request has ten seconds: a large file goes in parts.
+            large = isinstance(data, Path) and data.stat().st_size > PART_BYTES
+            obstore.put(
+                self._store,
+                self._prefix + key,
+                data,
+                use_multipart=large,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
 
     def put_if_absent(self, key: str, data: bytes) -> str | None:
         """Write an object where there is none and return its ETag. Raises AlreadyExists."""
@@ -173,6 +194,15 @@ class ObjectStore:
                 obstore.delete(self._store, self._prefix + key)
         except NotFound:  # S3 does not say; a disk does
             pass
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """Delete objects, those that are there, in as few requests as the store allows."""
+        try:
+            with _translated(f"delete {len(keys)} objects"):
+                obstore.delete(self._store, [self._prefix + key for key in keys])
+        except NotFound:  # S3 does not say; a disk does, and leaves out the rest
+            for key in keys:
+                self.delete(key)
 
 
 def unsupported(uri: str) -> str | None:

@@ -9,36 +9,45 @@ a failed put.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 from uuid import uuid4
 
-from handler.delta.log import (
-    Change,
-    Snapshot,
-    apply,
-    commit_bytes,
-    commit_id_of,
-    commit_key,
-    concerns,
-    parse_commit,
-)
+from handler.delta.log import DataFile, Snapshot, commit_id_of, commit_key, parse_commit
 from handler.delta.parquet_ranges import fetch_all
 from handler.delta.patience import Patience
-from handler.delta.tables import Commit, Table
+from handler.delta.tables import Actions, Commit, Table
 from handler.errors import AlreadyExists, Unavailable
 
-Decide = Callable[[frozenset[int]], Sequence[Change | None]]
+Decide = Callable[[frozenset[int]], Sequence["Proposal | None"]]
 """From the tables' kept snapshots to a change for each table, or None. Gets the indices of the
 tables whose change is committed already; their place in the answer is not looked at. It may read a
 table anew.
 """
 
 
+class Proposal(Protocol):
+    """What is to become a commit: a `Change` of an append, or a rewrite."""
+
+    @property
+    def files(self) -> Sequence[DataFile]:
+        """Return the data files that are to be put first."""
+        ...
+
+    def is_void_after(self, actions: Actions, snapshot: Snapshot) -> bool:
+        """Return whether a foreign commit, which follows `snapshot`, makes it void."""
+        ...
+
+    def body(self, commit_id: str, now_ms: int) -> bytes:
+        """Return it as a commit of the log."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A change that is in the log."""
+    """A proposal that is in the log."""
 
     version: int
-    change: Change
+    change: Proposal
 
 
 class Moved(Exception):
@@ -74,7 +83,7 @@ def append(
 
 def _stage(
     tables: Sequence[Table],
-    changes: Sequence[Change | None],
+    changes: Sequence[Proposal | None],
     done: frozenset[int],
     staged: set[str],
     patience: Patience,
@@ -111,7 +120,7 @@ def _stage(
         raise Moved
 
 
-def _commit(table: Table, change: Change, patience: Patience) -> Committed:
+def _commit(table: Table, change: Proposal, patience: Patience) -> Committed:
     """Put one commit as the version after the snapshot's.
 
     Raises Moved when it has to be decided again.
@@ -119,7 +128,7 @@ def _commit(table: Table, change: Change, patience: Patience) -> Committed:
     snapshot = table.snapshot
     assert snapshot is not None
     commit_id = str(uuid4())
-    body = commit_bytes(change, commit_id, patience.clock.epoch_ms())
+    body = change.body(commit_id, patience.clock.epoch_ms())
     attempt = 0
     while True:
         patience.begin("commit")
@@ -128,8 +137,7 @@ def _commit(table: Table, change: Change, patience: Patience) -> Committed:
         try:
             put = partial(table.store.put_if_absent, commit_key(version), body)
             e_tag = table.pool.one(put, patience.left_s)
-            own = Commit(version, parse_commit(body, commit_key(version)), e_tag)
-            table.snapshot = apply(snapshot, version, own.actions, e_tag)
+            table.follow(Commit(version, parse_commit(body, commit_key(version)), e_tag))
             return Committed(version, change)
         except AlreadyExists:
             patience.conflicts += 1
@@ -145,7 +153,7 @@ def _commit(table: Table, change: Change, patience: Patience) -> Committed:
 
 
 def _catch_up(
-    table: Table, snapshot: Snapshot, change: Change, commit_id: str, patience: Patience
+    table: Table, snapshot: Snapshot, change: Proposal, commit_id: str, patience: Patience
 ) -> tuple[Snapshot, int | None]:
     """Read what came after the snapshot.
 
@@ -160,9 +168,8 @@ def _catch_up(
         if commit_id_of(commit.actions) == commit_id:
             ours = commit.version
         elif ours is None:
-            moved = moved or concerns(commit.actions, snapshot, change.concerned)
-        snapshot = apply(snapshot, commit.version, commit.actions, commit.e_tag)
-    table.snapshot = snapshot
+            moved = moved or change.is_void_after(commit.actions, snapshot)
+        snapshot = table.follow(commit)
     if ours is None and moved:
         raise Moved
     return snapshot, ours

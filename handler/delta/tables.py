@@ -1,15 +1,16 @@
 """A table's snapshot, read cold or brought up to date, and its records looked up."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from handler.delta.checkpoint import (
     HINT,
     BrokenCheckpoint,
     Checkpoint,
+    FileListing,
     complete_checkpoints,
     parse_hint,
     read_checkpoint,
@@ -23,8 +24,11 @@ from handler.errors import BrokenLog, NotFound
 
 _COMMIT = re.compile(rf"{LOG}/(\d{{20}})\.json")
 _AHEAD = 3
+_COMMITS_AT_ONCE = 1000
+"""So many commits are held in memory while a log is read."""
 
 Actions = list[dict[str, Any]]
+Files = TypeVar("Files", bound=FileListing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,9 @@ class Damage:
 class Table:
     """One table, and what this sandbox knows of it.
 
-    `keys` are needed to look records up. `confirmed`: the snapshot was read in this invocation.
+    `keys` are needed to look records up. `new_files` makes an empty listing of active files, which
+    is then filled and kept in step with the snapshot in `files`; without it, files are not read.
+    `confirmed`: the snapshot was read in this invocation.
     `checkpoint`: the version of the checkpoint that it was last read from, -1 for none. `damage`:
     what was broken then. `warn` is given a line for each thing that is broken.
     """
@@ -79,6 +85,8 @@ class Table:
     store: Store
     pool: Pool
     keys: Keys | None = None
+    new_files: Callable[[], FileListing] | None = None
+    files: FileListing | None = None
     snapshot: Snapshot | None = None
     confirmed: bool = False
     checkpoint: int = -1
@@ -94,18 +102,21 @@ class Table:
 
     def read(self, patience: Patience) -> Snapshot:
         """Read the newest snapshot cold, keep it and return it: at most 6 requests in sequence."""
-        snapshot, _ = self._load(patience, None)
-        return self._keep(snapshot)
-
-    def read_whole(self, patience: Patience) -> Snapshot:
-        """Read the newest snapshot and all that its checkpoint says of files: can it be read?"""
-        snapshot, _ = self._load(patience, lambda: Candidates(Keys("", "", ""), {}))
+        snapshot, self.files = self._load(patience, self.new_files)
         return self._keep(snapshot)
 
     def _keep(self, snapshot: Snapshot) -> Snapshot:
         self.snapshot = snapshot
         self.confirmed = True
         return snapshot
+
+    def follow(self, commit: Commit) -> Snapshot:
+        """Take in the commit that follows the kept snapshot, and return the snapshot after it."""
+        assert self.snapshot is not None
+        if self.files is not None:
+            self.files.apply(commit.actions)
+        self.snapshot = apply(self.snapshot, commit.version, commit.actions, commit.e_tag)
+        return self.snapshot
 
     def look_up(self, queries: Mapping[int, Query], patience: Patience) -> Matches:
         """Read the newest snapshot with its files, and find records, by partition.
@@ -163,8 +174,8 @@ class Table:
         return list(fetch_all([call], self.pool, patience, "list the log")[0])
 
     def _load(
-        self, patience: Patience, new_candidates: Callable[[], Candidates] | None
-    ) -> tuple[Snapshot, Candidates | None]:
+        self, patience: Patience, new_files: Callable[[], Files] | None
+    ) -> tuple[Snapshot, Files | None]:
         """Read the newest snapshot: hint, listing, then checkpoint and commits at once.
 
         A checkpoint that cannot be read is passed over for an older one, or for the commits from
@@ -181,11 +192,9 @@ class Table:
             self.damage.hint_is_wrong = True
         complete = hint is None or self.damage.hint_is_wrong  # every file of the log is listed
         while checkpoints:
-            candidates = new_candidates() if new_candidates is not None else None
+            files = new_files() if new_files is not None else None
             try:
-                snapshot = read_checkpoint(
-                    self.store, checkpoints[0], candidates, self.pool, patience
-                )
+                snapshot = read_checkpoint(self.store, checkpoints[0], files, self.pool, patience)
             except BrokenCheckpoint as broken:
                 self._pass_over(checkpoints.pop(0), str(broken), hint)
                 if not checkpoints and not complete:
@@ -198,9 +207,9 @@ class Table:
                 continue
             tags = {entry.key: entry.e_tag for entry in entries}
             snapshot = replace(snapshot, e_tag=tags.get(commit_key(snapshot.version)))
-            return self._follow(snapshot, entries, candidates, hint, patience)
-        candidates = new_candidates() if new_candidates is not None else None
-        return self._follow(Snapshot(), entries, candidates, hint, patience)
+            return self._follow(snapshot, entries, files, hint, patience)
+        files = new_files() if new_files is not None else None
+        return self._follow(Snapshot(), entries, files, hint, patience)
 
     def _pass_over(self, checkpoint: Checkpoint, reason: str, hint: int | None) -> None:
         for entry in checkpoint.parts:
@@ -216,10 +225,10 @@ class Table:
         self,
         snapshot: Snapshot,
         entries: Sequence[Entry],
-        candidates: Candidates | None,
+        files: Files | None,
         hint: int | None,
         patience: Patience,
-    ) -> tuple[Snapshot, Candidates | None]:
+    ) -> tuple[Snapshot, Files | None]:
         """Apply the commits that follow a checkpoint, or all of a log that has none."""
         self.checkpoint = snapshot.version
         first = snapshot.version + 1
@@ -231,9 +240,9 @@ class Table:
         self._check_listing(versions, first, entries, hint)
         for commit in self._commits(versions, first, patience):
             snapshot = apply(snapshot, commit.version, commit.actions, commit.e_tag)
-            if candidates is not None:
-                candidates.apply(commit.actions)
-        return snapshot, candidates
+            if files is not None:
+                files.apply(commit.actions)
+        return snapshot, files
 
     def _check_listing(
         self, versions: Sequence[int], first: int, entries: Sequence[Entry], hint: int | None
@@ -265,21 +274,25 @@ class Table:
                 f"{_some(versions)}. {why} Nothing was written."
             )
 
-    def _commits(self, versions: Sequence[int], first: int, patience: Patience) -> list[Commit]:
-        """Return these commits and those that have come since: `first` is next if there is none."""
+    def _commits(self, versions: Sequence[int], first: int, patience: Patience) -> Iterator[Commit]:
+        """Yield these commits and those that came since: `first` is next if there is none."""
         following = versions[-1] + 1 if versions else first
-        *found, beyond = self._get_commits([*versions, following], patience)
-        commits = []
-        for version, commit in zip(versions, found, strict=True):
-            if commit is None:
-                raise BrokenLog(f"{self.name}/{commit_key(version)} vanished while it was read.")
-            commits.append(commit)
-        if beyond is None:
-            return commits
+        numbers = [*versions, following]
+        for start in range(0, len(numbers), _COMMITS_AT_ONCE):
+            part = numbers[start : start + _COMMITS_AT_ONCE]
+            for version, commit in zip(part, self._get_commits(part, patience), strict=True):
+                if commit is not None:
+                    yield commit
+                elif version == following:
+                    return
+                else:
+                    raise BrokenLog(
+                        f"{self.name}/{commit_key(version)} vanished while it was read."
+                    )
         rest = self.commits_after(following, patience)
         if rest is None:
             raise BrokenLog(f"The log of {self.name} has a gap after version {following}.")
-        return [*commits, beyond, *rest]
+        yield from rest
 
     def _hint(self, patience: Patience) -> int | None:
         """Return the version that `_last_checkpoint` names, and note if it names none."""

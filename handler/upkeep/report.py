@@ -1,18 +1,22 @@
-"""What was found of a table, and what was done to it."""
+"""What a run found of a table, and what it did to it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from handler.upkeep.plan import Partition, Task
+from handler.contract_upkeep import Upkeep
+from handler.delta.active import ActiveFile
+from handler.upkeep.plan import Bin, Partition, is_small
 
 
 @dataclass(slots=True)
 class Figures:
-    """What was found of a table. What is None was not looked at.
+    """The figures of a table. What is None was not looked at.
 
-    `oldest_unreferenced_hours` is the age of the oldest file that the newest snapshot does not
-    name, `files_to_vacuum` how many of these were older than `retain_hours`.
+    `narrow_files` have a column of a type that was widened since, `unchecked_files` have statistics
+    that Silt has neither written nor checked. `oldest_unreferenced_hours` is the age of the oldest
+    file that the newest snapshot does not name, `files_to_vacuum` how many of these were older than
+    `retain_hours`.
     """
 
     table: str
@@ -21,6 +25,8 @@ class Figures:
     partitions: int | None = None
     files: int | None = None
     small_files: int | None = None
+    narrow_files: int | None = None
+    unchecked_files: int | None = None
     data_bytes: int | None = None
     rows: int | None = None
     partitions_due: int | None = None
@@ -34,24 +40,35 @@ class Figures:
         """Return whether there is a table."""
         return self.version >= 0
 
-    def take_in(self, partitions: Sequence[Partition], tasks: Sequence[Task]) -> None:
-        """Sum the partitions up, and what is due of them."""
+    def count(self, partitions: Sequence[Partition], upkeep: Upkeep, types: int) -> None:
+        """Sum up files. `types` is how often a column of the table was widened."""
+        files = [file for part in partitions for file in part.files]
         self.partitions = len(partitions)
-        self.files = sum(part.files for part in partitions)
-        self.small_files = sum(part.small_files for part in partitions)
-        self.data_bytes = sum(part.bytes for part in partitions)
-        rows = [part.rows for part in partitions]
+        self.files = len(files)
+        self.small_files = sum(is_small(file, upkeep) for file in files)
+        self.narrow_files = sum(is_narrow(file, types) for file in files)
+        self.unchecked_files = sum(file.types is None for file in files)
+        self.data_bytes = sum(file.size for file in files)
+        rows = [file.rows for file in files]
         self.rows = None if None in rows else sum(row for row in rows if row is not None)
-        self.partitions_due = len(tasks)
-        self.due_bytes = sum(task.work_bytes for task in tasks)
+
+    def count_due(self, bins: Sequence[Bin]) -> None:
+        """Sum up what is due."""
+        self.partitions_due = len({each.where for each in bins})
+        self.due_bytes = sum(each.bytes for each in bins)
+
+
+def is_narrow(file: ActiveFile, types: int) -> bool:
+    """Return whether a file was written before a column of the table was widened."""
+    return file.types is not None and file.types < types
 
 
 @dataclass(slots=True)
 class Report:
     """What was found of a table, and what was done to it.
 
-    `repaired`: broken checkpoints or a wrong hint were set aside. `stopped` says why
-    not everything that was due was done.
+    `repaired`: broken checkpoints or a wrong hint were set aside. `stopped` says why not everything
+    that was due was done.
     """
 
     figures: Figures
@@ -59,12 +76,13 @@ class Report:
     checkpoint_written: bool = False
     partitions_compacted: int = 0
     partitions_failed: int = 0
-    partitions_delegated: int = 0
     conflicts: int = 0
     files_removed: int = 0
     files_added: int = 0
+    files_checked: int = 0
+    rows_expired: int = 0
     files_vacuumed: int = 0
-    log_files_cleaned: int = 0
+    log_commits_cleaned: int = 0
     notes: list[str] = field(default_factory=list)
     stopped: str | None = None
 
@@ -74,9 +92,9 @@ class Report:
         return self.figures.table
 
     def as_json(self) -> dict[str, Any]:
-        """Return figures and deeds on one level, without what was not looked at."""
-        deeds = asdict(self)
-        return known({**deeds.pop("figures"), **deeds})
+        """Return both on one level, without what was not looked at."""
+        values = asdict(self)
+        return known({**values.pop("figures"), **values})
 
 
 def known(values: Mapping[str, Any]) -> dict[str, Any]:

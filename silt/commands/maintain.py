@@ -7,8 +7,8 @@ from handler.delta.patience import NEXT_RUN, Patience, SystemClock
 from handler.errors import EventError, OutOfTime, SiltError
 from handler.maintenance import Maintenance
 from handler.settings import read_settings
-from handler.upkeep.keeper import Keeper
 from handler.upkeep.report import Report
+from handler.upkeep.run import MaintenanceRun
 from silt import output
 from silt.credentials import use_credentials_for
 from silt.errors import UsageError
@@ -18,6 +18,7 @@ EXAMPLE = """example:
   silt maintain --table-root .silt/tables --dry-run
   silt maintain sales/orders sales/orders__dead_letters --deployment deploy.yml
   silt maintain sales/orders --table-root s3://lake/tables --vacuum
+  silt maintain sales/orders --table-root .silt/tables --partition day=2026-11-25
 
 It may be ended at any moment, and run beside appends and beside the function. Files are deleted
 with --vacuum only: without, it says how many would be."""
@@ -31,6 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_place_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="only say what is due")
     parser.add_argument("--vacuum", action="store_true", help="delete files and commits too old")
+    parser.add_argument(
+        "--partition",
+        action="append",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="only compact this partition; may be given again",
+    )
+    parser.add_argument(
+        "--rename",
+        action="store_true",
+        help="also rewrite files whose folder has the name of an older release",
+    )
     parser.add_argument("--minutes", type=float, default=60.0, help="stop after so long (60)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -39,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     """Maintain each table. Returns 1 if one could not be, or not wholly."""
     if options.minutes <= 0:
         raise UsageError("--minutes must be more than 0.")
+    partitions = [_partition_of(text) for text in options.partition]
     place = place_of(options)
     if place.root is None:
         raise UsageError("Where are the tables? Give --deployment or --table-root.")
@@ -53,49 +67,64 @@ def run(options: argparse.Namespace) -> int:
     reports, failed = list[Report](), False
     for name, uri in places:
         use_credentials_for(uri)
-        keeper = maintenance.keeper(name, _teller(name, quiet=options.json))
-        reports.append(keeper.report)
+        say = _sayer(name, quiet=options.json)
+        run = maintenance.new_run(name, partitions=partitions, rename=options.rename, say=say)
+        reports.append(run.report)
         try:
-            _maintain(keeper, Patience(clock, ends_at, consequence=NEXT_RUN), options)
+            _maintain(run, Patience(clock, ends_at, consequence=NEXT_RUN), options)
         except OutOfTime as error:
-            keeper.report.stopped = str(error)
+            run.report.stopped = str(error)
         except SiltError as error:
             failed = True
-            keeper.report.notes.append(str(error))
+            run.report.notes.append(str(error))
             output.complain(f"{name}: {error}")
-        if keeper.report.stopped is not None:
-            output.complain(f"{name}: {keeper.report.stopped}")
+        if run.report.stopped is not None:
+            output.complain(f"{name}: {run.report.stopped}")
     if options.json:
         output.as_json([report.as_json() for report in reports])
     return int(failed or any(r.stopped is not None or r.partitions_failed for r in reports))
 
 
-def _teller(name: str, *, quiet: bool) -> Callable[[str], None]:
+def _sayer(name: str, *, quiet: bool) -> Callable[[str], None]:
     return lambda line: None if quiet else output.say(f"{name}: {line}")
 
 
-def _maintain(keeper: Keeper, patience: Patience, options: argparse.Namespace) -> None:
-    report = keeper.report
-    tell = _teller(report.table, quiet=options.json)
-    if not keeper.look(patience):
-        tell("there is no table yet")
+def _maintain(run: MaintenanceRun, patience: Patience, options: argparse.Namespace) -> None:
+    report, figures = run.report, run.figures
+    say = _sayer(report.table, quiet=options.json)
+    if not run.look(patience):
+        say("there is no table yet")
         return
     if options.dry_run:
-        due = "due" if keeper.checkpoint_is_due else "not due"
-        commits = keeper.figures.commits_since_checkpoint
-        tell(f"{commits} commits since the last checkpoint: one is {due}")
-        tasks = keeper.survey(patience)
-        tell(f"{len(tasks)} of {len(keeper.partitions)} partitions are to be compacted")
-        if tasks and not options.json:
-            rows = [[t.where, output.size(t.work_bytes), ", ".join(t.sort_by)] for t in tasks]
-            output.table("To compact", ["partition", "to rewrite", "sorted by"], rows)
+        due = "due" if run.checkpoint_is_due else "not due"
+        say(f"{figures.commits_since_checkpoint} commits since the last checkpoint: one is {due}")
+        bins = run.survey(patience)
+        say(f"{figures.partitions_due} of {figures.partitions} partitions are to be compacted")
+        if figures.unchecked_files:
+            say(f"{figures.unchecked_files} files have statistics that are to be checked")
+        if bins and not options.json:
+            columns = ["partition", "files", "size", "sorted by"]
+            rows = [
+                [each.where, len(each.files), output.size(each.bytes), ", ".join(each.sort_by)]
+                for each in bins
+            ]
+            output.table("To rewrite", columns, rows)
         return
-    keeper.repair(patience)
-    keeper.checkpoint(patience)
-    keeper.keep(patience, "now" if options.vacuum else "never")
-    if not (options.vacuum or report.stopped):
-        keeper.vacuum(patience, dry_run=True)
-        if keeper.figures.files_to_vacuum:
-            tell("give --vacuum to delete them")
-    if not (report.checkpoint_written or keeper.figures.partitions_due or options.vacuum):
-        tell("nothing is due")
+    run.repair(patience)
+    run.checkpoint(patience)
+    run.keep(patience, "now" if options.vacuum else "never")
+    if not options.vacuum:
+        run.count_vacuum(patience)
+        if figures.files_to_vacuum:
+            say("give --vacuum to delete them")
+    did = report.checkpoint_written or report.files_removed or report.files_checked
+    if not (did or figures.partitions_due or options.vacuum):
+        say("nothing is due")
+
+
+def _partition_of(text: str) -> dict[str, str | None]:
+    """Read a partition such as `day=2026-11-25,site=A`; `null` is null. Raises UsageError."""
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(column and equals for column, equals, _ in pairs):
+        raise UsageError(f"--partition is {text!r}. Expected column=value, such as day=2026-11-25.")
+    return {column: None if value == "null" else value for column, _, value in pairs}

@@ -87,7 +87,6 @@ def _maintenance(deployment: Deployment) -> LambdaFunction:
         environment={
             **_environment(deployment),
             "SILT_TOPICS": ",".join(topic.topic for topic in deployment.topics),
-            "SILT_FAN_OUT": _flag(model.maintenance.fan_out),
             "SILT_LOG_LEVEL": model.function.log_level,
             "SILT_RUNTIME_LIMIT_S": str(model.maintenance.timeout_s),
         },

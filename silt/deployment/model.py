@@ -246,13 +246,8 @@ class Maintenance(_Model):
     )
     storage_mb: Annotated[int, Field(ge=512, le=10_240)] | None = Field(
         None,
-        description="/tmp, where the engine sorts what does not fit into memory. Default: 10,240 "
-        "where a contract has sort_by, else 512.",
-    )
-    fan_out: bool = Field(
-        False,
-        description="SILT_FAN_OUT: hand out large tables to more invocations of itself; adds "
-        "lambda:InvokeFunction on itself.",
+        description="/tmp, where files are written before they are stored, and rows sorted that do "
+        "not fit into memory. Default: 10,240 where a contract has sort_by, else 512.",
     )
     vpc: Vpc | None = Field(None, description="As for the functions of topics.")
 

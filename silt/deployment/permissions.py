@@ -93,15 +93,6 @@ def of_maintenance(deployment: Deployment) -> list[Statement]:
         *_list(tables),
     ]
     found += _key(model)
-    if model.maintenance.fan_out:
-        found.append(
-            Statement(
-                "FanOut",
-                ("lambda:InvokeFunction",),
-                (_arn("lambda", f"function:{maintenance_name(model.name)}"),),
-                "Hands partitions of a large table to more invocations of itself.",
-            )
-        )
     if model.maintenance.vpc is not None:
         found.append(_network(*OF_FUNCTIONS))
     return found

@@ -239,7 +239,7 @@ def test_repair_leaves_what_another_run_has_replaced(tmp_path: Path) -> None:
     newest = max(folder.glob("_delta_log/*.checkpoint.parquet"))
     good, hint = newest.read_bytes(), (folder / HINT).read_bytes()
     cut(newest)
-    sleeper = maintenance_of(tmp_path, clock=SystemClock()).keeper("sales/orders")
+    sleeper = maintenance_of(tmp_path, clock=SystemClock()).new_run("sales/orders")
     time = Patience(SystemClock(), SystemClock().monotonic() + 60)
     assert sleeper.look(time)
     newest.write_bytes(good)

@@ -2,18 +2,18 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from handler.delta.patience import Patience, SystemClock
-from handler.errors import EngineFailed, EventError, MaintenanceFailed, OutOfTime
+from handler.delta.patience import SystemClock
+from handler.errors import EventError, MaintenanceFailed, OutOfTime
 from handler.maintenance import METRICS, lambda_handler
+from handler.upkeep.cleaning import VACUUMED
 from handler.upkeep.engine import Engine
-from handler.upkeep.lease import LEASE, VACUUMED, Lease
 from tests.builders import SMALL, Context, FakeClock, event, function_for, record, rows
 from tests.maintained import (
     PARTED,
@@ -66,9 +66,9 @@ def test_checkpoint_is_written_only_after_more_commits_than_the_contract_says(
     function = function_for(tmp_path, contract)
     for i in range(4):
         function.handle(event(rows(i, i + 1)), None)
-        keeper_ = maintenance_of(tmp_path).keeper("sales/orders")
-        assert keeper_.look(a_minute())
-        assert keeper_.checkpoint_is_due == (i >= 2), i  # the term of the contract is a commit too
+        run = maintenance_of(tmp_path).new_run("sales/orders")
+        assert run.look(a_minute())
+        assert run.checkpoint_is_due == (i >= 2), i  # the term of the contract is a commit too
 
 
 def test_partitions_are_compacted_one_by_one(tmp_path: Path) -> None:
@@ -104,44 +104,17 @@ def test_table_of_a_protocol_that_is_not_known_is_not_written_to(tmp_path: Path)
     assert sorted(log.iterdir()) == before
 
 
-def test_table_that_was_not_cleaned_for_long_is_cleaned_before_it_is_compacted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else a table that always has more to compact than fits would never be."""
-    aged(tmp_path, 5)
-    ask = Engine.ask
-
-    def out_of_time(engine: Engine, do: str, left_s: float, **job: Any) -> Iterator[Any]:
-        if do == "compact":
-            raise OutOfTime("late")
-        return (yield from ask(engine, do, left_s, **job))
-
-    monkeypatch.setattr(Engine, "ask", out_of_time)
-    report = by_table(maintenance_of(tmp_path).handle({}, None))["sales/orders"]
-    assert report["stopped"] == "late"
-    assert read_folder(table(tmp_path)).txns[VACUUMED] == 1
-
-
 def test_another_table_is_first_each_time(tmp_path: Path) -> None:
     aged(tmp_path, 1)
     clock = FakeClock()
     work = maintenance_of(tmp_path, clock=clock)
     seen: list[str] = []
     for _ in range(2):
-        work._run(work.names, [lambda keeper, _time: seen.append(keeper.report.table)], 1e9)
+        runs = {name: work.new_run(name) for name in work.names}
+        work._run_all(runs, [lambda run, _time: seen.append(run.report.table)], 1e9)
         clock.now_s += 300.001
     assert set(seen[:2]) == set(seen[2:]) == set(work.names)
     assert seen[0] != seen[2]
-
-
-def test_dry_run_compacts_nothing_that_was_handed_out_either(tmp_path: Path) -> None:
-    aged(tmp_path, 3)
-    task = {"values": {}, "target": 1, "sort_by": [], "bytes": 1, "rows": 1, "interim": False}
-    asked = {"silt": "compact", "table": "sales/orders", "lease": 1}
-    maintenance_of(tmp_path, dry_run=True).handle(
-        {**asked, "task": {**task, "work_bytes": 1}}, None
-    )
-    assert len(read_folder(table(tmp_path)).adds) == 3
 
 
 def test_quiet_partition_is_sorted_once(tmp_path: Path) -> None:
@@ -157,7 +130,6 @@ def test_quiet_partition_is_sorted_once(tmp_path: Path) -> None:
 
 
 def test_sort_whose_files_stay_small_is_not_repeated_for_ever(tmp_path: Path) -> None:
-    """The engine closes files by a size that it estimates, of what is not compressed yet."""
     contract = QUIET.replace("maintenance: {", "maintenance: {sort_by: [id], ")
     function = function_for(tmp_path, contract)
     text = json.dumps({"currency": "EUR", "channel": "web", "campaign": "autumn"}) * 30
@@ -189,20 +161,17 @@ def test_table_that_is_not_there_yet_is_no_failure(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"silt": "compost"}, "'compost' is nothing to maintain"),
+        ({"silt": "compost"}, "'compost' is not a command of this function"),
         ({"tables": "sales/orders"}, "Expected a list of names"),
         ({"tables": 5}, "Expected a list of names"),
         ({"tables": ["sales/other"]}, "Expected one of sales/orders, sales/orders__dead_letters"),
-        ({"silt": "compact", "table": "sales/orders"}, "does not say which"),
-        (
-            {"silt": "compact", "table": "sales/orders", "lease": 1, "task": {}},
-            "does not say which",
-        ),
+        ({"silt": "compact"}, "Expected 'maintain', 'due' or 'health'"),
+        ({"partitions": {"day": "0"}}, "Expected a list of objects"),
+        ({"partitions": []}, "Expected a list of objects"),
+        ({"partitions": [{"day": 0}]}, "each from column to text or null"),
     ],
 )
-def test_event_that_asks_for_nothing_known_is_refused(
-    tmp_path: Path, asked: Any, message: str
-) -> None:
+def test_event_that_is_not_understood_is_refused(tmp_path: Path, asked: Any, message: str) -> None:
     aged(tmp_path, 1)
     before = read_folder(table(tmp_path)).version
     with pytest.raises(EventError, match=message):
@@ -242,32 +211,6 @@ def test_table_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert len(read_folder(table(tmp_path, "orders__dead_letters")).adds) == 1
 
 
-@pytest.mark.logs_errors
-def test_partition_that_kills_the_engine_holds_up_no_other_and_is_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    aged(tmp_path, 5, PARTED)
-    asked: list[str] = []
-    ask = Engine.ask
-
-    def dies_at_day_0(engine: Engine, do: str, left_s: float, **job: Any) -> Iterator[Any]:
-        asked.append(do)
-        if do == "compact" and job["tasks"][0]["values"] == {"day": "0"}:
-            raise EngineFailed(do, "t", "ended", "its process ended with -9")
-        return (yield from ask(engine, do, left_s, **job))
-
-    monkeypatch.setattr(Engine, "ask", dies_at_day_0)
-    with pytest.raises(
-        MaintenanceFailed, match="1 partitions could not be compacted: day=0: ended"
-    ):
-        maintenance_of(tmp_path).handle({"tables": ["sales/orders"]}, None)
-    assert (
-        len([path for path in read_folder(table(tmp_path)).adds if path.startswith("day=1")]) == 1
-    )
-    assert asked.count("compact") == 2
-    check(tmp_path, 5)
-
-
 def test_time_that_is_up_is_told_and_the_next_run_goes_on(tmp_path: Path) -> None:
     aged(tmp_path, 25)
     answer = maintenance_of(tmp_path, clock=None).handle({}, Context(3_300))
@@ -277,73 +220,6 @@ def test_time_that_is_up_is_told_and_the_next_run_goes_on(tmp_path: Path) -> Non
     again = by_table(maintenance_of(tmp_path).handle({}, Context(600_000)))
     assert again["sales/orders"]["partitions_compacted"] == 1
     check(tmp_path, 25)
-
-
-def test_lease_of_another_run_is_respected(tmp_path: Path) -> None:
-    aged(tmp_path, 5)
-    work = maintenance_of(tmp_path)
-    keeper_ = work.keeper("sales/orders")
-    keeper_.look(a_minute())
-    clock = FakeClock()
-    patience = Patience(clock, clock.now_s + 60)
-    lease = Lease.take(keeper_.table, patience)
-    assert lease is not None
-    report = by_table(work.handle({}, None))["sales/orders"]
-    assert report["stopped"] == "another run holds the lease of the table"
-    assert len(read_folder(table(tmp_path)).adds) == 5
-    lease.release(patience)
-    assert "stopped" not in by_table(work.handle({}, None))["sales/orders"]
-    check(tmp_path, 5)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [EngineFailed("compact", "t", "DeltaError", "no"), OutOfTime("late"), KeyboardInterrupt()],
-    ids=lambda error: type(error).__name__,
-)
-def test_lease_is_given_back_whatever_ends_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
-    aged(tmp_path, 5)
-
-    def broken(engine: Engine, do: str, left_s: float, **job: Any) -> Iterator[Any]:
-        if do == "compact":
-            raise error
-        return (yield from ask(engine, do, left_s, **job))
-
-    ask = Engine.ask
-    monkeypatch.setattr(Engine, "ask", broken)
-    keeper_ = maintenance_of(tmp_path).keeper("sales/orders")
-    keeper_.look(a_minute())
-    with pytest.raises(type(error)):
-        keeper_.keep(a_minute())
-    assert read_folder(table(tmp_path)).txns[LEASE] == 2
-
-
-def test_table_that_is_made_anew_meanwhile_is_not_written_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A release put as the old log's next version would leave a gap in the new one."""
-    aged(tmp_path, 5)
-    ask = Engine.ask
-
-    def made_anew(engine: Engine, do: str, left_s: float, **job: Any) -> Iterator[Any]:
-        if do == "compact":
-            shutil.rmtree(tmp_path / "tables")
-            aged(tmp_path, 2)
-            raise OutOfTime("late")
-        return (yield from ask(engine, do, left_s, **job))
-
-    monkeypatch.setattr(Engine, "ask", made_anew)
-    keeper_ = maintenance_of(tmp_path).keeper("sales/orders")
-    keeper_.look(a_minute())
-    with pytest.raises(OutOfTime):
-        keeper_.keep(a_minute())
-    assert LEASE not in read_folder(table(tmp_path)).txns
-    check(tmp_path, 2)
-
-
-# What is no longer part of the table.
 
 
 def test_handler_reads_its_settings_from_the_environment(
@@ -396,3 +272,75 @@ def test_run_that_is_out_of_time_speaks_of_the_next_run(tmp_path: Path) -> None:
     for report in answer["tables"]:
         assert "What is not done is done in the next run." in report["stopped"]
         assert "unsettled" not in report["stopped"]
+
+
+def test_only_the_partitions_that_are_named_are_compacted(tmp_path: Path) -> None:
+    aged(tmp_path, 6, PARTED)
+    work = maintenance_of(tmp_path)
+    due = work.handle({"silt": "due", "tables": ["sales/orders"]}, None)["due"]
+    assert due == [{"table": "sales/orders", "partition": {"day": day}} for day in ("0", "1")]
+    asked = {"tables": ["sales/orders"], "partitions": [due[1]["partition"]]}
+    report = by_table(work.handle({"silt": "maintain", **asked}, None))["sales/orders"]
+    assert (report["partitions"], report["partitions_compacted"]) == (1, 1)
+    assert not report["checkpoint_written"]
+    counts = Counter(path.split("/")[0] for path in read_folder(table(tmp_path)).adds)
+    assert counts == {"day=0": 6, "day=1": 1}
+    check(tmp_path, 6)
+
+
+@pytest.mark.logs_errors
+def test_file_that_is_gone_holds_up_no_other_partition_and_is_a_failure(tmp_path: Path) -> None:
+    aged(tmp_path, 5, PARTED)
+    gone = next(p for p in read_folder(table(tmp_path)).adds if p.startswith("day=0"))
+    (table(tmp_path) / gone).unlink()
+    with pytest.raises(MaintenanceFailed, match="1 partitions could not be compacted: day=0: NotF"):
+        maintenance_of(tmp_path).handle({"tables": ["sales/orders"]}, None)
+    counts = Counter(path.split("/")[0] for path in read_folder(table(tmp_path)).adds)
+    assert counts == {"day=0": 5, "day=1": 1}
+
+
+def test_vacuum_that_does_not_fit_into_a_run_does_not_starve_compaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets half of the time, is reported, and is tried again by the next run."""
+    aged(tmp_path, 5)
+    do, shares = Engine.do, list[float]()
+
+    def slow(engine: Engine, job: str, left_s: float, **options: Any) -> Any:
+        if job == "vacuum":
+            shares.append(left_s)
+            raise OutOfTime("the vacuum was late")
+        return do(engine, job, left_s, **options)
+
+    monkeypatch.setattr(Engine, "do", slow)
+    asked = {"tables": ["sales/orders"]}
+    report = by_table(maintenance_of(tmp_path).handle(asked, Context(600_000)))["sales/orders"]
+    assert report["stopped"] == "the vacuum was late"
+    assert report["partitions_compacted"] == 1
+    assert 250 < shares[0] < 300
+    assert VACUUMED not in read_folder(table(tmp_path)).txns
+    monkeypatch.undo()
+    report = by_table(maintenance_of(tmp_path).handle(asked, Context(600_000)))["sales/orders"]
+    assert "stopped" not in report
+    assert read_folder(table(tmp_path)).txns[VACUUMED] == 1
+    check(tmp_path, 5)
+
+
+def test_table_that_is_made_anew_meanwhile_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit put as the old log's next version would leave a gap in the new one."""
+    aged(tmp_path, 5)
+    do = Engine.do
+
+    def made_anew(engine: Engine, job: str, left_s: float, **options: Any) -> Any:
+        if job == "vacuum":
+            shutil.rmtree(tmp_path / "tables")
+            aged(tmp_path, 2)
+        return do(engine, job, left_s, **options)
+
+    run = maintenance_of(tmp_path).new_run("sales/orders")
+    run.look(a_minute())
+    monkeypatch.setattr(Engine, "do", made_anew)
+    run.keep(a_minute())
+    check(tmp_path, 2)

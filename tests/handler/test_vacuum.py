@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from handler.upkeep.lease import VACUUMED
+from handler.upkeep.cleaning import VACUUMED
 from tests.builders import FakeClock, event, function_for, record, rows
 from tests.maintained import (
+    PARTED,
     QUIET,
     a_minute,
     aged,
@@ -124,13 +125,13 @@ def test_log_is_cleaned_behind_a_checkpoint_and_time_travel_stays_for_its_time(
         version = int(path.stem)
         set_age(path, 40 - version)
     set_age(log / f"{30:020}.checkpoint.parquet", 9.5)
-    keeper_ = work.keeper("sales/orders")
-    keeper_.look(a_minute())
-    keeper_.keep(a_minute(), "now")
+    run = work.new_run("sales/orders")
+    run.look(a_minute())
+    run.keep(a_minute(), "now")
     # Nothing before 30 is within ten days, but 30 needs the checkpoint alone.
     left = sorted(int(p.stem) for p in log.glob("*.json"))
     assert left[0] == 30
-    assert keeper_.report.log_files_cleaned == 30
+    assert run.report.log_commits_cleaned == 30
     assert DeltaTable(table(tmp_path), version=30).version() == 30
     for sandbox in (function, function_for(tmp_path, contract)):
         assert sandbox.handle(event(rows(0, 2)), None) == {"batchItemFailures": []}
@@ -145,21 +146,47 @@ def test_log_is_not_cleaned_where_a_version_within_the_retention_needs_it(tmp_pa
     log = table(tmp_path) / "_delta_log"
     for path in log.glob("*.json"):
         set_age(path, 40 - int(path.stem) if int(path.stem) < 25 else 5)
-    keeper_ = work.keeper("sales/orders")
-    keeper_.look(a_minute())
-    keeper_.keep(a_minute(), "now")
+    run = work.new_run("sales/orders")
+    run.look(a_minute())
+    run.keep(a_minute(), "now")
     # Version 25 is five days old and can be travelled to: it takes all commits from 0.
-    assert keeper_.report.log_files_cleaned == 0
+    assert run.report.log_commits_cleaned == 0
     assert DeltaTable(table(tmp_path), version=25).version() == 25
 
 
 def test_log_of_a_table_that_keeps_less_than_a_day_is_left_alone(tmp_path: Path) -> None:
+    """Not by the vacuum either: the engine's own cleans the log as soon as it deletes a file."""
     aged(tmp_path, 3)
     DeltaTable(table(tmp_path)).alter.set_table_properties(
         {"delta.logRetentionDuration": "interval 1 hours"}
     )
+    DeltaTable(table(tmp_path)).create_checkpoint()
+    for path in (table(tmp_path) / "_delta_log").glob("*.json"):
+        set_age(path, 40 - int(path.stem))
+    (table(tmp_path) / "old.parquet").write_bytes(b"never committed")
+    set_age(table(tmp_path) / "old.parquet", 9)
     report = by_table(maintenance_of(tmp_path).handle({}, None))["sales/orders"]
+    assert report["files_vacuumed"] == 1
     assert "the log is not cleaned" in report["notes"][0]
+    assert (table(tmp_path) / "_delta_log" / f"{0:020}.json").exists()
+
+
+def test_vacuum_of_partitions_with_any_name_spares_what_is_live(tmp_path: Path) -> None:
+    contract = PARTED.replace("day: {type: integer}", "day: {type: string}")
+    function = function_for(tmp_path, contract)
+    days = ["New York", "a%20b", "東京", "a/b=c", None, "%"]
+    batch = [record(i, {"id": i, "day": day}) for i, day in enumerate(days)]
+    function.handle(event(batch), None)
+    live = list(table(tmp_path).rglob("*.parquet"))
+    for path in live:
+        set_age(path, 30)
+        path.with_name("old.parquet").write_bytes(b"never committed")
+        set_age(path.with_name("old.parquet"), 30)
+    work = maintenance_of(tmp_path)
+    report = by_table(work.handle({"tables": ["sales/orders"]}, None))["sales/orders"]
+    assert report["files_vacuumed"] == len(days)
+    data = [p for p in table(tmp_path).rglob("*.parquet") if "_delta_log" not in str(p)]
+    assert sorted(data) == sorted(live)
 
 
 def test_sandbox_that_slept_through_a_cleaned_log_reads_the_table_anew(tmp_path: Path) -> None:
@@ -175,14 +202,11 @@ def test_sandbox_that_slept_through_a_cleaned_log_reads_the_table_anew(tmp_path:
     for name in ("orders", "orders__dead_letters"):
         for path in (table(tmp_path, name) / "_delta_log").glob("*.json"):
             set_age(path, 40 - int(path.stem))
-        keeper_ = work.keeper(f"sales/{name}")
-        keeper_.look(a_minute())
-        keeper_.keep(a_minute(), "now")
-        assert keeper_.report.log_files_cleaned > 20
+        run = work.new_run(f"sales/{name}")
+        run.look(a_minute())
+        run.keep(a_minute(), "now")
+        assert run.report.log_commits_cleaned > 20
     old = [record(3, {"id": 3}), record(4, {"id": 4}), record(5, b"bad")]
     new = [record(90, {"id": 90}), record(91, {"id": 91}), record(92, b"bad")]
     assert sleeper.handle(event([*old, *new]), None) == {"batchItemFailures": []}
     check(tmp_path, 31)
-
-
-# Beyond one invocation.

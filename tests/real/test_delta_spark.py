@@ -210,13 +210,13 @@ def test_maintenance_beside_delta_spark(tmp_path: Path, spark: Spark) -> None:
         expected.remove(gone)
         for path in table.rglob("*.bin"):
             os.utime(path, (1, 1))
-        keeper = Maintenance(settings, clock=FakeClock()).keeper("sales/orders")
+        run = Maintenance(settings, clock=FakeClock()).new_run("sales/orders")
         patience = Patience(SystemClock(), time.monotonic() + 60)
-        assert keeper.look(patience)
+        assert run.look(patience)
         if gone == 3:
-            keeper.vacuum(patience, dry_run=False)
+            run._cleaning().vacuum(patience, dry_run=False)
         else:
-            keeper.keep(patience, "now")
+            run.keep(patience, "now")
         assert spark.offsets(table) == sorted(expected)
     assert warm.handle(event(rows(16, 18)), None) == {"batchItemFailures": []}
     assert spark.offsets(table) == sorted([*expected, 16, 17])

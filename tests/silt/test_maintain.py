@@ -101,7 +101,7 @@ def test_table_that_cannot_be_maintained_ends_with_1_and_the_others_are(
 def test_time_that_is_up_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     aged(tmp_path, 25)
     assert silt(tmp_path, "--minutes", "0.01") == 1
-    assert "the next run goes on" in capsys.readouterr().err
+    assert "the next run does it" in capsys.readouterr().err
 
 
 def test_table_that_is_not_there_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

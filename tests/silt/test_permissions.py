@@ -173,15 +173,14 @@ def test_no_statement_has_a_wildcard_action_and_few_have_every_resource(example:
         assert size < 10_240  # of an inline policy of a role: 'IAM and AWS STS quotas'
 
 
-def test_only_maintenance_deletes_and_invokes_itself_where_it_fans_out() -> None:
+def test_only_maintenance_deletes_and_nobody_invokes_a_function() -> None:
     for example in EXAMPLES:
         deployment = read_deployment(example)
         for function in functions_of(deployment):
             actions = {action for s in function.statements for action in s.actions}
             is_maintenance = function.key == "Maintenance"
             assert ("s3:DeleteObject" in actions) == is_maintenance
-            fans_out = is_maintenance and deployment.model.maintenance.fan_out
-            assert ("lambda:InvokeFunction" in actions) == fans_out
+            assert "lambda:InvokeFunction" not in actions
 
 
 def test_page_names_every_action_of_every_example_by_role() -> None:

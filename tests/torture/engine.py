@@ -12,7 +12,6 @@ from deltalake import DeltaTable
 
 DEEDS = {
     "checkpoint": DeltaTable.create_checkpoint,
-    "compact": lambda table: table.optimize.compact(max_concurrent_tasks=1),
     "vacuum": lambda table: table.vacuum(168, dry_run=False),
     "clean": DeltaTable.cleanup_metadata,
 }

@@ -339,9 +339,11 @@ class Round:
         """Run the maintenance function again and again, at times twice at once, or kill it."""
         dice = random.Random(self._dice.random())
         while not self._calm.wait(dice.uniform(0.1, 1.0)):
-            lease = {"LEASE_MS": str(dice.choice([300, 3000])), "VACUUM_EVERY_MS": "2000"}
             count = dice.choice([1, 1, 2])
-            runs = [self._start("tests.torture.maintenance", **lease) for _ in range(count)]
+            runs = [
+                self._start("tests.torture.maintenance", VACUUM_EVERY_MS="2000")
+                for _ in range(count)
+            ]
             for run in runs:
                 self._await(run, "runs of maintenance", dice)
 

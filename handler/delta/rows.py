@@ -1,0 +1,92 @@
+"""The rows of whole data files, in batches: what a rewrite reads.
+
+Memory is bounded by a batch, not by a file: small files are fetched some at a time, of a large one
+a row group at a time.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from handler.delta.conform import conform
+from handler.delta.parquet_ranges import (
+    fetch_all,
+    fetch_row_group,
+    open_parquet,
+    read_footers,
+)
+from handler.delta.patience import Patience
+from handler.delta.store import Entry, Pool, Store
+from handler.errors import BrokenLog
+
+FETCH_BYTES = 16 << 20
+"""So much of small files is fetched at once, and a larger file by its row groups."""
+FETCH_FILES = 64
+BATCH_BYTES = 16 << 20
+BATCH_ROWS_MAX = 1 << 16
+
+
+def read_rows(
+    store: Store, files: Sequence[Entry], schema: pa.Schema, pool: Pool, patience: Patience
+) -> Iterator[pa.Table]:
+    """Yield the rows of files, in their order, as rows of a schema.
+
+    Raises NotFound or BrokenLog, which name the file, StoreError or OutOfTime.
+    """
+    for group in _groups(files):
+        if group[0].size > FETCH_BYTES:
+            yield from _rows_of_large(store, group[0], schema, pool, patience)
+            continue
+        calls = [partial(store.get, entry.key) for entry in group]
+        for entry, content in zip(
+            group, fetch_all(calls, pool, patience, "read data files"), strict=True
+        ):
+            yield from _rows(entry, pa.BufferReader(content.data), schema, None, None)
+
+
+def _groups(files: Sequence[Entry]) -> Iterator[list[Entry]]:
+    group, size = list[Entry](), 0
+    for entry in files:
+        if group and (size + entry.size > FETCH_BYTES or len(group) == FETCH_FILES):
+            yield group
+            group, size = [], 0
+        group.append(entry)
+        size += entry.size
+    if group:
+        yield group
+
+
+def _rows_of_large(
+    store: Store, entry: Entry, schema: pa.Schema, pool: Pool, patience: Patience
+) -> Iterator[pa.Table]:
+    (footer,) = read_footers(store, [entry], pool, patience)
+    for number in range(footer.num_row_groups):
+        source = fetch_row_group(store, entry, footer, number, pool, patience)
+        yield from _rows(entry, source, schema, footer, [number])
+
+
+def _rows(
+    entry: Entry,
+    source: Any,
+    schema: pa.Schema,
+    footer: pq.FileMetaData | None,
+    groups: list[int] | None,
+) -> Iterator[pa.Table]:
+    try:
+        parquet = open_parquet(source, footer)
+        for batch in parquet.iter_batches(_batch_rows(parquet.metadata), groups):
+            yield conform(pa.Table.from_batches([batch]), schema)
+    except (pa.ArrowException, OSError) as error:
+        raise BrokenLog(f"{entry.key} cannot be read as rows of the table: {error}") from error
+
+
+def _batch_rows(footer: pq.FileMetaData) -> int:
+    """Return how many rows of a file may be decoded at once, by the largest of its row groups."""
+    largest = 1
+    for i in range(footer.num_row_groups):
+        group = footer.row_group(i)
+        largest = max(largest, int(group.total_byte_size) // max(1, int(group.num_rows)))
+    return max(1, min(BATCH_ROWS_MAX, BATCH_BYTES // largest))

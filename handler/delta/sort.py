@@ -1,0 +1,91 @@
+"""Rows sorted within a bound of memory, however many there are.
+
+What does not fit is written to local disk, and spread from there over buckets of adjacent values,
+which are sorted one by one. The limits between buckets are taken from a sample of all rows.
+"""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+BUCKETS_MAX = 256
+_SAMPLE_EVERY = 64
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+def sort_rows(
+    batches: Iterable[pa.Table], columns: Sequence[str], buffer_bytes: int
+) -> Iterator[pa.Table]:
+    """Yield rows sorted by columns, rising, nulls last, in tables of about `buffer_bytes`.
+
+    Needs twice the rows' size of local disk, compressed, where they do not fit into the buffer.
+    """
+    keys = [(column, "ascending") for column in columns]
+    source = iter(batches)
+    buffer, size = list[pa.Table](), 0
+    for batch in source:
+        buffer.append(batch)
+        size += batch.nbytes
+        if size > buffer_bytes:
+            break
+    else:
+        if buffer:
+            yield pa.concat_tables(buffer).sort_by(keys)
+        return
+    with tempfile.TemporaryDirectory(prefix="silt-sort-") as folder:
+        spill = Path(folder) / "rows"
+        sample = list[pa.Table]()
+        with pa.OSFile(str(spill), "wb") as file, _writer(file, batch.schema) as writer:
+            while buffer or (batch := next(source, None)) is not None:
+                batch = buffer.pop(0) if buffer else batch
+                writer.write_table(batch)
+                size += batch.nbytes
+                every = pa.array(range(0, batch.num_rows, _SAMPLE_EVERY), pa.int64())
+                sample.append(batch.select(list(columns)).take(every))
+        count = min(BUCKETS_MAX, size // buffer_bytes + 1)
+        limits = _limits(pa.concat_tables(sample).sort_by(keys), count)
+        paths = [Path(folder) / str(i) for i in range(count)]
+        _spread(spill, paths, limits, keys)
+        spill.unlink()
+        for path in paths:
+            with pa.OSFile(str(path)) as file:
+                bucket = pa.ipc.open_stream(file).read_all()
+            path.unlink()
+            if bucket.num_rows:
+                yield bucket.sort_by(keys)
+
+
+def _writer(file: pa.NativeFile, schema: pa.Schema) -> pa.RecordBatchStreamWriter:
+    return pa.ipc.new_stream(file, schema, options=_OPTIONS)
+
+
+def _limits(sample: pa.Table, count: int) -> pa.Table:
+    """Return the values that part a sorted sample into so many buckets of the same size."""
+    places = [i * sample.num_rows // count for i in range(1, count)]
+    return sample.take(pa.array(places, pa.int64()))
+
+
+def _spread(
+    spill: Path, paths: Sequence[Path], limits: pa.Table, keys: list[tuple[str, str]]
+) -> None:
+    """Write each row to the bucket that its values belong to."""
+    with ExitStack() as stack:
+        stream = pa.ipc.open_stream(stack.enter_context(pa.OSFile(str(spill))))
+        files = [stack.enter_context(pa.OSFile(str(path), "wb")) for path in paths]
+        writers = [stack.enter_context(_writer(file, stream.schema)) for file in files]
+        for batch in stream:
+            rows = pa.Table.from_batches([batch])
+            both = pa.concat_tables([rows.select(limits.column_names), limits])
+            order = pc.sort_indices(both, sort_keys=keys)
+            is_limit = pc.greater_equal(order, rows.num_rows)
+            rows = rows.take(order.filter(pc.invert(is_limit)))
+            # The n-th limit has n limits before it; what else is before it is rows.
+            places = pc.indices_nonzero(is_limit).to_pylist()
+            cuts = [0, *(place - n for n, place in enumerate(places)), rows.num_rows]
+            for i, writer in enumerate(writers):
+                if cuts[i + 1] > cuts[i]:
+                    writer.write_table(rows.slice(cuts[i], cuts[i + 1] - cuts[i]))

@@ -1,0 +1,144 @@
+"""Deleting what a table does not need any more: files that no snapshot names, and old commits."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from handler.contract_upkeep import Upkeep
+from handler.delta import swap
+from handler.delta.active import ActiveFiles
+from handler.delta.log import Change, Metadata, Txn
+from handler.delta.parquet_ranges import fetch_all
+from handler.delta.patience import Patience
+from handler.delta.tables import Table
+from handler.upkeep.engine import Engine
+from handler.upkeep.folder import first_commit, look_through
+from handler.upkeep.properties import HOUR_MS, Retention, retention
+from handler.upkeep.report import Report
+
+VACUUM_EVERY_MS = 23 * HOUR_MS
+"""Less than a day, so that a schedule of a day does not skip every other one."""
+DELETED_AT_ONCE = 1_000
+"""So many keys S3 takes in one request ('DeleteObjects' of its API)."""
+VACUUMED = "silt-maintenance-vacuum"
+"""The txn whose time says when the table was last vacuumed and its log cleaned."""
+
+
+@dataclass(slots=True)
+class Cleaning:
+    """One table's vacuum and log clean-up in one run. `report` counts them."""
+
+    table: Table
+    engine: Engine
+    upkeep: Upkeep
+    report: Report
+    say: Callable[[str], None]
+
+    def is_due(self, patience: Patience) -> bool:
+        """Return whether the table was not cleaned for a day."""
+        last = self.table.known(patience).txns.get(VACUUMED)
+        age_ms = patience.clock.epoch_ms() - (last.last_updated_ms or 0) if last else math.inf
+        return age_ms >= VACUUM_EVERY_MS
+
+    def run(self, patience: Patience) -> None:
+        """Vacuum the table, clean its log, and note in the log that it was done.
+
+        Two runs at once delete the same. Raises OutOfTime, EngineFailed, StoreError or TableError;
+        what was deleted before stays deleted, and the next run does the rest.
+        """
+        self._set_properties(patience)
+        before = self.vacuum(patience, dry_run=False)
+        self._clean_log(before, patience)
+        self._note_done(patience)
+
+    def vacuum(self, patience: Patience, *, dry_run: bool) -> int | None:
+        """Delete the files that no snapshot within the retention names, or count them.
+
+        A folder in which another table lies is left alone: its files are none of this table's.
+        Returns the oldest version whose commit is in the log.
+        """
+        files = self.table.files
+        assert isinstance(files, ActiveFiles)
+        held, now_ms = self._retention(patience), patience.clock.epoch_ms()
+        # What is about to be deleted is not of interest any more.
+        since_ms = 0 if dry_run else now_ms - held.files_ms
+        folder = look_through(self.table, {file.key for file in files}, since_ms, patience)
+        figures = self.report.figures
+        if folder.inner_table is not None:
+            self._note(f"no vacuum: another table lies within, at {folder.inner_table}")
+            return folder.first_commit
+        if held.why_not_vacuum is not None:
+            self._note(f"no vacuum: {held.why_not_vacuum}")
+            return folder.first_commit
+        hours = figures.retain_hours = -(-held.files_ms // HOUR_MS)
+        answer = self.engine.do("vacuum", patience.left_s, hours=hours)
+        figures.files_to_vacuum = count = len(answer["files"])
+        if not dry_run:
+            self._delete(answer["files"], patience)
+        oldest_ms = folder.oldest_unreferenced_ms
+        age_ms = now_ms - oldest_ms if oldest_ms is not None else 0
+        figures.oldest_unreferenced_hours = round(max(age_ms, 0) / HOUR_MS, 2)
+        would = "would be deleted" if dry_run else "deleted"
+        self.say(f"{count} files older than {hours} hours {would}")
+        return folder.first_commit
+
+    def _delete(self, keys: Sequence[str], patience: Patience) -> None:
+        """Delete files; what was deleted before the time is up stays deleted."""
+        self.table.read(patience)  # another engine may have restored one meanwhile
+        files = self.table.files
+        assert isinstance(files, ActiveFiles)
+        active = {file.key for file in files}
+        for start in range(0, len(keys), DELETED_AT_ONCE):
+            part = [key for key in keys[start : start + DELETED_AT_ONCE] if key not in active]
+            call = partial(self.table.store.delete_all, part)
+            fetch_all([call], self.table.pool, patience, "delete files")
+            self.report.files_vacuumed += len(part)
+
+    def _clean_log(self, before: int | None, patience: Patience) -> None:
+        """Delete commits behind a checkpoint that are older than the log's retention."""
+        held = self._retention(patience)
+        if held.why_not_clean is not None:
+            self._note(f"the log is not cleaned: {held.why_not_clean}")
+            return
+        self.engine.do("clean", patience.left_s)
+        after = first_commit(self.table, patience)
+        if before is not None and after is not None:
+            self.report.log_commits_cleaned = max(0, after - before)
+        self.say(f"{self.report.log_commits_cleaned} commits of the log cleaned")
+
+    def _set_properties(self, patience: Patience) -> None:
+        """Let the table say how long the contract wants it to keep files and commits."""
+
+        def decide(_done: frozenset[int]) -> list[Change | None]:
+            properties = self._retention(patience).properties
+            if not properties:
+                return [None]
+            info = {"operation": "SET TBLPROPERTIES", "operationParameters": properties}
+            changed = self._metadata(patience).with_configuration(properties)
+            return [Change(files=(), txns={}, info=info, metadata=changed)]
+
+        self.table.confirmed = False
+        swap.append([self.table], decide, patience)
+
+    def _note_done(self, patience: Patience) -> None:
+        def decide(_done: frozenset[int]) -> list[Change | None]:
+            count = self.table.known(patience).txns.get(VACUUMED, Txn(0)).version + 1
+            info = {"operation": "MAINTENANCE", "operationParameters": {"what": "vacuum"}}
+            return [Change(files=(), txns={VACUUMED: Txn(count)}, info=info)]
+
+        # Minutes may have passed since the snapshot was read: the table may have been made anew.
+        self.table.confirmed = False
+        swap.append([self.table], decide, patience)
+
+    def _metadata(self, patience: Patience) -> Metadata:
+        metadata = self.table.known(patience).metadata
+        assert metadata is not None
+        return metadata
+
+    def _retention(self, patience: Patience) -> Retention:
+        return retention(self.upkeep, self._metadata(patience).configuration)
+
+    def _note(self, text: str) -> None:
+        self.report.notes.append(text)
+        self.say(text)

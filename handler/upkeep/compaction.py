@@ -1,0 +1,240 @@
+"""Rewriting files: their rows are read, written by the code of an append, and committed.
+
+Memory is bounded by a row group, disk by a file of the target size. What is committed stays so
+whatever ends the run; what is not are files that no snapshot names, which a vacuum removes.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from handler.contract_upkeep import Upkeep
+from handler.delta.active import ActiveFiles
+from handler.delta.files import DataFileWriter, in_order
+from handler.delta.log import DataFile, Snapshot
+from handler.delta.look_up import Keys
+from handler.delta.parquet_ranges import fetch_all
+from handler.delta.patience import Patience
+from handler.delta.rewrite import Rewrite, rewrite
+from handler.delta.rows import read_rows
+from handler.delta.sort import sort_rows
+from handler.delta.tables import Table
+from handler.delta_types import to_arrow
+from handler.errors import AccessDenied, BadStore, OutOfTime, SiltError
+from handler.upkeep.plan import Bin
+from handler.upkeep.report import Report
+
+COMMIT_EVERY_S = 20.0
+"""So often what was written is committed: that much work is lost at most when a run is killed."""
+COMMIT_BINS = 50
+FINISH_S = 4.0
+"""With so much time left no more is read: what was written is committed in it."""
+ROW_GROUP_BYTES = 16 << 20
+ROW_GROUP_ARROW_BYTES = 64 << 20
+SORT_BYTES = 48 << 20
+"""So many rows are sorted in memory at once."""
+_ROW_GROUP_ROWS = (8_192, 1 << 20)
+
+Filter = Callable[[pa.Table], pa.Table]
+"""Which rows of a table stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """Why files are rewritten, as the log shows it. `keep` leaves rows out where it is given."""
+
+    operation: str
+    keep: Filter | None = None
+
+
+COMPACTION = Purpose("OPTIMIZE")
+
+
+@dataclass(slots=True)
+class _Written:
+    """A bin whose new files are stored and not committed yet."""
+
+    bin: Bin
+    files: Sequence[DataFile]
+
+
+@dataclass(slots=True)
+class Compaction:
+    """One table's rewrites in one run. `report` counts them, `say` is given a line for each."""
+
+    table: Table
+    keys: Keys | None
+    upkeep: Upkeep
+    report: Report
+    say: Callable[[str], None]
+    purpose: Purpose = COMPACTION
+    _pending: list[_Written] = field(default_factory=list)
+    _planned_for: Snapshot = field(default_factory=Snapshot)
+    _began_s: float = 0.0
+    _compacted: set[str] = field(default_factory=set)
+    _failed: set[str] = field(default_factory=set)
+
+    def run(self, bins: Sequence[Bin], patience: Patience) -> None:
+        """Rewrite bins, one after the other. One that fails holds up no other.
+
+        Raises OutOfTime when the time is up, and what stops every bin: AccessDenied, BadStore,
+        TableError.
+        """
+        reading = Patience(
+            patience.clock, patience.ends_at - FINISH_S, consequence=patience.consequence
+        )
+        self._begin(patience)
+        try:
+            for each in bins:
+                self._catch_up(reading)
+                if not all(file in self._files for file in each.files):
+                    self._conflict(each)
+                    continue
+                self._pending += self._write_or_note(each, reading)
+                if self._is_full(patience):
+                    self._commit(patience)
+        except OutOfTime:
+            self._commit(patience)
+            raise
+        self._commit(patience)
+
+    @property
+    def _files(self) -> ActiveFiles:
+        assert isinstance(self.table.files, ActiveFiles)
+        return self.table.files
+
+    def _begin(self, patience: Patience) -> None:
+        self._planned_for = self.table.known(patience)
+        self._began_s = patience.clock.monotonic()
+
+    def _catch_up(self, patience: Patience) -> None:
+        """Read what others have committed: another run may have done the next bin by now."""
+        snapshot = self.table.known(patience)
+        commits = self.table.commits_after(snapshot.version, patience)
+        if commits is None:
+            self.table.read(patience)
+            return
+        for commit in commits:
+            self.table.follow(commit)
+        if not self._pending:
+            self._begin(patience)
+
+    def _is_full(self, patience: Patience) -> bool:
+        late = patience.clock.monotonic() - self._began_s >= COMMIT_EVERY_S
+        return late or len(self._pending) >= COMMIT_BINS
+
+    def _write_or_note(self, each: Bin, patience: Patience) -> list[_Written]:
+        try:
+            return [_Written(each, list(self._write(each, patience)))]
+        except (OutOfTime, AccessDenied, BadStore):
+            raise
+        except (SiltError, pa.ArrowException, OSError, MemoryError) as error:
+            self._failed.add(each.where)
+            self.report.partitions_failed = len(self._failed)
+            self.report.notes.append(f"{each.where}: {type(error).__name__}: {error}")
+            self.say(self.report.notes[-1])
+            return []
+
+    def _write(self, each: Bin, patience: Patience) -> Iterator[DataFile]:
+        """Write and store the files of a bin, and yield each."""
+        metadata = self._planned_for.metadata
+        assert metadata is not None
+        schema = pa.schema(
+            [
+                pa.field(f.name, to_arrow(f.type))
+                for f in metadata.fields
+                if f.name not in metadata.partition_columns
+            ]
+        )
+        values = in_order(each.values, metadata.partition_columns)
+        entries = [file.entry for file in each.files]
+        rows = read_rows(self.table.store, entries, schema, self.table.pool, patience)
+        if self.purpose.keep is not None:
+            rows = map(self.purpose.keep, rows)
+        sort_by = [name for name in each.sort_by if schema.get_field_index(name) >= 0]
+        if sort_by:
+            rows = sort_rows(rows, sort_by, SORT_BYTES)
+        groups = _row_groups(rows, each)
+        group = next(groups, None)
+        while group is not None:
+            with tempfile.TemporaryDirectory(prefix="silt-rewrite-") as folder:
+                path = Path(folder) / "file.parquet"
+                with path.open("wb") as sink:
+                    writer = DataFileWriter(sink, schema, values, metadata, self.keys, sort_by)
+                    with writer:
+                        writer.write(group)
+                        group = next(groups, None)
+                        while group is not None and sink.tell() < self.upkeep.target_file_size:
+                            patience.begin("rewrite files")
+                            writer.write(group)
+                            group = next(groups, None)
+                    file = writer.data_file(patience.clock.epoch_ms(), _flushed(sink, path))
+                put: Callable[[], Any] = partial(self.table.store.put, file.key, path)
+                fetch_all([put], self.table.pool, patience, "write data files")
+                yield file
+
+    def _commit(self, patience: Patience) -> None:
+        """Commit what was written: all at once, or bin by bin where another was faster."""
+        pending, self._pending = self._pending, []
+        if pending and not self._rewrite(pending, patience):
+            for written in pending:
+                if len(pending) == 1 or not self._rewrite([written], patience):
+                    self._conflict(written.bin)
+        self._begin(patience)
+
+    def _rewrite(self, pending: Sequence[_Written], patience: Patience) -> bool:
+        change = Rewrite(
+            self.purpose.operation,
+            self._planned_for,
+            removed=[file for written in pending for file in written.bin.files],
+            added=[file for written in pending for file in written.files],
+            data_change=self.purpose.keep is not None,
+        )
+        if rewrite(self.table, change, patience) is None:
+            return False
+        for written in pending:
+            self._compacted.add(written.bin.where)
+            self.report.files_removed += len(written.bin.files)
+            self.report.files_added += len(written.files)
+            if change.data_change:
+                self.report.rows_expired += _rows(written)
+            count = f"{len(written.bin.files)} files became {len(written.files)}"
+            self.say(f"{written.bin.where}: {count}")
+        self.report.partitions_compacted = len(self._compacted)
+        return True
+
+    def _conflict(self, each: Bin) -> None:
+        self.report.conflicts += 1
+        self.say(f"{each.where}: another writer was faster; what is left is for the next run")
+
+
+def _rows(written: _Written) -> int:
+    """Return how many rows were left out."""
+    return (written.bin.rows or 0) - sum(file.rows for file in written.files)
+
+
+def _flushed(sink: Any, path: Path) -> Path:
+    sink.flush()
+    return path
+
+
+def _row_groups(rows: Iterator[pa.Table], each: Bin) -> Iterator[pa.Table]:
+    """Yield rows in tables of about ROW_GROUP_BYTES of Parquet."""
+    least, most = _ROW_GROUP_ROWS
+    count = each.rows or 0
+    wanted = max(least, min(most, ROW_GROUP_BYTES * count // max(1, each.bytes)))
+    buffer, have, size = list[pa.Table](), 0, 0
+    for table in rows:
+        buffer.append(table)
+        have += table.num_rows
+        size += table.nbytes
+        if have >= wanted or size >= ROW_GROUP_ARROW_BYTES:
+            yield pa.concat_tables(buffer).combine_chunks()
+            buffer, have, size = [], 0, 0
+    if have:
+        yield pa.concat_tables(buffer).combine_chunks()

@@ -1,0 +1,43 @@
+"""Dead letters that became rows long ago are removed, where the contract says after how long."""
+
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from handler.delta.active import ActiveFiles
+from handler.delta.features import check_rewritable
+from handler.delta.patience import Patience
+from handler.upkeep.compaction import Compaction, Purpose
+from handler.upkeep.plan import Bin
+
+REDRIVEN_AT = "redriven_at"
+
+
+def expire(compaction: Compaction, patience: Patience) -> None:
+    """Remove the dead letters that were redriven longer ago than the contract keeps them.
+
+    One that was not redriven is never removed. Raises what `Compaction.run` raises, and
+    UnsupportedTable for a table whose rows may not be removed.
+    """
+    expire_ms = compaction.upkeep.expire_ms
+    files = compaction.table.files
+    if expire_ms is None:
+        return
+    assert isinstance(files, ActiveFiles)
+    before_us = (patience.clock.epoch_ms() - expire_ms) * 1000
+    bins = [
+        Bin(file.partition_values, (file,))
+        for file in files
+        if file.is_rewritable and file.oldest_us is not None and file.oldest_us < before_us
+    ]
+    if not bins:
+        return
+    check_rewritable(compaction.table.known(patience), compaction.table.name, data_change=True)
+
+    def keep(rows: pa.Table) -> pa.Table:
+        moment = pa.scalar(before_us, pa.timestamp("us", "UTC"))
+        old = pc.fill_null(pc.less(rows[REDRIVEN_AT], moment), False)
+        return rows.filter(pc.invert(old))
+
+    replace(compaction, purpose=Purpose("DELETE", keep)).run(bins, patience)

@@ -1,0 +1,222 @@
+"""One run of maintenance on one table: each step on its own, in order, until the time is up."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from handler.contract_upkeep import Upkeep
+from handler.delta.active import ActiveFile, ActiveFiles
+from handler.delta.features import check_rewritable
+from handler.delta.files import folders, in_order, widenings
+from handler.delta.log import Metadata
+from handler.delta.look_up import Keys
+from handler.delta.patience import Patience
+from handler.delta.store import Pool, Store
+from handler.delta.tables import Table
+from handler.errors import OutOfTime
+from handler.upkeep.checking import Checking
+from handler.upkeep.cleaning import Cleaning
+from handler.upkeep.compaction import Compaction
+from handler.upkeep.engine import Engine
+from handler.upkeep.expiry import REDRIVEN_AT, expire
+from handler.upkeep.plan import Bin, Partition, due, partitions_of
+from handler.upkeep.repair import repair_log
+from handler.upkeep.report import Figures, Report, is_narrow
+
+CLEANING_SHARE = 0.5
+"""A vacuum takes at most so much of a run: what it has deleted then stays deleted, and the next run
+goes on with it. So neither keeps the other from being done."""
+CHECKING_SHARE = 0.25
+
+Vacuum = Literal["daily", "now", "never"]
+"""When a table is vacuumed and its log cleaned."""
+
+
+class MaintenanceRun:
+    """One run on one table. `say` is given a line for each step that was done.
+
+    `newest` names a column of timestamps whose latest value is wanted too. `partitions` are the
+    values of the only partitions to compact, none for all. `rename`: files are moved to the folders
+    that are written today.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        pool: Pool,
+        engine: Engine,
+        upkeep: Upkeep,
+        keys: Keys | None = None,
+        *,
+        newest: str | None = None,
+        partitions: Sequence[Mapping[str, str | None]] = (),
+        rename: bool = False,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        watched = REDRIVEN_AT if upkeep.expire_ms is not None else None
+        self.table = Table(
+            name, store, pool, new_files=lambda: ActiveFiles(newest=newest, oldest=watched)
+        )
+        self.report = Report(Figures(name))
+        self._engine = engine
+        self._upkeep = upkeep
+        self._keys = keys
+        self._partitions = partitions
+        self._rename = rename
+        self._say = say
+        self._needs_checkpoint = False
+
+    @property
+    def figures(self) -> Figures:
+        """Return the figures of the table."""
+        return self.report.figures
+
+    @property
+    def files(self) -> ActiveFiles:
+        """Return the active files, as they were last read."""
+        assert isinstance(self.table.files, ActiveFiles)
+        return self.table.files
+
+    def look(self, patience: Patience) -> bool:
+        """Read the table's log. Returns whether there is a table."""
+        snapshot = self.table.read(patience)
+        self.figures.version = snapshot.version
+        if snapshot.exists:
+            # A log that begins at 0 has version + 1 commits and no checkpoint, which is -1.
+            self.figures.commits_since_checkpoint = snapshot.version - self.table.checkpoint
+        return snapshot.exists
+
+    def repair(self, patience: Patience) -> None:
+        """Set aside what of the log is broken, if anything is. Raises StoreError."""
+        if repair_log(self.table, patience, self._note):
+            self.report.repaired = self._needs_checkpoint = True
+            self.look(patience)
+
+    @property
+    def checkpoint_is_due(self) -> bool:
+        """Return whether too many commits follow the last checkpoint, or it was broken."""
+        commits = self.figures.commits_since_checkpoint or 0
+        return self._needs_checkpoint or commits > self._upkeep.checkpoint_commits
+
+    def checkpoint(self, patience: Patience) -> None:
+        """Write a checkpoint if one is due. Two runs at once write the same one.
+
+        Raises OutOfTime, EngineFailed, StoreError or TableError.
+        """
+        if not self.checkpoint_is_due:
+            return
+        answer = self._engine.do("checkpoint", patience.left_s)
+        self.report.checkpoint_written = True
+        self.figures.commits_since_checkpoint = 0
+        self._needs_checkpoint = False
+        self._say(f"checkpoint of version {answer['version']}")
+
+    def plan(self, patience: Patience) -> list[Bin]:
+        """Return what is to be rewritten, and sum the table up."""
+        metadata = self._metadata(patience)
+        types = widenings(metadata)
+        partitions = [part for part in partitions_of(self.files) if self._is_asked_for(part)]
+        self.figures.count(partitions, self._upkeep, types)
+        columns = metadata.partition_columns
+
+        def is_forced(file: ActiveFile) -> bool:
+            return is_narrow(file, types) or (self._rename and is_misplaced(file, columns))
+
+        upkeep = self._fitting_upkeep(metadata)
+        bins = due(partitions, upkeep, patience.clock.epoch_ms(), is_forced)
+        self.figures.count_due(bins)
+        return bins
+
+    def survey(self, patience: Patience) -> list[Bin]:
+        """Return what is to be rewritten, and count what a vacuum would delete; do nothing."""
+        bins = self.plan(patience)
+        self._cleaning().vacuum(patience, dry_run=True)
+        return bins
+
+    def count_vacuum(self, patience: Patience) -> None:
+        """Count what a vacuum would delete."""
+        self._cleaning().vacuum(patience, dry_run=True)
+
+    def keep(self, patience: Patience, vacuum: Vacuum = "daily") -> None:
+        """Rewrite what is due; once a day vacuum and clean the log, in half of the time.
+
+        Safe beside any other run: whatever is committed is on the condition that its files are
+        still there. Raises OutOfTime, EngineFailed, StoreError or TableError; what was done before
+        stays done.
+        """
+        check_rewritable(self.table.known(patience), self.table.name, data_change=False)
+        cleaning = self._cleaning()
+        late: OutOfTime | None = None
+        if not self._partitions and (
+            vacuum == "now" or (vacuum == "daily" and cleaning.is_due(patience))
+        ):
+            try:
+                cleaning.run(_share(patience, CLEANING_SHARE))
+            except OutOfTime as error:
+                late = error
+        bins = self.plan(patience)
+        if unchecked := self._unchecked(bins):
+            checking = Checking(self.table, self.report, self._say)
+            try:
+                checking.run(unchecked, _share(patience, CHECKING_SHARE))
+            except OutOfTime as error:
+                late = error
+            bins = self.plan(patience)
+        # Two runs at once begin at different places, so that they seldom do the same.
+        first = [each for each in bins if each.forced]
+        rest = [each for each in bins if not each.forced]
+        turn = int(patience.random() * len(rest))
+        self._compaction().run([*first, *rest[turn:], *rest[:turn]], patience)
+        expire(self._compaction(), patience)
+        if late is not None:
+            raise late
+
+    def _unchecked(self, bins: Sequence[Bin]) -> list[ActiveFile]:
+        """Return the files whose statistics are to be checked, but for those to be rewritten."""
+        rewritten = {id(file) for each in bins for file in each.files}
+        return [
+            file
+            for file in self.files
+            if file.stats is not None and file.is_rewritable and id(file) not in rewritten
+        ]
+
+    def _compaction(self) -> Compaction:
+        return Compaction(self.table, self._keys, self._upkeep, self.report, self._say)
+
+    def _cleaning(self) -> Cleaning:
+        return Cleaning(self.table, self._engine, self._upkeep, self.report, self._say)
+
+    def _metadata(self, patience: Patience) -> Metadata:
+        metadata = self.table.known(patience).metadata
+        assert metadata is not None
+        return metadata
+
+    def _fitting_upkeep(self, metadata: Metadata) -> Upkeep:
+        """Return the upkeep without columns to sort by that the table does not have yet."""
+        names = {f.name for f in metadata.fields}
+        return replace(
+            self._upkeep, sort_by=tuple(name for name in self._upkeep.sort_by if name in names)
+        )
+
+    def _is_asked_for(self, part: Partition) -> bool:
+        return not self._partitions or any(
+            all(part.values.get(name) == value for name, value in values.items())
+            for values in self._partitions
+        )
+
+    def _note(self, text: str) -> None:
+        self.report.notes.append(text)
+        self._say(text)
+
+
+def is_misplaced(file: ActiveFile, partition_columns: Sequence[str]) -> bool:
+    """Return whether a file is in another folder than one that is written today would be."""
+    folder, slash, _ = file.key.rpartition("/")
+    return f"{folder}{slash}" != folders(in_order(file.partition_values, partition_columns))
+
+
+def _share(patience: Patience, share: float) -> Patience:
+    clock = patience.clock
+    ends_at = clock.monotonic() + patience.left_s * share
+    return Patience(clock, ends_at, random=patience.random, consequence=patience.consequence)
