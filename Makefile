@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test tools deploy remove snapshots torture package bench cold-start cost aged contention soak lint format lock
+.PHONY: help setup demo test tools deploy remove snapshots torture package bench cold-start cost aged contention soak readers lint format lock
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -24,7 +24,7 @@ demo: $(READY) ## A Kafka topic becomes a Delta table, on embedded parts, with a
 test: $(READY) lint tools ## Lint, check types, run every test
 	@$(BIN)/python -m pytest -n auto $(ARGS)
 
-tools: $(READY) node_modules/.ready .venv-scan/.ready ## Make node_modules (osls) and .venv-scan (cfn-lint, checkov)
+tools: $(READY) node_modules/.ready .venv-scan/.ready .venv-readers/.ready ## Make node_modules (osls), .venv-scan (cfn-lint, checkov), .venv-readers
 
 # Node.js of this machine, if there is one, else that of .venv.
 node_modules/.ready: package-lock.json $(READY)
@@ -35,6 +35,12 @@ node_modules/.ready: package-lock.json $(READY)
 	@$(PYTHON) -m venv .venv-scan
 	@.venv-scan/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/scan.txt
 	@touch .venv-scan/.ready
+
+# Readers of Delta tables, as tests use them: their versions conflict with ours.
+.venv-readers/.ready: requirements/readers.txt
+	@$(PYTHON) -m venv .venv-readers
+	@.venv-readers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/readers.txt
+	@touch .venv-readers/.ready
 
 deploy: tools ## Deploy what deploy.yml says; ARGS='--param=deployment=deploy.prod.yml'
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" npx osls deploy $(ARGS)
@@ -49,6 +55,9 @@ snapshots: $(READY) ## Write the templates that tests compare with
 torture: $(READY) ## Break everything at once, for MINUTES=5; SEED= and ROUNDS= repeat what broke
 	@$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ROUNDS),--rounds $(ROUNDS))
+
+readers: $(READY) .venv-readers/.ready ## Every reader on every kind of table; writes the table of docs/query.md
+	@$(BIN)/python -m tests.readers
 
 lint: $(READY) ## Lint and check types
 	@$(BIN)/ruff check .
@@ -99,5 +108,8 @@ lock: $(READY) ## Choose new versions of all packages
 		-o requirements/maintenance.txt
 	@printf 'checkov\ncfn-lint\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \
 		--python-version 3.11 --upgrade - -o requirements/scan.txt
+	@printf 'deltalake\nduckdb\nduckdb-extension-delta\nduckdb-extensions\npolars\npyarrow\npandas\ndaft\n' | \
+		$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \
+		--python-version 3.11 --upgrade - -o requirements/readers.txt
 	@echo matplotlib | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \
 		--python-version 3.11 --upgrade - -o requirements/plot.txt

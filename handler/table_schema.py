@@ -17,6 +17,7 @@ from handler.delta.log import (
     new_metadata,
 )
 from handler.delta.look_up import Keys
+from handler.delta.statistics import keep_indexed
 from handler.delta_types import Field
 from handler.errors import TableMismatch
 from handler.fit import check_partitions, fit, is_widened, marked
@@ -103,7 +104,9 @@ class TableSchema:
             evolution=self._evolution,
             retired=self._retired,
         )
-        fitted = metadata.with_fields(fields) if fields is not None else metadata
+        fitted = metadata
+        if fields is not None:
+            fitted = keep_indexed(metadata, metadata.with_fields(fields))
         if fields is not None and is_widened(metadata.fields, fields):
             # Files of before have the narrow type: compaction finds them by this number.
             fitted = fitted.with_configuration({TYPES_TAG: str(widenings(metadata) + 1)})

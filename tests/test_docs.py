@@ -104,7 +104,7 @@ def test_make_targets_of_the_readme_exist() -> None:
 
 def test_no_place_of_one_machine_and_no_registry_is_named() -> None:
     locks = sorted((ROOT / "requirements").glob("*.txt"))
-    assert len(locks) == 5
+    assert len(locks) == 6
     for lock in locks:
         text = lock.read_text()
         assert "://" not in text

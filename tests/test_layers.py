@@ -59,7 +59,7 @@ CORE = {
     "metrics": set(),
     "table_schema": {
         *("contract", "contract_readers", "delta.active", "delta.features", "delta.files"),
-        *("delta.log", "delta.look_up", "delta_types", "fit"),
+        *("delta.log", "delta.look_up", "delta.statistics", "delta_types", "fit"),
     },
     "terms": {
         *("contract", "delta.log", "delta.patience", "delta.swap", "delta.tables", "table_schema"),

@@ -17,7 +17,7 @@ from handler.delta.active import SORTED_TAG, TYPES_TAG
 from handler.delta.log import DataFile, Metadata
 from handler.delta.look_up import Keys
 from handler.delta.ranges import RANGES_TAG, Ranges
-from handler.delta.statistics import NullCounts, statistics
+from handler.delta.statistics import ColumnFacts, statistics
 
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 1
@@ -118,7 +118,7 @@ class DataFileWriter:
         self._values = values
         self._metadata = metadata
         self._footer: list[pq.FileMetaData] = []
-        self._nulls = NullCounts(schema, metadata)
+        self._facts = ColumnFacts(schema, metadata)
         self._ranges = Ranges(keys.partition, keys.offset) if keys is not None else None
         self._tags = {TYPES_TAG: str(widenings(metadata))}
         if sorted_by:
@@ -135,7 +135,7 @@ class DataFileWriter:
     def write(self, rows: pa.Table) -> None:
         """Write rows as a row group."""
         self._writer.write_table(rows)
-        self._nulls.add(rows)
+        self._facts.add(rows)
         if self._ranges is not None:
             self._ranges.add(rows)
 
@@ -156,7 +156,9 @@ class DataFileWriter:
             size=size,
             rows=footer.num_rows,
             partition_values=self._values,
-            stats=statistics(footer, self._schema, self._metadata, self._nulls.of),
+            stats=statistics(
+                footer, self._schema, self._metadata, self._facts.nulls, self._facts.extremes
+            ),
             modified_ms=now_ms,
             tags={**({RANGES_TAG: ranges} if ranges is not None else {}), **self._tags},
         )

@@ -4,7 +4,7 @@ Bounds are exact for every type that has an order, both of them or none: some re
 that is missing for null, and lose the rows of the file.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -21,38 +21,77 @@ INDEXED_COLUMNS = 32
 """Statistics are kept for so many leaf columns, unless delta.dataSkippingNumIndexedCols says
 otherwise.
 """
+_INDEXED_PROPERTY = "delta.dataSkippingNumIndexedCols"
 STRING_PREFIX = 32
 """Strings in statistics are cut to so many characters."""
 
+STRING_BOUND_MAX = 4096
+"""An upper bound that cannot be cut, for it begins with the last of all characters, is left out
+above so many characters."""
+PARQUET_BOUND_BYTES = 4000
+"""A little less than what pyarrow's Parquet writer has bounds for."""
+
 Path = tuple[str, ...]
 """A column by the names of the structs above it and its own."""
+Extremes = Callable[[int, Path], tuple[Any, Any] | None]
+"""The bounds of a column in a row group, by its number; None where they are not known."""
 
 
-class NullCounts:
-    """The nulls of the arrays and maps of a file, counted as its row groups are written.
+class ColumnFacts:
+    """What Parquet's own statistics do not say of a file, gathered as its row groups are written.
 
-    Of all other columns Parquet counts them.
+    That is the nulls of arrays and maps, and the bounds of strings above some 4 KiB. The first row
+    group is kept, so that a file of one costs nothing where nothing is missing.
     """
 
     def __init__(self, schema: pa.Schema, metadata: Metadata) -> None:
         known = _leaf_columns(schema)
-        paths = _indexed(metadata)
-        self.of = {path: 0 for path in paths if path not in known and _holds(schema, path)}
+        held = [path for path in _indexed(metadata) if _holds(schema, path)]
+        self._strings = [path for path in held if path in known and _is_string(schema, path)]
+        self._groups = 0
+        self._first: pa.Table | None = None
+        self._extremes: dict[tuple[int, Path], tuple[str, str]] = {}
+        self.nulls = {path: 0 for path in held if path not in known}
 
     def add(self, rows: pa.Table) -> None:
-        """Count in a row group."""
-        for path in self.of:
-            self.of[path] += _column(rows, path).null_count
+        """Take in a row group."""
+        for path in self.nulls:
+            self.nulls[path] += _column(rows, path).null_count
+        if self._groups == 0:
+            self._first = rows
+        else:
+            if self._first is not None:
+                self._note_long(0, self._first)
+                self._first = None
+            self._note_long(self._groups, rows)
+        self._groups += 1
+
+    def _note_long(self, group: int, rows: pa.Table) -> None:
+        for path in self._strings:
+            column = _column(rows, path)
+            longest = pc.max(pc.binary_length(column)).as_py()
+            if longest is not None and longest > PARQUET_BOUND_BYTES:
+                self._extremes[group, path] = _extremes(column)
+
+    def extremes(self, group: int, path: Path) -> tuple[str, str] | None:
+        """Return the least and the greatest string of a row group that has long ones."""
+        if self._first is not None and path in self._strings:
+            return _extremes(_column(self._first, path))
+        return self._extremes.get((group, path))
 
 
 def statistics(
-    footer: pq.FileMetaData, schema: pa.Schema, metadata: Metadata, nulls: Mapping[Path, int]
+    footer: pq.FileMetaData,
+    schema: pa.Schema,
+    metadata: Metadata,
+    nulls: Mapping[Path, int],
+    extremes: Extremes = lambda _group, _path: None,
 ) -> str:
     """Return the statistics of a file as JSON text, by its Parquet footer: rows, nulls, bounds.
 
     `schema` is the file's. `nulls` are those of arrays and maps; one that is not in it is left out.
-    A column that the file lacks is null in every row. Where Parquet has no bounds, as of strings
-    above some 4 KiB, there are none.
+    `extremes` are asked for the bounds of a row group that Parquet has none for. A column that the
+    file lacks is null in every row.
     """
     known = _leaf_columns(schema)
     lows: dict[str, Any] = {}
@@ -69,7 +108,7 @@ def statistics(
             if chunks is None:
                 continue
             _put(counts, path, sum(chunk.null_count for chunk in chunks))
-            least, most = bounds(chunks)
+            least, most = _bounds(chunks, path, extremes)
             if least is not None and most is not None:
                 _put(lows, path, least)
                 _put(highs, path, most)
@@ -82,19 +121,39 @@ def statistics(
     return orjson.dumps(result, default=_decimal).decode()
 
 
-def bounds(chunks: Sequence[Any]) -> tuple[Any, Any]:
+def _bounds(chunks: Sequence[Any], path: Path, extremes: Extremes) -> tuple[Any, Any]:
     """Return both bounds of a column by the statistics of its chunks, or None for both."""
     lows, highs = [], []
-    for chunk in chunks:
-        if chunk.has_min_max:
-            lows.append(chunk.min)
-            highs.append(chunk.max)
-        elif chunk.num_values:  # of values that are not null there are, and of what size is unknown
-            return None, None
+    try:
+        for group, chunk in enumerate(chunks):
+            if chunk.has_min_max:
+                low_high = chunk.min, chunk.max
+            elif not chunk.num_values:
+                continue  # all are null
+            elif (found := extremes(group, path)) is not None:
+                low_high = found
+            else:
+                return None, None
+            lows.append(low_high[0])
+            highs.append(low_high[1])
+    except (ValueError, OverflowError):  # a year beyond 9999, or nanoseconds of another writer
+        return None, None
     if not lows:
         return None, None
-    least, most = lower_bound(min(lows)), upper_bound(max(highs))
-    return (least, most) if least is not None and most is not None else (None, None)
+    return lower_bound(min(lows)), upper_bound(max(highs))
+
+
+def _extremes(column: pa.ChunkedArray) -> tuple[str, str]:
+    extremes = pc.min_max(column).as_py()
+    return extremes["min"], extremes["max"]
+
+
+def _is_string(schema: pa.Schema, path: Path) -> bool:
+    fields: Any = schema
+    for name in path:
+        field = fields.field(fields.get_field_index(name))
+        fields = field.type
+    return bool(pa.types.is_string(fields))
 
 
 def parse_statistics(text: str | None) -> Mapping[str, Any]:
@@ -117,13 +176,29 @@ def microseconds(text: Any) -> int | None:
     return int(moment.cast(pa.int64()).as_py())
 
 
+def keep_indexed(before: Metadata, after: Metadata) -> Metadata:
+    """Return a table's new metadata, with bounds for every column that had them before.
+
+    A part that a struct gained moves the columns behind it, one of them out of the first 32. Its
+    files would then have bounds in part, and deltalake's pyarrow dataset takes a missing one for
+    null.
+    """
+    had = set(_indexed(before))
+    fields = [f for f in after.fields if f.name not in after.partition_columns]
+    last = max((i for i, path in enumerate(leaves(fields), 1) if path in had), default=0)
+    limit = _indexed_columns(after)
+    if limit is None or last <= limit:
+        return after
+    return after.with_configuration({_INDEXED_PROPERTY: str(last)})
+
+
 def _indexed(metadata: Metadata) -> list[Path]:
     fields = [f for f in metadata.fields if f.name not in metadata.partition_columns]
     return sorted(list(leaves(fields))[: _indexed_columns(metadata)])
 
 
 def _indexed_columns(metadata: Metadata) -> int | None:
-    text = metadata.configuration.get("delta.dataSkippingNumIndexedCols", str(INDEXED_COLUMNS))
+    text = metadata.configuration.get(_INDEXED_PROPERTY, str(INDEXED_COLUMNS))
     try:
         count = int(text)
     except ValueError:
@@ -194,8 +269,12 @@ def lower_bound(value: Any) -> Any:
 def upper_bound(value: Any) -> Any:
     """Return a value for `maxValues` that is not below the given one; None where there is none."""
     if isinstance(value, str) and len(value) > STRING_PREFIX:
-        return _successor(value[:STRING_PREFIX])
+        return _successor(value[:STRING_PREFIX]) or _whole(value)
     return _bound(value)
+
+
+def _whole(value: str) -> str | None:
+    return value if len(value) <= STRING_BOUND_MAX else None
 
 
 def _bound(value: Any) -> Any:

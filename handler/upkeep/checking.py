@@ -8,6 +8,7 @@ that says so.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -137,17 +138,27 @@ def _is_list(type_: pa.DataType) -> bool:
 
 
 def exact_statistics(stats: str | None, footer: pq.FileMetaData, metadata: Metadata) -> str:
-    """Return the statistics of a file by its footer; nulls of arrays and maps as they were."""
+    """Return the statistics of a file by its footer.
+
+    Nulls of arrays and maps, and bounds of strings that Parquet has none for, are as they were.
+    """
     schema = footer.schema.to_arrow_schema()
-    nulls: dict[Path, int] = dict(_counts(parse_statistics(stats).get("nullCount"), ()))
-    return statistics(footer, schema, metadata, nulls)
+    before = parse_statistics(stats)
+    lows, highs = (dict(_values(before.get(key), ())) for key in ("minValues", "maxValues"))
+    nulls = dict(_values(before.get("nullCount"), ()))
+
+    def extremes(_group: int, path: Path) -> tuple[Any, Any] | None:
+        low, high = lows.get(path), highs.get(path)
+        return (low, high) if isinstance(low, str) and isinstance(high, str) else None
+
+    return statistics(footer, schema, metadata, nulls, extremes)
 
 
-def _counts(tree: object, prefix: Path) -> Iterator[tuple[Path, int]]:
+def _values(tree: object, prefix: Path) -> Iterator[tuple[Path, Any]]:
     if not isinstance(tree, dict):
         return
     for name, value in tree.items():
-        if isinstance(value, int):
-            yield (*prefix, name), value
+        if isinstance(value, dict):
+            yield from _values(value, (*prefix, name))
         else:
-            yield from _counts(value, (*prefix, name))
+            yield (*prefix, name), value

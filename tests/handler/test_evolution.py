@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
@@ -419,6 +420,41 @@ def test_table_that_has_a_field_below_a_map_already_goes_on(tmp_path: Path) -> N
     for start in range(2):
         answer = function_for(tmp_path, contract).handle(event(rows(start, start + 1)), None)
         assert answer["batchItemFailures"] == []
+
+
+def test_part_that_is_added_takes_no_bounds_from_the_columns_behind_it(tmp_path: Path) -> None:
+    """Bounds in some files only are misleading: deltalake's pyarrow dataset takes them for null."""
+    many = "".join(f"  c{i}: {{type: long}}\n" for i in range(40))
+    contract = SMALL + "  s: {type: struct, fields: {%s}}\n" + many
+    fields = [f"f{i}: {{type: long}}" for i in range(3)]
+    for i in (1, 2, 3):
+        value = {"id": i, "s": {"f0": i}} | {f"c{k}": 10 * i for k in range(40)}
+        function = function_for(tmp_path, contract % ", ".join(fields[:i]))
+        assert function.handle(event([record(i, value)]), None) == {"batchItemFailures": []}
+    bounds = [
+        set(json.loads(add["stats"])["minValues"])
+        for add in read_folder(tmp_path / "tables/sales/orders").adds.values()
+    ]
+    assert bounds[0] == bounds[1] == bounds[2]
+    last = max(bounds[0], key=lambda name: int(name[1:]) if name[1:].isdecimal() else -1)
+    dataset = DeltaTable(str(tmp_path / "tables/sales/orders")).to_pyarrow_dataset()
+    for column in ("c0", last, "c39"):
+        assert dataset.to_table(filter=pc.field(column) >= 10).num_rows == 3, column
+
+
+PLAIN = "is a name that polars cannot read"
+
+
+@pytest.mark.logs_errors
+@pytest.mark.parametrize("name", ["event:type", "é", "a/b", "a%20b"])
+def test_table_partitioned_by_a_name_that_is_not_plain_is_not_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    contract = SMALL + f"  '{name}': {{type: string}}\npartition_by: ['{name}']\n"
+    with pytest.raises(TableMismatch, match=PLAIN):
+        function_for(tmp_path, contract).handle(event([record(0, {"id": 1})]), None)
+    assert main(["check", str(tmp_path / "contracts")]) == 1
+    assert PLAIN in capsys.readouterr().err
 
 
 @pytest.mark.logs_errors

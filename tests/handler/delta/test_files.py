@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.delta.files import data_files, partition_value
+from handler.delta.files import DataFileWriter, data_files, partition_value
 from handler.delta.log import new_metadata
 from handler.delta.statistics import lower_bound, upper_bound
 from handler.delta_types import Array, Field, Primitive, Struct, from_json, to_arrow, to_json
@@ -94,8 +94,9 @@ def test_bounds_of_strings_are_safe(one: str, other: str) -> None:
     assert bound is None or len(bound) <= 32
 
 
-def test_bound_of_the_highest_characters_is_left_out() -> None:
-    assert upper_bound("\U0010ffff" * 40) is None
+def test_bound_that_cannot_be_cut_is_whole_or_left_out() -> None:
+    assert upper_bound("\U0010ffff" * 40) == "\U0010ffff" * 40
+    assert upper_bound("\U0010ffff" * 5_000) is None
     assert upper_bound("a" + "\U0010ffff" * 40) == "b"
     assert upper_bound("\ud7ff" * 33)[-1] == "\ue000"
     assert upper_bound("x" * 32) == "x" * 32
@@ -111,7 +112,7 @@ def test_bounds_of_times_are_exact_to_the_microsecond(moment: dt.datetime) -> No
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
-        ("string", ["\U0010ffff" * 40, "a"]),
+        ("string", ["\U0010ffff" * 5_000, "a"]),
         ("timestamp_ntz", [dt.datetime(9999, 12, 31, 23, 59, 59, 999_999)]),
         ("boolean", [True, None]),
         ("boolean", [False, False]),
@@ -135,7 +136,7 @@ def test_a_column_has_both_bounds_or_none(kind: str, values: list[Any]) -> None:
 def test_bounds_in_structs_are_both_or_none() -> None:
     inner = Struct((Field("b", Primitive("boolean")), Field("s", Primitive("string"))))
     metadata = new_metadata("id", [Field("x", inner)], (), None, 0)
-    rows = [{"b": True, "s": "\U0010ffff" * 40}, {"b": False, "s": "a"}, None]
+    rows = [{"b": True, "s": "\U0010ffff" * 5_000}, {"b": False, "s": "a"}, None]
     (file,) = data_files(pa.table({"x": pa.array(rows, to_arrow(inner))}), metadata, 0)
     stats = orjson.loads(file.stats)
     assert (stats["minValues"], stats["maxValues"]) == ({"x": {"b": False}}, {"x": {"b": True}})
@@ -200,10 +201,27 @@ def test_key_of_many_partition_columns_fits_into_an_object_store() -> None:
     assert file.key.count("/") == 8
 
 
-@pytest.mark.parametrize("values", [["b" * 10_000, "a" * 10_000], ["b", "a" * 10_000]])
-def test_string_too_long_for_parquet_statistics_has_no_bounds(values: list[str]) -> None:
-    """Not one of them either: a reader may take the other for null."""
-    stats = stats_of({"s": ("string", values), "n": ("long", [1, 2])})
+@pytest.mark.parametrize("groups", [1, 2, 3])
+@pytest.mark.parametrize("first", ["a", "a" * 10_000])
+@pytest.mark.parametrize("last", ["b", "b" * 10_000, "\U0010ffff" * 2_000])
+def test_string_too_long_for_parquet_statistics_still_has_bounds(
+    groups: int, first: str, last: str
+) -> None:
+    """A reader may take a missing bound for null, where other files have one."""
+    fields = (Field("s", Primitive("string")),)
+    metadata = new_metadata("id", fields, (), None, 0)
+    sink = pa.BufferOutputStream()
+    with DataFileWriter(sink, pa.schema({"s": pa.string()}), {}, metadata) as writer:
+        for group in range(groups):
+            writer.write(pa.table({"s": [first, None, last] if group == 0 else ["aa", None, "ab"]}))
+    stats = orjson.loads(writer.data_file(0, sink.getvalue().to_pybytes()).stats)
+    low, high = stats["minValues"]["s"], stats["maxValues"]["s"]
+    assert low == min(first, "aa" if groups > 1 else first)[:32]
+    assert high == {"b": "b", "b" * 10_000: "b" * 31 + "c"}.get(last, last)
+
+
+def test_bound_that_would_be_longer_than_a_row_is_worth_is_left_out() -> None:
+    stats = stats_of({"s": ("string", ["a", "\U0010ffff" * 5_000]), "n": ("long", [1, 2])})
     assert (stats["minValues"], stats["maxValues"]) == ({"n": 1}, {"n": 2})
 
 
