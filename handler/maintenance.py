@@ -26,6 +26,7 @@ from handler.metrics import emit
 from handler.settings import Settings, read_settings
 from handler.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
 from handler.upkeep.engine import Engine
+from handler.upkeep.memory import return_memory
 from handler.upkeep.report import Report
 from handler.upkeep.run import MaintenanceRun
 
@@ -74,6 +75,7 @@ class Maintenance:
         clock: Clock | None = None,
         open_store: Callable[[str], Store] = open_store,
     ) -> None:
+        return_memory()
         self._settings = settings
         self._clock = clock or SystemClock()
         self._open_store = open_store

@@ -82,6 +82,7 @@ CORE = {
     "upkeep.plan": {"contract_upkeep", "delta.active"},
     "upkeep.properties": {"contract_upkeep"},
     "upkeep.engine": set(),
+    "upkeep.memory": set(),
     "upkeep.worker": set(),
     "upkeep.report": {"contract_upkeep", "delta.active", "upkeep.plan"},
     "upkeep.folder": {"delta.log", "delta.parquet_ranges", "delta.patience", "delta.tables"},
@@ -115,7 +116,7 @@ CORE = {
     "maintenance": {
         *("contract", "contract_upkeep", "deadline", "delta.look_up", "delta.patience"),
         *("delta.store", "health", "metrics", "settings", "table_schema", "upkeep.engine"),
-        *("upkeep.report", "upkeep.run"),
+        *("upkeep.memory", "upkeep.report", "upkeep.run"),
     },
     "delta.patience": set(),
     "delta.store": set(),

@@ -22,11 +22,11 @@ from handler.delta.patience import Patience
 from handler.delta.store import Entry, Pool, Store
 from handler.errors import BrokenLog
 
-FETCH_BYTES = 16 << 20
+FETCH_BYTES = 8 << 20
 """So much of small files is fetched at once, and a larger file by its row groups."""
 FETCH_FILES = 64
-BATCH_BYTES = 16 << 20
-BATCH_ROWS_MAX = 1 << 16
+BATCH_BYTES = 4 << 20
+BATCH_ROWS_MAX = 1 << 13
 
 
 def read_rows(
@@ -77,7 +77,9 @@ def _rows(
 ) -> Iterator[pa.Table]:
     try:
         parquet = open_parquet(source, footer)
-        for batch in parquet.iter_batches(_batch_rows(parquet.metadata), groups):
+        rows = _batch_rows(parquet.metadata)
+        # One thread: with several each decodes a column of its own at once, all of it in memory.
+        for batch in parquet.iter_batches(rows, groups, use_threads=False):
             yield conform(pa.Table.from_batches([batch]), schema)
     except (pa.ArrowException, OSError) as error:
         raise BrokenLog(f"{entry.key} cannot be read as rows of the table: {error}") from error

@@ -49,7 +49,7 @@ def sort_rows(
         count = min(BUCKETS_MAX, size // buffer_bytes + 1)
         limits = _limits(pa.concat_tables(sample).sort_by(keys), count)
         paths = [Path(folder) / str(i) for i in range(count)]
-        _spread(spill, paths, limits, keys)
+        _spread(spill, paths, limits, keys, buffer_bytes)
         spill.unlink()
         for path in paths:
             with pa.OSFile(str(path)) as file:
@@ -70,15 +70,18 @@ def _limits(sample: pa.Table, count: int) -> pa.Table:
 
 
 def _spread(
-    spill: Path, paths: Sequence[Path], limits: pa.Table, keys: list[tuple[str, str]]
+    spill: Path,
+    paths: Sequence[Path],
+    limits: pa.Table,
+    keys: list[tuple[str, str]],
+    buffer_bytes: int,
 ) -> None:
     """Write each row to the bucket that its values belong to."""
     with ExitStack() as stack:
         stream = pa.ipc.open_stream(stack.enter_context(pa.OSFile(str(spill))))
         files = [stack.enter_context(pa.OSFile(str(path), "wb")) for path in paths]
         writers = [stack.enter_context(_writer(file, stream.schema)) for file in files]
-        for batch in stream:
-            rows = pa.Table.from_batches([batch])
+        for rows in _gather(stream, buffer_bytes):
             both = pa.concat_tables([rows.select(limits.column_names), limits])
             order = pc.sort_indices(both, sort_keys=keys)
             is_limit = pc.greater_equal(order, rows.num_rows)
@@ -89,3 +92,16 @@ def _spread(
             for i, writer in enumerate(writers):
                 if cuts[i + 1] > cuts[i]:
                     writer.write_table(rows.slice(cuts[i], cuts[i + 1] - cuts[i]))
+
+
+def _gather(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
+    """Yield batches together, so that a bucket gets few large parts and not many small ones."""
+    buffer, have = list[pa.RecordBatch](), 0
+    for batch in batches:
+        buffer.append(batch)
+        have += batch.nbytes
+        if have >= size:
+            yield pa.Table.from_batches(buffer)
+            buffer, have = [], 0
+    if buffer:
+        yield pa.Table.from_batches(buffer)

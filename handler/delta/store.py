@@ -41,7 +41,7 @@ REQUEST_TIMEOUT_S = 10.0
 """A request that took longer has failed: its outcome is unknown."""
 CONNECT_TIMEOUT_S = 3.0
 PART_BYTES = 8 << 20
-PARTS_AT_ONCE = 4
+PARTS_AT_ONCE = 2
 PARALLEL_MAX = 32
 """At most so many requests are under way at once."""
 _STATUS = re.compile(r"status code: (\d{3})")

@@ -35,8 +35,8 @@ COMMIT_BINS = 50
 FINISH_S = 4.0
 """With so much time left no more is read: what was written is committed in it."""
 ROW_GROUP_BYTES = 16 << 20
-ROW_GROUP_ARROW_BYTES = 64 << 20
-SORT_BYTES = 48 << 20
+ROW_GROUP_ARROW_BYTES = 32 << 20
+SORT_BYTES = 16 << 20
 """So many rows are sorted in memory at once."""
 _ROW_GROUP_ROWS = (8_192, 1 << 20)
 
@@ -234,7 +234,7 @@ def _row_groups(rows: Iterator[pa.Table], each: Bin) -> Iterator[pa.Table]:
         have += table.num_rows
         size += table.nbytes
         if have >= wanted or size >= ROW_GROUP_ARROW_BYTES:
-            yield pa.concat_tables(buffer).combine_chunks()
+            yield pa.concat_tables(buffer)
             buffer, have, size = [], 0, 0
     if have:
-        yield pa.concat_tables(buffer).combine_chunks()
+        yield pa.concat_tables(buffer)

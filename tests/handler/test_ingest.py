@@ -9,6 +9,7 @@ import orjson
 import pytest
 from deltalake import DeltaTable
 
+from handler import table_schema
 from handler.errors import (
     EventError,
     SourceMismatch,
@@ -418,7 +419,9 @@ def test_dry_run_that_runs_out_of_time_says_so(tmp_path: Path) -> None:
     assert function.handle(event(rows(0, 1)), Context(remaining_ms=3000)) == failed((0, 0))
 
 
-def test_partition_column_of_any_name(tmp_path: Path) -> None:
+def test_partition_column_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a release before made it: a new one of such a name is refused."""
+    monkeypatch.setattr(table_schema, "unreadable_partitions", lambda _contract: ())
     contract = SMALL + "  größe%: {type: string}\npartition_by: [größe%]\n"
     batch = event([record(0, {"id": 0, "größe%": "ü/ä"}), record(1, {"id": 1})])
     assert function_for(tmp_path, contract).handle(batch, None) == OK
