@@ -14,8 +14,8 @@ ARENAS_MAX = 2
 def return_memory() -> None:
     """Have this process return to the system what it frees.
 
-    By default glibc keeps blocks of up to 32 MiB once some were freed, for each of many threads, and
-    Arrow keeps a pool of its own: a sorted compaction of 128 MiB then took 450 MB instead of 350.
+    By default glibc keeps blocks of up to 32 MiB once some were freed, for each of many threads,
+    and Arrow keeps a pool of its own: a sorted compaction of 128 MiB took 450 MB instead of 350.
     Elsewhere than on glibc it only changes Arrow's pool.
     """
     pa.set_memory_pool(pa.system_memory_pool())
