@@ -5,10 +5,14 @@ import re
 import shlex
 from pathlib import Path
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
 
 from handler.errors import RejectCode
 from silt.cli import COMMANDS, main
+from silt.deployment.names import maintenance_name
 from silt.docs import pages
 from tests.builders import ROOT
 
@@ -127,3 +131,19 @@ def test_every_command_of_the_guide_is_run_or_needs_an_account() -> None:
     ci = (ROOT / ".ci/run").read_text()
     assert "make test" in ci
     assert "make package" in ci
+
+
+def test_state_machine_of_the_maintenance_page_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its text goes through a parser of the Amazon States Language; a misspelled one does not."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
+    text = re.findall(r"```json\n(.*?)```", (ROOT / "docs/maintenance.md").read_text(), re.S)[0]
+    role = "arn:aws:iam::123456789012:role/silt"
+    with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
+        client = boto3.client("stepfunctions", region_name="eu-west-1")
+        client.create_state_machine(name="maintenance", definition=text, roleArn=role)
+        wrong = text.replace('"Type": "Map"', '"Type": "Mop"')
+        with pytest.raises(ClientError, match="Mop"):
+            client.create_state_machine(name="other", definition=wrong, roleArn=role)
+    names = set(re.findall(r'"FunctionName": "([^"]+)"', text))
+    assert names == {maintenance_name("silt")}
