@@ -175,14 +175,21 @@ def _field_from_json(value: Mapping[str, Any]) -> Field:
     )
 
 
-def leaves(fields: Sequence[Field], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def leaves(fields: Sequence[Field]) -> Iterator[tuple[str, ...]]:
     """Yield the path of each column that Delta's statistics count: arrays and maps are one."""
+    return (path for path, _ in leaf_types(fields))
+
+
+def leaf_types(
+    fields: Sequence[Field], prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], DataType]]:
+    """Yield the path and the type of each column that Delta's statistics count."""
     for f in fields:
         path = (*prefix, f.name)
         if isinstance(f.type, Struct):
-            yield from leaves(f.type.fields, path)
+            yield from leaf_types(f.type.fields, path)
         else:
-            yield path
+            yield path, f.type
 
 
 def describe(data_type: DataType) -> str:

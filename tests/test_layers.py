@@ -91,8 +91,15 @@ CORE = {
         "delta.tables",
     },
     "upkeep.checking": {
-        *("delta.active", "delta.files", "delta.log", "delta.parquet_ranges", "delta.patience"),
-        *("delta.rewrite", "delta.statistics", "delta.tables", "delta_types", "upkeep.report"),
+        *("delta.active", "delta.conform", "delta.files", "delta.log", "delta.parquet_ranges"),
+        *(
+            "delta.patience",
+            "delta.rewrite",
+            "delta.statistics",
+            "delta.tables",
+            "delta_types",
+            "upkeep.report",
+        ),
     },
     "upkeep.compaction": {
         *("contract_upkeep", "delta.active", "delta.files", "delta.log", "delta.look_up"),
@@ -133,7 +140,7 @@ CORE = {
     "delta.files": {
         *("delta.active", "delta.log", "delta.look_up", "delta.ranges", "delta.statistics"),
     },
-    "delta.conform": set(),
+    "delta.conform": {"delta.log"},
     "delta.rows": {"delta.conform", "delta.parquet_ranges", "delta.patience", "delta.store"},
     "delta.sort": set(),
     "delta.checkpoint": {"delta.log", "delta.parquet_ranges", "delta.patience", "delta.store"},

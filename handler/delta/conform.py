@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from handler.delta.log import Metadata
+
 
 def conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return rows with the columns of a schema, in its order.
@@ -19,7 +21,7 @@ def conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
         return rows
     columns = []
     for field in schema:
-        index = rows.schema.get_field_index(field.name)
+        index = _place(rows.schema, field.name)
         if index < 0:
             columns.append(pa.nulls(rows.num_rows, field.type))
             continue
@@ -51,7 +53,32 @@ def _conform(array: pa.Array, want: pa.DataType) -> pa.Array:
 
 
 def _part(array: pa.StructArray, have: pa.StructType, field: pa.Field) -> Any:
-    index = have.get_field_index(field.name)
+    index = _place(have, field.name)
     if index < 0:
         return pa.nulls(len(array), field.type)
     return _conform(array.field(index), field.type)
+
+
+def _place(fields: Any, name: str) -> int:
+    """Return the place of a field, -1 where there is none. Raises for one of another case.
+
+    Spark takes such a column for the same, others do not: to fill it with nulls would lose it.
+    """
+    index: int = fields.get_field_index(name)
+    if index < 0 and (twin := _twin([field.name for field in fields], name)) is not None:
+        raise pa.ArrowInvalid(f"the file has {twin!r} for {name!r}: only the case differs")
+    return index
+
+
+def _twin(names: list[str], name: str) -> str | None:
+    return next((each for each in names if each.lower() == name.lower()), None)
+
+
+def other_case(schema: pa.Schema, metadata: Metadata) -> str | None:
+    """Return a column of a file that differs from one of the table only in case, if any does."""
+    for f in metadata.fields:
+        if f.name not in metadata.partition_columns and schema.get_field_index(f.name) < 0:
+            twin = _twin(schema.names, f.name)
+            if twin is not None:
+                return twin
+    return None

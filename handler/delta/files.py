@@ -157,7 +157,12 @@ class DataFileWriter:
             rows=footer.num_rows,
             partition_values=self._values,
             stats=statistics(
-                footer, self._schema, self._metadata, self._facts.nulls, self._facts.extremes
+                footer,
+                self._schema,
+                self._metadata,
+                self._facts.nulls,
+                self._facts.extremes,
+                self._facts.with_nan,
             ),
             modified_ms=now_ms,
             tags={**({RANGES_TAG: ranges} if ranges is not None else {}), **self._tags},

@@ -27,6 +27,7 @@ FETCH_BYTES = 8 << 20
 FETCH_FILES = 64
 BATCH_BYTES = 4 << 20
 BATCH_ROWS_MAX = 1 << 13
+SAMPLE_ROWS = 32
 
 
 def read_rows(
@@ -44,7 +45,9 @@ def read_rows(
         for entry, content in zip(
             group, fetch_all(calls, pool, patience, "read data files"), strict=True
         ):
-            yield from _rows(entry, pa.BufferReader(content.data), schema, None, None)
+            source = pa.BufferReader(content.data)
+            for number in range(_read_metadata(entry, source).num_row_groups):
+                yield from _rows(entry, source, schema, None, number)
 
 
 def _groups(files: Sequence[Entry]) -> Iterator[list[Entry]]:
@@ -65,7 +68,7 @@ def _rows_of_large(
     (footer,) = read_footers(store, [entry], pool, patience)
     for number in range(footer.num_row_groups):
         source = fetch_row_group(store, entry, footer, number, pool, patience)
-        yield from _rows(entry, source, schema, footer, [number])
+        yield from _rows(entry, source, schema, footer, number)
 
 
 def _rows(
@@ -73,22 +76,32 @@ def _rows(
     source: Any,
     schema: pa.Schema,
     footer: pq.FileMetaData | None,
-    groups: list[int] | None,
+    group: int,
 ) -> Iterator[pa.Table]:
     try:
         parquet = open_parquet(source, footer)
-        rows = _batch_rows(parquet.metadata)
         # One thread: with several each decodes a column of its own at once, all of it in memory.
-        for batch in parquet.iter_batches(rows, groups, use_threads=False):
+        for batch in parquet.iter_batches(_batch_rows(parquet, group), [group], use_threads=False):
             yield conform(pa.Table.from_batches([batch]), schema)
     except (pa.ArrowException, OSError) as error:
         raise BrokenLog(f"{entry.key} cannot be read as rows of the table: {error}") from error
 
 
-def _batch_rows(footer: pq.FileMetaData) -> int:
-    """Return how many rows of a file may be decoded at once, by the largest of its row groups."""
-    largest = 1
-    for i in range(footer.num_row_groups):
-        group = footer.row_group(i)
-        largest = max(largest, int(group.total_byte_size) // max(1, int(group.num_rows)))
-    return max(1, min(BATCH_ROWS_MAX, BATCH_BYTES // largest))
+def _read_metadata(entry: Entry, source: pa.BufferReader) -> pq.FileMetaData:
+    try:
+        return pq.read_metadata(source)
+    except (pa.ArrowException, OSError) as error:
+        raise BrokenLog(f"{entry.key} cannot be read as Parquet: {error}") from error
+
+
+def _batch_rows(parquet: pq.ParquetFile, group: int) -> int:
+    """Return how many rows of a row group may be decoded at once.
+
+    By its first rows: what a footer counts is encoded, and a long text that every row has is there
+    once.
+    """
+    described = parquet.metadata.row_group(group)
+    encoded = int(described.total_byte_size) // max(1, int(described.num_rows))
+    first = next(parquet.iter_batches(SAMPLE_ROWS, [group], use_threads=False), None)
+    decoded = first.nbytes // first.num_rows if first is not None and first.num_rows else 0
+    return max(1, min(BATCH_ROWS_MAX, BATCH_BYTES // max(1, encoded, decoded)))

@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 
 BUCKETS_MAX = 256
 _SAMPLE_EVERY = 64
+_ROW = "silt.row"
+"""A column with the number of each row: rows of equal values stay in their order."""
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
@@ -38,17 +40,20 @@ def sort_rows(
         return
     with tempfile.TemporaryDirectory(prefix="silt-sort-") as folder:
         spill = Path(folder) / "rows"
-        sample = list[pa.Table]()
-        with pa.OSFile(str(spill), "wb") as file, _writer(file, batch.schema) as writer:
+        sample, count = list[pa.Table](), 0
+        schema = _numbered(batch, 0).schema
+        with pa.OSFile(str(spill), "wb") as file, _writer(file, schema) as writer:
             while buffer or (batch := next(source, None)) is not None:
-                batch = buffer.pop(0) if buffer else batch
+                batch = _numbered(buffer.pop(0) if buffer else batch, count)
+                count += batch.num_rows
                 writer.write_table(batch)
                 size += batch.nbytes
                 every = pa.array(range(0, batch.num_rows, _SAMPLE_EVERY), pa.int64())
-                sample.append(batch.select(list(columns)).take(every))
-        count = min(BUCKETS_MAX, size // buffer_bytes + 1)
-        limits = _limits(pa.concat_tables(sample).sort_by(keys), count)
-        paths = [Path(folder) / str(i) for i in range(count)]
+                sample.append(batch.select([*columns, _ROW]).take(every))
+        buckets = min(BUCKETS_MAX, size // buffer_bytes + 1)
+        keys.append((_ROW, "ascending"))  # so that rows of the same values can be parted too
+        limits = _limits(pa.concat_tables(sample).sort_by(keys), buckets)
+        paths = [Path(folder) / str(i) for i in range(buckets)]
         _spread(spill, paths, limits, keys, buffer_bytes)
         spill.unlink()
         for path in paths:
@@ -56,7 +61,12 @@ def sort_rows(
                 bucket = pa.ipc.open_stream(file).read_all()
             path.unlink()
             if bucket.num_rows:
-                yield bucket.sort_by(keys)
+                yield bucket.sort_by(keys).drop_columns([_ROW])
+
+
+def _numbered(rows: pa.Table, first: int) -> pa.Table:
+    numbers = pa.array(range(first, first + rows.num_rows), pa.int64())
+    return rows.append_column(_ROW, numbers)
 
 
 def _writer(file: pa.NativeFile, schema: pa.Schema) -> pa.RecordBatchStreamWriter:

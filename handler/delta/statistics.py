@@ -4,7 +4,8 @@ Bounds are exact for every type that has an order, both of them or none: some re
 that is missing for null, and lose the rows of the file.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from handler.delta.log import Metadata
-from handler.delta_types import leaves
+from handler.delta_types import Primitive, Struct, leaves
 
 INDEXED_COLUMNS = 32
 """Statistics are kept for so many leaf columns, unless delta.dataSkippingNumIndexedCols says
@@ -47,7 +48,9 @@ class ColumnFacts:
     def __init__(self, schema: pa.Schema, metadata: Metadata) -> None:
         known = _leaf_columns(schema)
         held = [path for path in _indexed(metadata) if _holds(schema, path)]
-        self._strings = [path for path in held if path in known and _is_string(schema, path)]
+        self._strings = [path for path in held if path in known and _is(schema, path, "string")]
+        self._floats = [path for path in held if path in known and _is(schema, path, "floating")]
+        self.with_nan = set[Path]()
         self._groups = 0
         self._first: pa.Table | None = None
         self._extremes: dict[tuple[int, Path], tuple[str, str]] = {}
@@ -57,6 +60,9 @@ class ColumnFacts:
         """Take in a row group."""
         for path in self.nulls:
             self.nulls[path] += _column(rows, path).null_count
+        for path in self._floats:  # a row of another engine may have one; Parquet's bounds do not
+            if pc.any(pc.is_nan(_column(rows, path))).as_py():
+                self.with_nan.add(path)
         if self._groups == 0:
             self._first = rows
         else:
@@ -86,12 +92,14 @@ def statistics(
     metadata: Metadata,
     nulls: Mapping[Path, int],
     extremes: Extremes = lambda _group, _path: None,
+    unbounded: Collection[Path] = (),
 ) -> str:
     """Return the statistics of a file as JSON text, by its Parquet footer: rows, nulls, bounds.
 
     `schema` is the file's. `nulls` are those of arrays and maps; one that is not in it is left out.
-    `extremes` are asked for the bounds of a row group that Parquet has none for. A column that the
-    file lacks is null in every row.
+    `extremes` are asked for the bounds of a row group that Parquet has none for. Columns of
+    `unbounded` get no bounds, nor does one with a value that is not finite. A column that the file
+    lacks is null in every row.
     """
     known = _leaf_columns(schema)
     lows: dict[str, Any] = {}
@@ -109,6 +117,11 @@ def statistics(
                 continue
             _put(counts, path, sum(chunk.null_count for chunk in chunks))
             least, most = _bounds(chunks, path, extremes)
+            fits = all(_fits(bound, metadata, path) for bound in (least, most))
+            if fits and path not in unbounded:
+                least, most = lower_bound(least), upper_bound(most)
+            else:
+                least = most = None
             if least is not None and most is not None:
                 _put(lows, path, least)
                 _put(highs, path, most)
@@ -122,7 +135,7 @@ def statistics(
 
 
 def _bounds(chunks: Sequence[Any], path: Path, extremes: Extremes) -> tuple[Any, Any]:
-    """Return both bounds of a column by the statistics of its chunks, or None for both."""
+    """Return the extremes of a column by the statistics of its chunks, or None for both."""
     lows, highs = [], []
     try:
         for group, chunk in enumerate(chunks):
@@ -140,7 +153,20 @@ def _bounds(chunks: Sequence[Any], path: Path, extremes: Extremes) -> tuple[Any,
         return None, None
     if not lows:
         return None, None
-    return lower_bound(min(lows)), upper_bound(max(highs))
+    return min(lows), max(highs)
+
+
+def _fits(bound: Any, metadata: Metadata, path: Path) -> bool:
+    """Return whether a bound can be written: a time with a zone as the table's type has one."""
+    if isinstance(bound, float):
+        return math.isfinite(bound)
+    if isinstance(bound, datetime):
+        type_: Any = Struct(metadata.fields)
+        for name in path:
+            type_ = next(f.type for f in type_.fields if f.name == name)
+        is_zoned: bool = type_ == Primitive("timestamp")
+        return (bound.tzinfo is not None) == is_zoned
+    return True
 
 
 def _extremes(column: pa.ChunkedArray) -> tuple[str, str]:
@@ -148,12 +174,12 @@ def _extremes(column: pa.ChunkedArray) -> tuple[str, str]:
     return extremes["min"], extremes["max"]
 
 
-def _is_string(schema: pa.Schema, path: Path) -> bool:
+def _is(schema: pa.Schema, path: Path, kind: str) -> bool:
+    """Return whether a column of a file is of a kind that pyarrow.types knows."""
     fields: Any = schema
     for name in path:
-        field = fields.field(fields.get_field_index(name))
-        fields = field.type
-    return bool(pa.types.is_string(fields))
+        fields = fields.field(fields.get_field_index(name)).type
+    return bool(getattr(pa.types, f"is_{kind}")(fields))
 
 
 def parse_statistics(text: str | None) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handler.delta.active import TYPES_TAG, ActiveFile, ActiveFiles
+from handler.delta.conform import other_case
 from handler.delta.files import widenings
 from handler.delta.log import Metadata
 from handler.delta.parquet_ranges import read_footers
@@ -21,7 +22,7 @@ from handler.delta.patience import Patience
 from handler.delta.rewrite import Rewrite, rewrite
 from handler.delta.statistics import Path, parse_statistics, statistics
 from handler.delta.tables import Table
-from handler.delta_types import to_arrow
+from handler.delta_types import Primitive, leaf_types, to_arrow
 from handler.errors import BrokenLog, NotFound
 from handler.upkeep.report import Report
 
@@ -63,6 +64,9 @@ class Checking:
         assert metadata is not None
         for file, footer in zip(files, self._footers(files, patience), strict=True):
             if footer is None:
+                continue
+            if (twin := other_case(footer.schema.to_arrow_schema(), metadata)) is not None:
+                self._unreadable.append(f"{file.key}: its column {twin!r} differs only in case")
                 continue
             if is_narrow(footer, metadata):
                 file.types = NARROW
@@ -151,7 +155,14 @@ def exact_statistics(stats: str | None, footer: pq.FileMetaData, metadata: Metad
         low, high = lows.get(path), highs.get(path)
         return (low, high) if isinstance(low, str) and isinstance(high, str) else None
 
-    return statistics(footer, schema, metadata, nulls, extremes)
+    # A footer does not say whether there is a NaN: who wrote the file may have known.
+    doubtful = [
+        path
+        for path, type_ in leaf_types(metadata.fields)
+        if type_ in (Primitive("double"), Primitive("float"))
+        and (lows.get(path) is None or highs.get(path) is None)
+    ]
+    return statistics(footer, schema, metadata, nulls, extremes, doubtful)
 
 
 def _values(tree: object, prefix: Path) -> Iterator[tuple[Path, Any]]:

@@ -1,7 +1,5 @@
 """Dead letters that became rows long ago are removed, where the contract says after how long."""
 
-from dataclasses import replace
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -40,4 +38,5 @@ def expire(compaction: Compaction, patience: Patience) -> None:
         old = pc.fill_null(pc.less(rows[REDRIVEN_AT], moment), False)
         return rows.filter(pc.invert(old))
 
-    replace(compaction, purpose=Purpose("DELETE", keep)).run(bins, patience)
+    compaction.purpose = Purpose("DELETE", keep)
+    compaction.run(bins, patience)

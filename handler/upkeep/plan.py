@@ -12,6 +12,8 @@ SAVED_MIN = 4
 """A quiet partition is compacted when it has at least so many files too many (or not sorted) ..."""
 SMALL_SHARE = 0.2
 """... or so much of it in such files: a late record does not rewrite a large file."""
+BIN_FILES_MAX = 1_000
+"""So many files are merged at once: what a run has read is lost if its time is up before that."""
 SORT_TARGETS_MAX = 2
 """A file of more than so many target sizes is not rewritten only to be sorted."""
 
@@ -152,7 +154,7 @@ def _pack(
     upkeep: Upkeep,
     alone: Sequence[ActiveFile] = (),
 ) -> list[Bin]:
-    """Pack files into bins of at most the target size, in the order in which they were written.
+    """Pack files into bins of at most the target size and BIN_FILES_MAX, in the order of writing.
 
     A bin of one file changes nothing, but for a file of `must` or `alone`.
     """
@@ -160,7 +162,8 @@ def _pack(
     loners = musts | {id(file) for file in alone}
     groups, size = list[list[ActiveFile]](), 0
     for file in sorted(files, key=lambda file: (file.modified_ms, file.path)):
-        if not groups or size + file.size > upkeep.target_file_size:
+        full = groups and len(groups[-1]) == BIN_FILES_MAX
+        if not groups or full or size + file.size > upkeep.target_file_size:
             groups.append([])
             size = 0
         groups[-1].append(file)

@@ -13,13 +13,13 @@ from handler.delta.look_up import Keys
 from handler.delta.patience import Patience
 from handler.delta.store import Pool, Store
 from handler.delta.tables import Table
-from handler.errors import OutOfTime
+from handler.errors import EventError, OutOfTime
 from handler.upkeep.checking import Checking
 from handler.upkeep.cleaning import Cleaning
 from handler.upkeep.compaction import Compaction
 from handler.upkeep.engine import Engine
 from handler.upkeep.expiry import REDRIVEN_AT, expire
-from handler.upkeep.plan import Bin, Partition, due, partitions_of
+from handler.upkeep.plan import Bin, due, partitions_of
 from handler.upkeep.repair import repair_log
 from handler.upkeep.report import Figures, Report, is_narrow
 
@@ -116,7 +116,8 @@ class MaintenanceRun:
         """Return what is to be rewritten, and sum the table up."""
         metadata = self._metadata(patience)
         types = widenings(metadata)
-        partitions = [part for part in partitions_of(self.files) if self._is_asked_for(part)]
+        self._check_partitions(metadata.partition_columns)
+        partitions = [part for part in partitions_of(self.files) if self._is_asked_for(part.values)]
         self.figures.count(partitions, self._upkeep, types)
         columns = metadata.partition_columns
 
@@ -167,8 +168,10 @@ class MaintenanceRun:
         first = [each for each in bins if each.forced]
         rest = [each for each in bins if not each.forced]
         turn = int(patience.random() * len(rest))
-        self._compaction().run([*first, *rest[turn:], *rest[:turn]], patience)
-        expire(self._compaction(), patience)
+        compaction = self._compaction()
+        compaction.run([*first, *rest[turn:], *rest[:turn]], patience)
+        if not self._partitions:
+            expire(compaction, patience)
         if late is not None:
             raise late
 
@@ -178,7 +181,10 @@ class MaintenanceRun:
         return [
             file
             for file in self.files
-            if file.stats is not None and file.is_rewritable and id(file) not in rewritten
+            if file.stats is not None
+            and file.is_rewritable
+            and id(file) not in rewritten
+            and self._is_asked_for(file.partition_values)
         ]
 
     def _compaction(self) -> Compaction:
@@ -193,15 +199,25 @@ class MaintenanceRun:
         return metadata
 
     def _fitting_upkeep(self, metadata: Metadata) -> Upkeep:
-        """Return the upkeep without columns to sort by that the table does not have yet."""
-        names = {f.name for f in metadata.fields}
+        """Return the upkeep without columns to sort by that files of the table do not have."""
+        names = {f.name for f in metadata.fields} - set(metadata.partition_columns)
         return replace(
             self._upkeep, sort_by=tuple(name for name in self._upkeep.sort_by if name in names)
         )
 
-    def _is_asked_for(self, part: Partition) -> bool:
+    def _check_partitions(self, columns: Sequence[str]) -> None:
+        """Refuse partitions of columns by which the table is not partitioned. Raises EventError."""
+        for name in sorted({name for partition in self._partitions for name in partition}):
+            if name not in columns:
+                listed = ", ".join(columns) or "no column"
+                raise EventError(
+                    f"{self.table.name} is not partitioned by {name!r}, but by {listed}. Nothing "
+                    "was compacted."
+                )
+
+    def _is_asked_for(self, partition: Mapping[str, str | None]) -> bool:
         return not self._partitions or any(
-            all(part.values.get(name) == value for name, value in values.items())
+            all(partition.get(name) == value for name, value in values.items())
             for values in self._partitions
         )
 

@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Callable
 
+import orjson
+
 from handler.delta.patience import NEXT_RUN, Patience, SystemClock
 from handler.errors import EventError, OutOfTime, SiltError
 from handler.maintenance import Maintenance
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="COLUMN=VALUE",
-        help="only compact this partition; may be given again",
+        help="only compact this partition; or as JSON, for null and commas; may be given again",
     )
     parser.add_argument(
         "--rename",
@@ -123,8 +125,23 @@ def _maintain(run: MaintenanceRun, patience: Patience, options: argparse.Namespa
 
 
 def _partition_of(text: str) -> dict[str, str | None]:
-    """Read a partition such as `day=2026-11-25,site=A`; `null` is null. Raises UsageError."""
+    """Read a partition: `day=2026-11-25,site=A`, or JSON, which has any text and null.
+
+    Raises UsageError.
+    """
+    if text.startswith("{"):
+        return _partition_of_json(text)
     pairs = [part.partition("=") for part in text.split(",")]
     if not all(column and equals for column, equals, _ in pairs):
         raise UsageError(f"--partition is {text!r}. Expected column=value, such as day=2026-11-25.")
-    return {column: None if value == "null" else value for column, _, value in pairs}
+    return {column: value for column, _, value in pairs}
+
+
+def _partition_of_json(text: str) -> dict[str, str | None]:
+    try:
+        values = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"--partition is {text!r}, which is not JSON: {error}.") from error
+    if not all(value is None or isinstance(value, str) for value in values.values()):
+        raise UsageError(f"--partition is {text!r}. Expected texts or null as values.")
+    return dict(values)

@@ -5,10 +5,12 @@ import tempfile
 from pathlib import Path
 
 from tests.builders import ROOT
+from tests.readers import spark
 from tests.readers.exceptions import KNOWN, over, unexplained
 from tests.readers.matrix import Difference, differences_of, questions_of
 from tests.readers.read import READERS
 from tests.readers.tables import LONG
+from tests.real import jars
 
 PAGE = ROOT / "docs" / "query.md"
 BEGIN, END = "<!-- readers: begin -->\n", "<!-- readers: end -->\n"
@@ -16,7 +18,7 @@ BEGIN, END = "<!-- readers: begin -->\n", "<!-- readers: end -->\n"
 
 def main() -> int:
     """Run the matrix. Returns 1 if a reader shows something that is not explained."""
-    readers = tuple(READERS)
+    readers = (*READERS, spark.NAME) if jars.available() else tuple(READERS)
     with tempfile.TemporaryDirectory() as name:
         questions = []
         for number, (kind, make) in enumerate(LONG.items()):
@@ -25,7 +27,8 @@ def main() -> int:
             sys.stderr.write(f"making: {kind}\n")
             questions += questions_of(make(folder))
         sys.stderr.write("reading ...\n")
-        differences = differences_of(readers, questions, Path(name))
+        others = {spark.NAME: lambda _name, asked, folder: spark.ask_spark(asked, folder)}
+        differences = differences_of(readers, questions, Path(name), others)
         predicates = sum(len(list(question.predicates())) for question in questions)
     wrong = unexplained(differences)
     for each in wrong:

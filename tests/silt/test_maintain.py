@@ -77,6 +77,9 @@ def test_answer_for_a_script(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     [
         (["sales/none"], "No contract of .* has the table 'sales/none'"),
         (["--minutes", "0"], "--minutes must be more than 0"),
+        (["--partition", "day"], "Expected column=value"),
+        (["--partition", "{"], "which is not JSON"),
+        (["--partition", '{"day": 1}'], "Expected texts or null"),
     ],
 )
 def test_wrong_use_ends_with_2(

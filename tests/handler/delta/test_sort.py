@@ -50,10 +50,16 @@ def test_rows_are_sorted_and_whole(kind: str, buffer_bytes: int) -> None:
     assert (len(parts) > 1) == (buffer_bytes < given_rows.nbytes)
 
 
-def test_values_that_are_all_the_same_are_sorted_too() -> None:
-    same = [pa.table({"k": pa.array([5] * 1000), "v": pa.array(range(1000))})] * 5
-    parts = list(sort_rows(iter(same), ["k"], 10_000))
-    assert sum(part.num_rows for part in parts) == 5000
+@pytest.mark.parametrize("value", [5, None])
+def test_rows_of_one_value_are_parted_too_and_stay_in_order(value: int | None) -> None:
+    def same() -> Iterator[pa.Table]:
+        for start in range(0, 5_000, 1_000):
+            numbers = pa.array(range(start, start + 1_000))
+            yield pa.table({"k": pa.array([value] * 1_000, pa.int64()), "v": numbers})
+
+    parts = list(sort_rows(same(), ["k"], 10_000))
+    assert max(part.nbytes for part in parts) < 30_000
+    assert pa.concat_tables(parts)["v"].to_pylist() == list(range(5_000))
 
 
 def test_no_rows_are_none() -> None:

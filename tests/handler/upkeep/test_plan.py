@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from handler.contract_upkeep import Upkeep, default_upkeep
 from handler.delta.active import ActiveFile
-from handler.upkeep.plan import BAD_FILES, SAVED_MIN, Bin, due, partitions_of
+from handler.upkeep.plan import BAD_FILES, BIN_FILES_MAX, SAVED_MIN, Bin, due, partitions_of
 from tests.builders import NOW_MS
 
 UPKEEP = default_upkeep()
@@ -113,6 +113,11 @@ def test_what_another_engine_must_rewrite_is_left_to_it() -> None:
         file.path = f"s3://elsewhere/{i}.parquet"
     assert not bins_of(outside)
     assert not bins_of([*marked, *outside], forced=lambda _file: True)
+
+
+def test_bin_has_so_many_files_that_a_run_can_end_it() -> None:
+    bins = bins_of(files("a", 2 * BIN_FILES_MAX + 10, size=1_000))
+    assert [len(each.files) for each in bins] == [BIN_FILES_MAX, BIN_FILES_MAX, 10]
 
 
 sizes = st.lists(st.integers(1, 3 * UPKEEP.target_file_size), min_size=1, max_size=60)

@@ -11,10 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
 from handler.delta import rows as reading
+from handler.delta.log import new_metadata
 from handler.delta.patience import SystemClock
+from handler.delta.store import Entry, Pool, open_store
+from handler.delta_types import Field, Primitive
 from handler.errors import MaintenanceFailed
 from handler.upkeep import checking, compaction
 from handler.upkeep.plan import Bin
@@ -429,3 +432,120 @@ def test_files_that_an_engine_wrote_are_merged_with_ours(tmp_path: Path) -> None
     assert add["tags"]["silt.offsets"] == "0:0-0,7:0-3"
     assert function_for(tmp_path, contract).handle(event([record(0, value)]), None) == OK
     assert rows_by_engine(tmp_path, "id", "name", "note", "tags", "items") == expected
+
+
+NUMBERS = QUIET.replace("  name:", "  d: {type: double}\n  at: {type: timestamp}\n  name:")
+
+
+@pytest.mark.parametrize("odd", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("files", [1, 4])
+def test_row_of_an_engine_that_has_no_bound_hides_no_row_of_ours(
+    tmp_path: Path, odd: float, files: int
+) -> None:
+    """By checking alone, and by a compaction with ours: both bounds, or none."""
+    function = function_for(tmp_path, NUMBERS)
+    for i in range(files):
+        assert function.handle(event([record(i, {"id": i, "d": 1.5 + i})]), None) == OK
+    foreign = pa.table(
+        {
+            "_kafka_partition": pa.array([7] * 2, pa.int32()),
+            "_kafka_offset": pa.array(range(2), pa.int64()),
+            "_kafka_timestamp": pa.array([NOW_MS * 1000] * 2, pa.timestamp("us", "UTC")),
+            "id": pa.array([10, 11], pa.int64()),
+            "d": [2.0, odd],
+        }
+    )
+    write_deltalake(table(tmp_path), foreign, mode="append", schema_mode="merge")
+    maintain(tmp_path)
+    for stats in stats_of(tmp_path):
+        bounds = stats["minValues"].get("d"), stats["maxValues"].get("d")
+        assert (bounds[0] is None) == (bounds[1] is None)
+    found = pa.table(
+        QueryBuilder()
+        .register("t", DeltaTable(table(tmp_path)))
+        .execute("select id from t where d < 3 and d > 0")
+        .read_all()
+    )["id"].to_pylist()
+    assert sorted(found) == [*(i for i in range(files) if 1.5 + i < 3), 10]
+
+
+def test_bounds_of_a_time_without_a_zone_are_left_out_of_a_column_with_one(tmp_path: Path) -> None:
+    """A reader would take them in its own zone, and pass the file over."""
+    footers = []
+    for zone in (None, "UTC"):
+        sink = pa.BufferOutputStream()
+        column = pa.array([NOW_MS * 1000], pa.timestamp("us", zone))
+        pq.write_table(pa.table({"at": column}), sink)
+        footers.append(pq.read_metadata(pa.BufferReader(sink.getvalue())))
+    metadata = new_metadata("id", (Field("at", Primitive("timestamp")),), (), None, 0)
+    naive, zoned = (json.loads(checking.exact_statistics(None, f, metadata)) for f in footers)
+    assert naive["minValues"] == naive["maxValues"] == {}
+    assert zoned["minValues"]["at"].endswith("Z")
+
+
+def test_long_text_that_every_row_has_does_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parquet stores it once: what a batch takes is known when its first rows are decoded."""
+    text = "x" * 20_000
+    rows_, path = pa.table({"s": [text] * 2_000}), tmp_path / "f.parquet"
+    pq.write_table(rows_, path)
+    assert path.stat().st_size < 50_000
+    store = open_store(str(tmp_path))
+    monkeypatch.setattr(reading, "BATCH_BYTES", 1 << 20)
+    entry = Entry("f.parquet", path.stat().st_size)
+    sizes = [
+        part.nbytes for part in reading.read_rows(store, [entry], rows_.schema, Pool(), a_minute())
+    ]
+    assert max(sizes) < 2 << 20
+    assert sum(sizes) >= 2_000 * 20_000
+
+
+@pytest.mark.logs_errors
+def test_partitions_that_are_asked_for_are_all_that_is_touched(tmp_path: Path) -> None:
+    """No file of another partition is checked, and a column that is not there is an error."""
+    contract = QUIET.replace("  name:", "  day: {type: integer}\n  name:") + "partition_by: [day]\n"
+    function = function_for(tmp_path, contract)
+    for i in range(2):
+        batch = [record(2 * i + k, {"id": k, "day": k}) for k in range(2)]
+        assert function.handle(event(batch), None) == OK
+    DeltaTable(table(tmp_path)).optimize.compact()
+    assert maintain(tmp_path, partitions=[{"day": "1"}])["files_checked"] == 1
+    with pytest.raises(MaintenanceFailed, match="is not partitioned by 'dya', but by day"):
+        maintain(tmp_path, partitions=[{"dya": None}])
+
+
+def test_sort_by_a_column_that_parts_the_table_rewrites_nothing_for_ever(tmp_path: Path) -> None:
+    """A contract that was edited: appends refuse the table, maintenance goes on."""
+    parted = QUIET.replace("  name:", "  day: {type: integer}\n  name:") + "partition_by: [day]\n"
+    function = function_for(tmp_path, parted)
+    for i in range(5):
+        batch = [record(2 * i + k, {"id": k, "day": k}) for k in range(2)]
+        assert function.handle(event(batch), None) == OK
+    edited = parted.replace("partition_by: [day]\n", "").replace(
+        "maintenance: {", "maintenance: {sort_by: [day], "
+    )
+    (tmp_path / "contracts" / "contract.yaml").write_text(edited)
+    assert maintain(tmp_path)["files_removed"] == 10
+    assert maintain(tmp_path)["files_removed"] == 0
+
+
+@pytest.mark.logs_errors
+def test_file_whose_column_differs_in_case_is_not_filled_with_nulls(tmp_path: Path) -> None:
+    aged(tmp_path, 5)
+    (path, *_) = read_folder(table(tmp_path)).adds
+    rows_ = pq.read_table(table(tmp_path) / path)
+    pq.write_table(
+        rows_.rename_columns(["Name" if n == "name" else n for n in rows_.column_names]),
+        table(tmp_path) / path,
+    )
+    size = (table(tmp_path) / path).stat().st_size
+    for commit in (table(tmp_path) / "_delta_log").glob("*.json"):
+        lines = [json.loads(line) for line in commit.read_text().splitlines()]
+        for line in lines:
+            if line.get("add", {}).get("path") == path:
+                line["add"]["size"] = size
+        commit.write_text("\n".join(map(json.dumps, lines)) + "\n")
+    with pytest.raises(MaintenanceFailed, match="'Name' for 'name': only the case differs"):
+        maintain(tmp_path)
+    assert len(read_folder(table(tmp_path)).adds) == 5

@@ -21,7 +21,8 @@ import org.apache.spark.sql.SparkSession;
  * Works beside Silt, as it is told on standard input: one JVM whose knowledge of a table grows old
  * between two lines. `append FOLDER FIRST END` appends rows with these offsets, and makes the table
  * if there is none; `sql STATEMENT` runs one; `rows FOLDER` prints the rows as a JSON list, and
- * `offsets FOLDER [VERSION]` the offsets alone. `race STORE FILE` puts a commit by a log store of
+ * `offsets FOLDER [VERSION]` the offsets alone; `ids` those of the rows that pass a
+ * filter. `race STORE FILE` puts a commit by a log store of
  * Delta's while another writer puts the same one, after the store has looked whether it is there.
  */
 public class SparkBeside {
@@ -113,6 +114,16 @@ public class SparkBeside {
             .as(Encoders.STRING())
             .collectAsList()
             .toString();
+      case "ids":
+        // FOLDER, VERSION or -, COLUMN and a condition, parted by tabs: the rows that pass.
+        String[] asked = words[1].split("\t", 4);
+        var table = spark.read().format("delta");
+        if (!asked[1].equals("-")) {
+          table = table.option("versionAsOf", asked[1]);
+        }
+        return table.load(asked[0]).where(asked[3]).select("`" + asked[2] + "`")
+            .collectAsList().stream().map(row -> row.get(0).toString())
+            .toList().toString();
       case "race":
         return race(rest[0], rest[1]);
       case "sql":
