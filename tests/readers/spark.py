@@ -14,8 +14,6 @@ from tests.real.test_delta_spark import Spark
 
 NAME = "delta-spark"
 SHARE = 12
-CORRECTED = "spark.sql.parquet.datetimeRebaseModeInRead=CORRECTED"
-"""What docs/query.md tells a user to set for dates before 1582 and timestamps before 1900."""
 TYPES = {
     "byte": "TINYINT",
     "short": "SMALLINT",
@@ -34,7 +32,6 @@ def ask_spark(questions: Sequence[Question], folder: Path) -> list[Any]:
     """Have delta-spark answer, one filter after the other."""
     spark = Spark(folder)
     try:
-        spark(f"sql SET {CORRECTED}")
         return [answer(spark, question) for question in questions]
     finally:
         spark.end()
