@@ -114,7 +114,8 @@ class Maintenance:
             if report.partitions_failed:
                 notes = "; ".join(report.notes)
                 failed[report.table] = MaintenanceFailed(
-                    f"{report.partitions_failed} partitions could not be compacted: {notes}"
+                    f"{report.partitions_failed} partitions could not be compacted: {notes} "
+                    "See troubleshooting.md#partition-not-compacted"
                 )
         for name, error in failed.items():
             extra = {"table": name, "error": type(error).__name__, "reason": str(error)}
