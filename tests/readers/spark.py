@@ -13,7 +13,7 @@ from tests.readers.matrix import Question
 from tests.real.test_delta_spark import Spark
 
 NAME = "delta-spark"
-SHARE = 12
+SHARE = 40
 TYPES = {
     "byte": "TINYINT",
     "short": "SMALLINT",

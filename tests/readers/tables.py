@@ -228,7 +228,14 @@ def nested_types(folder: Path) -> Table:
             "type": "struct",
             "fields": {"x": {"type": "binary"}, "n": {"type": "long"}},
         },
-        "l": {"type": "array", "items": {"type": "decimal(38,10)"}},
+        **{
+            f"l{i}": {"type": "array", "items": {"type": type_}}
+            for i, type_ in enumerate(PRIMITIVES)
+        },
+        **{
+            f"m{i}": {"type": "map", "values": {"type": type_}}
+            for i, type_ in enumerate(PRIMITIVES)
+        },
         "ls": {"type": "array", "items": struct},
         "ll": {"type": "array", "items": {"type": "array", "items": {"type": "long"}}},
         "m": {"type": "map", "values": {"type": "timestamp"}},
@@ -238,7 +245,11 @@ def nested_types(folder: Path) -> Table:
     one, none = {"a": 1, "b": "x"}, {"a": None, "b": None}
     values: dict[str, Sequence[Any]] = {
         "b": ({"x": b"\x00", "n": 5}, {"x": None, "n": None}, {"x": b"", "n": -5}),
-        "l": ([], [None], list(PRIMITIVES["decimal(38,10)"])),
+        **{f"l{i}": ([], [None], [*PRIMITIVES[type_], None]) for i, type_ in enumerate(PRIMITIVES)},
+        **{
+            f"m{i}": ({}, {"": None}, {f"k{k}": v for k, v in enumerate(PRIMITIVES[type_])})
+            for i, type_ in enumerate(PRIMITIVES)
+        },
         "ls": ([], [None], [one, None, none]),
         "ll": ([], [[]], [None], [[1, None], None, [-(2**63)]]),
         "m": ({}, {"k": PRIMITIVES["timestamp"][0], "é": None}),
