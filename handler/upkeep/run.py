@@ -13,7 +13,7 @@ from handler.delta.look_up import Keys
 from handler.delta.patience import Patience
 from handler.delta.store import Pool, Store
 from handler.delta.tables import Table
-from handler.errors import EventError, OutOfTime
+from handler.errors import EngineFailed, EventError, OutOfTime, SiltError
 from handler.upkeep.checking import Checking
 from handler.upkeep.cleaning import Cleaning
 from handler.upkeep.compaction import Compaction
@@ -143,18 +143,18 @@ class MaintenanceRun:
         """Rewrite what is due; once a day vacuum and clean the log, in half of the time.
 
         Safe beside any other run: whatever is committed is on the condition that its files are
-        still there. Raises OutOfTime, EngineFailed, StoreError or TableError; what was done before
-        stays done.
+        still there. Raises OutOfTime, EngineFailed, StoreError or TableError; what was done stays
+        done, and a vacuum that fails or takes too long holds up nothing.
         """
         check_rewritable(self.table.known(patience), self.table.name, data_change=False)
         cleaning = self._cleaning()
-        late: OutOfTime | None = None
+        late: SiltError | None = None
         if not self._partitions and (
             vacuum == "now" or (vacuum == "daily" and cleaning.is_due(patience))
         ):
             try:
                 cleaning.run(_share(patience, CLEANING_SHARE))
-            except OutOfTime as error:
+            except (OutOfTime, EngineFailed) as error:  # no reason not to compact
                 late = error
         bins = self.plan(patience)
         if unchecked := self._unchecked(bins):

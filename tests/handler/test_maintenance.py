@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from handler.delta.patience import SystemClock
-from handler.errors import EventError, MaintenanceFailed, OutOfTime
+from handler.errors import EngineFailed, EventError, MaintenanceFailed, OutOfTime
 from handler.maintenance import METRICS, lambda_handler
 from handler.upkeep.cleaning import VACUUMED
 from handler.upkeep.engine import Engine
@@ -323,6 +323,25 @@ def test_vacuum_that_does_not_fit_into_a_run_does_not_starve_compaction(
     report = by_table(maintenance_of(tmp_path).handle(asked, Context(600_000)))["sales/orders"]
     assert "stopped" not in report
     assert read_folder(table(tmp_path)).txns[VACUUMED] == 1
+    check(tmp_path, 5)
+
+
+@pytest.mark.logs_errors
+def test_vacuum_that_the_engine_cannot_do_fails_the_run_after_the_compaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aged(tmp_path, 5)
+    do = Engine.do
+
+    def broken(engine: Engine, job: str, left_s: float, **options: Any) -> Any:
+        if job == "vacuum":
+            raise EngineFailed(job, "t", "DeltaError", "no")
+        return do(engine, job, left_s, **options)
+
+    monkeypatch.setattr(Engine, "do", broken)
+    with pytest.raises(MaintenanceFailed, match="could not vacuum"):
+        maintenance_of(tmp_path).handle({"tables": ["sales/orders"]}, None)
+    assert len(read_folder(table(tmp_path)).adds) == 1
     check(tmp_path, 5)
 
 
