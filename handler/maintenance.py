@@ -259,7 +259,7 @@ def _partitions_of(event: Any) -> PartitionFilter:
     named = event.get("partitions") if isinstance(event, Mapping) else None
     if named is None:
         return ()
-    if not isinstance(named, list) or not all(map(_is_partition, named)) or not named:
+    if not isinstance(named, list) or not all(map(is_partition, named)) or not named:
         raise EventError(
             f"partitions is {named!r}. Expected a list of objects, each from column to text or "
             'null, such as [{"day": "2026-11-25"}]. Nothing was done.'
@@ -267,7 +267,8 @@ def _partitions_of(event: Any) -> PartitionFilter:
     return named
 
 
-def _is_partition(value: Any) -> bool:
+def is_partition(value: Any) -> bool:
+    """Return whether a value names a partition: an object from column to text or null."""
     return isinstance(value, dict) and all(
         text is None or isinstance(text, str) for text in value.values()
     )

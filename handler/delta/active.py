@@ -74,7 +74,7 @@ class ActiveFiles:
     """The active files of a table, kept in step with its log.
 
     `newest` names a column of timestamps: `newest_us` is then the latest that statistics name, in
-    microseconds since 1970. `oldest` names one whose least value is wanted of each file.
+    microseconds since 1970. `oldest` names one whose least value each file then has.
     """
 
     columns = (

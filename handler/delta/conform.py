@@ -60,7 +60,7 @@ def _part(array: pa.StructArray, have: pa.StructType, field: pa.Field) -> Any:
 
 
 def _place(fields: Any, name: str) -> int:
-    """Return the place of a field, -1 where there is none. Raises for one of another case.
+    """Return the place of a field, -1 if it is missing. Raises if only the case differs.
 
     Spark takes such a column for the same, others do not: to fill it with nulls would lose it.
     """
@@ -76,9 +76,7 @@ def _twin(names: list[str], name: str) -> str | None:
 
 def other_case(schema: pa.Schema, metadata: Metadata) -> str | None:
     """Return a column of a file that differs from one of the table only in case, if any does."""
-    for f in metadata.fields:
-        if f.name not in metadata.partition_columns and schema.get_field_index(f.name) < 0:
-            twin = _twin(schema.names, f.name)
-            if twin is not None:
-                return twin
+    for f in metadata.data_fields:
+        if schema.get_field_index(f.name) < 0 and (twin := _twin(schema.names, f.name)) is not None:
+            return twin
     return None

@@ -5,6 +5,7 @@ Pure: bytes and values in, values out. The source is the Delta transaction log p
 capitals or camel case is the protocol's own.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -25,6 +26,7 @@ TXN_RETENTION = "delta.setTransactionRetentionDuration"
 TXNS_FORGOTTEN = "silt.txns_forgotten"
 """Set beside it by the next append: what was forgotten stays so when the property is unset."""
 
+_COMMIT = re.compile(rf"{LOG}/(\d{{20}})\.json")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
@@ -59,6 +61,11 @@ class Metadata:
     partition_columns: tuple[str, ...]
     configuration: Mapping[str, str]
     raw: Mapping[str, Any]
+
+    @property
+    def data_fields(self) -> tuple[Field, ...]:
+        """Return the fields that data files have: all but the partition columns."""
+        return tuple(f for f in self.fields if f.name not in self.partition_columns)
 
     def with_fields(self, fields: Sequence[Field]) -> "Metadata":
         """Return the same table with another schema."""
@@ -170,6 +177,12 @@ class Change:
 def commit_key(version: int) -> str:
     """Return the key of a commit below the table's folder."""
     return f"{LOG}/{version:020}.json"
+
+
+def version_of(key: str) -> int | None:
+    """Return the version of the commit at a key, None for the key of anything else."""
+    match = _COMMIT.fullmatch(key)
+    return int(match[1]) if match is not None else None
 
 
 def new_metadata(

@@ -77,6 +77,10 @@ class Patience:
         """Return the seconds until the deadline; negative when it has passed."""
         return self.ends_at - self.clock.monotonic()
 
+    def until(self, ends_at: float) -> "Patience":
+        """Return the patience of a part of the work, which has to end earlier."""
+        return Patience(self.clock, ends_at, random=self.random, consequence=self.consequence)
+
     def begin(self, what: str) -> None:
         """Allow an attempt, or raise OutOfTime because it could not end in the time left."""
         if self.left_s < ATTEMPT_MIN_S:

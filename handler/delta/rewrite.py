@@ -1,10 +1,10 @@
 """A rewrite: a commit that replaces data files by others, or says anew what is in them.
 
-It goes by the same compare-and-swap as an append. Its condition is that every file that it touches
-is still active, and that the table has the schema and protocol that it was planned for; a column
-that was added meanwhile is no obstacle. So an append never stands in its way, nor it in an
-append's; of two rewrites of one file the second finds it gone and is planned again. No lock and no
-clock is needed for that (decision 0010).
+It is committed by the same compare-and-swap as an append. Its condition is that every file that it
+touches is still active, and that the table has the schema and protocol that it was planned for; a
+column that was added meanwhile does not matter. So an append and a rewrite never conflict. Of two
+rewrites of one file the second finds that it is gone, and is planned again. That needs no lock and
+no clock (decision 0015).
 """
 
 from collections.abc import Mapping, Sequence
@@ -145,6 +145,12 @@ def _readd(file: ActiveFile) -> dict[str, Any]:
     }
 
 
+def active_files(table: Table) -> ActiveFiles:
+    """Return the active files of a table that keeps them, as they were last read."""
+    assert isinstance(table.files, ActiveFiles)
+    return table.files
+
+
 def rewrite(table: Table, change: Rewrite, patience: Patience) -> int | None:
     """Commit a rewrite. Returns its version, None where it has to be planned again.
 
@@ -155,8 +161,7 @@ def rewrite(table: Table, change: Rewrite, patience: Patience) -> int | None:
     def decide(_done: frozenset[int]) -> list[Rewrite | None]:
         snapshot = table.known(patience)
         check_rewritable(snapshot, table.name, data_change=change.data_change)
-        assert isinstance(table.files, ActiveFiles)
-        return [change if change.fits(snapshot, table.files) else None]
+        return [change if change.fits(snapshot, active_files(table)) else None]
 
     table.confirmed = False  # minutes may have passed: the table may have been made anew
     swap.append([table], decide, patience, lambda _i, done: committed.append(done.version))

@@ -45,9 +45,9 @@ def read_rows(
         for entry, content in zip(
             group, fetch_all(calls, pool, patience, "read data files"), strict=True
         ):
-            source = pa.BufferReader(content.data)
-            for number in range(_read_metadata(entry, source).num_row_groups):
-                yield from _rows(entry, source, schema, None, number)
+            parquet = _open(entry, pa.BufferReader(content.data))
+            for number in range(parquet.num_row_groups):
+                yield from _rows(entry, parquet, number, schema)
 
 
 def _groups(files: Sequence[Entry]) -> Iterator[list[Entry]]:
@@ -68,30 +68,25 @@ def _rows_of_large(
     (footer,) = read_footers(store, [entry], pool, patience)
     for number in range(footer.num_row_groups):
         source = fetch_row_group(store, entry, footer, number, pool, patience)
-        yield from _rows(entry, source, schema, footer, number)
+        yield from _rows(entry, _open(entry, source, footer), number, schema)
+
+
+def _open(entry: Entry, source: Any, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    try:
+        return open_parquet(source, footer)
+    except (pa.ArrowException, OSError) as error:
+        raise BrokenLog(f"{entry.key} cannot be read as Parquet: {error}") from error
 
 
 def _rows(
-    entry: Entry,
-    source: Any,
-    schema: pa.Schema,
-    footer: pq.FileMetaData | None,
-    group: int,
+    entry: Entry, parquet: pq.ParquetFile, group: int, schema: pa.Schema
 ) -> Iterator[pa.Table]:
     try:
-        parquet = open_parquet(source, footer)
         # One thread: with several each decodes a column of its own at once, all of it in memory.
         for batch in parquet.iter_batches(_batch_rows(parquet, group), [group], use_threads=False):
             yield conform(pa.Table.from_batches([batch]), schema)
     except (pa.ArrowException, OSError) as error:
         raise BrokenLog(f"{entry.key} cannot be read as rows of the table: {error}") from error
-
-
-def _read_metadata(entry: Entry, source: pa.BufferReader) -> pq.FileMetaData:
-    try:
-        return pq.read_metadata(source)
-    except (pa.ArrowException, OSError) as error:
-        raise BrokenLog(f"{entry.key} cannot be read as Parquet: {error}") from error
 
 
 def _batch_rows(parquet: pq.ParquetFile, group: int) -> int:

@@ -5,8 +5,9 @@ which are sorted one by one. The limits between buckets are taken from a sample 
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 def sort_rows(
     batches: Iterable[pa.Table], columns: Sequence[str], buffer_bytes: int
-) -> Iterator[pa.Table]:
+) -> Generator[pa.Table, None, None]:
     """Yield rows sorted by columns, rising, nulls last, in tables of about `buffer_bytes`.
 
     Needs twice the rows' size of local disk, compressed, where they do not fit into the buffer.
@@ -42,16 +43,18 @@ def sort_rows(
         spill = Path(folder) / "rows"
         sample, count = list[pa.Table](), 0
         schema = _numbered(batch, 0).schema
+        every_batch = chain(iter(buffer), source)
+        del buffer, batch  # so that each is let go when it is written
         with pa.OSFile(str(spill), "wb") as file, _writer(file, schema) as writer:
-            while buffer or (batch := next(source, None)) is not None:
-                batch = _numbered(buffer.pop(0) if buffer else batch, count)
+            for each in every_batch:
+                batch = _numbered(each, count)
                 count += batch.num_rows
                 writer.write_table(batch)
                 size += batch.nbytes
                 every = pa.array(range(0, batch.num_rows, _SAMPLE_EVERY), pa.int64())
                 sample.append(batch.select([*columns, _ROW]).take(every))
         buckets = min(BUCKETS_MAX, size // buffer_bytes + 1)
-        keys.append((_ROW, "ascending"))  # so that rows of the same values can be parted too
+        keys.append((_ROW, "ascending"))  # so that rows of the same values can be divided too
         limits = _limits(pa.concat_tables(sample).sort_by(keys), buckets)
         paths = [Path(folder) / str(i) for i in range(buckets)]
         _spread(spill, paths, limits, keys, buffer_bytes)
@@ -74,7 +77,7 @@ def _writer(file: pa.NativeFile, schema: pa.Schema) -> pa.RecordBatchStreamWrite
 
 
 def _limits(sample: pa.Table, count: int) -> pa.Table:
-    """Return the values that part a sorted sample into so many buckets of the same size."""
+    """Return the values that divide a sorted sample into so many buckets of the same size."""
     places = [i * sample.num_rows // count for i in range(1, count)]
     return sample.take(pa.array(places, pa.int64()))
 

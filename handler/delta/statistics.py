@@ -210,8 +210,8 @@ def keep_indexed(before: Metadata, after: Metadata) -> Metadata:
     null.
     """
     had = set(_indexed(before))
-    fields = [f for f in after.fields if f.name not in after.partition_columns]
-    last = max((i for i, path in enumerate(leaves(fields), 1) if path in had), default=0)
+    paths = enumerate(leaves(after.data_fields), 1)
+    last = max((i for i, path in paths if path in had), default=0)
     limit = _indexed_columns(after)
     if limit is None or last <= limit:
         return after
@@ -219,8 +219,7 @@ def keep_indexed(before: Metadata, after: Metadata) -> Metadata:
 
 
 def _indexed(metadata: Metadata) -> list[Path]:
-    fields = [f for f in metadata.fields if f.name not in metadata.partition_columns]
-    return sorted(list(leaves(fields))[: _indexed_columns(metadata)])
+    return sorted(list(leaves(metadata.data_fields))[: _indexed_columns(metadata)])
 
 
 def _indexed_columns(metadata: Metadata) -> int | None:

@@ -1,6 +1,5 @@
 """A table's snapshot, read cold or brought up to date, and its records looked up."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,14 +14,13 @@ from handler.delta.checkpoint import (
     parse_hint,
     read_checkpoint,
 )
-from handler.delta.log import LOG, Snapshot, apply, commit_key, parse_commit
+from handler.delta.log import LOG, Snapshot, apply, commit_key, parse_commit, version_of
 from handler.delta.look_up import Candidates, Keys, Matches, Query, find_rows
 from handler.delta.parquet_ranges import fetch_all
 from handler.delta.patience import Patience
 from handler.delta.store import Entry, Object, Pool, Store
 from handler.errors import BrokenLog, NotFound
 
-_COMMIT = re.compile(rf"{LOG}/(\d{{20}})\.json")
 _AHEAD = 3
 _COMMITS_AT_ONCE = 1000
 """So many commits are held in memory while a log is read."""
@@ -146,7 +144,7 @@ class Table:
                 commits.append(answer)
                 version = number
             entries = self._list(commit_key(version), patience)
-            numbers = sorted(int(m[1]) for e in entries if (m := _COMMIT.fullmatch(e.key)))
+            numbers = sorted(v for e in entries if (v := version_of(e.key)) is not None)
             if numbers != list(range(version + 1, version + 1 + len(numbers))):
                 return None
             for number, answer in zip(numbers, self._get_commits(numbers, patience), strict=True):
@@ -235,7 +233,7 @@ class Table:
         versions = sorted(
             version
             for entry in entries
-            if (match := _COMMIT.fullmatch(entry.key)) and (version := int(match[1])) >= first
+            if (version := version_of(entry.key)) is not None and version >= first
         )
         self._check_listing(versions, first, entries, hint)
         for commit in self._commits(versions, first, patience):

@@ -6,20 +6,20 @@ bounds, so that no row has to be read or written: the file is added again with t
 that says so.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from handler.delta.active import TYPES_TAG, ActiveFile, ActiveFiles
+from handler.delta.active import TYPES_TAG, ActiveFile
 from handler.delta.conform import other_case
 from handler.delta.files import widenings
 from handler.delta.log import Metadata
 from handler.delta.parquet_ranges import read_footers
 from handler.delta.patience import Patience
-from handler.delta.rewrite import Rewrite, rewrite
+from handler.delta.rewrite import Rewrite, active_files, rewrite
 from handler.delta.statistics import Path, parse_statistics, statistics
 from handler.delta.tables import Table
 from handler.delta_types import Primitive, leaf_types, to_arrow
@@ -34,11 +34,10 @@ NARROW = -1
 
 @dataclass(slots=True)
 class Checking:
-    """One table's check in one run. `report` counts what was done, `say` is given a line."""
+    """One table's check in one run."""
 
     table: Table
     report: Report
-    say: Callable[[str], None]
     _unreadable: list[str] = field(default_factory=list)
 
     def run(self, files: Sequence[ActiveFile], patience: Patience) -> None:
@@ -55,9 +54,8 @@ class Checking:
                 checked = []
         self._commit(checked, patience)
         if self._unreadable:
-            text = f"{len(self._unreadable)} files cannot be checked; {self._unreadable[0]}"
-            self.report.notes.append(text)
-            self.say(text)
+            count = len(self._unreadable)
+            self.report.note(f"{count} files cannot be checked; {self._unreadable[0]}")
 
     def _checked(self, files: Sequence[ActiveFile], patience: Patience) -> Iterator[ActiveFile]:
         metadata = self.table.known(patience).metadata
@@ -68,7 +66,7 @@ class Checking:
             if (twin := other_case(footer.schema.to_arrow_schema(), metadata)) is not None:
                 self._unreadable.append(f"{file.key}: its column {twin!r} differs only in case")
                 continue
-            if is_narrow(footer, metadata):
+            if has_narrow_column(footer, metadata):
                 file.types = NARROW
                 continue
             tags = {**(file.tags or {}), TYPES_TAG: str(widenings(metadata))}
@@ -89,17 +87,17 @@ class Checking:
 
     def _commit(self, files: Sequence[ActiveFile], patience: Patience) -> None:
         snapshot = self.table.known(patience)
-        assert isinstance(self.table.files, ActiveFiles)
-        active = [file for file in files if file in self.table.files]
+        known = active_files(self.table)
+        active = [file for file in files if file in known]
         if not active:
             return
         change = Rewrite("UPDATE STATISTICS", snapshot, updated=active)
         if rewrite(self.table, change, patience) is not None:
             self.report.files_checked += len(active)
-            self.say(f"the statistics of {len(active)} files were made exact")
+            self.report.say(f"the statistics of {len(active)} files were made exact")
 
 
-def is_narrow(footer: pq.FileMetaData, metadata: Metadata) -> bool:
+def has_narrow_column(footer: pq.FileMetaData, metadata: Metadata) -> bool:
     """Return whether a file has a column of another type than the table has now."""
     schema = footer.schema.to_arrow_schema()
     for f in metadata.fields:

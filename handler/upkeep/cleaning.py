@@ -1,16 +1,16 @@
 """Deleting what a table does not need any more: files that no snapshot names, and old commits."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from handler.contract_upkeep import Upkeep
 from handler.delta import swap
-from handler.delta.active import ActiveFiles
 from handler.delta.log import Change, Metadata, Txn
 from handler.delta.parquet_ranges import fetch_all
 from handler.delta.patience import Patience
+from handler.delta.rewrite import active_files
 from handler.delta.tables import Table
 from handler.upkeep.engine import Engine
 from handler.upkeep.folder import first_commit, look_through
@@ -27,13 +27,12 @@ VACUUMED = "silt-maintenance-vacuum"
 
 @dataclass(slots=True)
 class Cleaning:
-    """One table's vacuum and log clean-up in one run. `report` counts them."""
+    """One table's vacuum and log clean-up in one run."""
 
     table: Table
     engine: Engine
     upkeep: Upkeep
     report: Report
-    say: Callable[[str], None]
 
     def is_due(self, patience: Patience) -> bool:
         """Return whether the table was not cleaned for a day."""
@@ -58,37 +57,36 @@ class Cleaning:
         A folder in which another table lies is left alone: its files are none of this table's.
         Returns the oldest version whose commit is in the log.
         """
-        files = self.table.files
-        assert isinstance(files, ActiveFiles)
         held, now_ms = self._retention(patience), patience.clock.epoch_ms()
         # What is about to be deleted is not of interest any more.
         since_ms = 0 if dry_run else now_ms - held.files_ms
-        folder = look_through(self.table, {file.key for file in files}, since_ms, patience)
+        folder = look_through(self.table, self._keys(), since_ms, patience)
         figures = self.report.figures
         if folder.inner_table is not None:
-            self._note(f"no vacuum: another table lies within, at {folder.inner_table}")
+            self.report.note(f"no vacuum: another table lies within, at {folder.inner_table}")
             return folder.first_commit
         if held.why_not_vacuum is not None:
-            self._note(f"no vacuum: {held.why_not_vacuum}")
+            self.report.note(f"no vacuum: {held.why_not_vacuum}")
             return folder.first_commit
         hours = figures.retain_hours = -(-held.files_ms // HOUR_MS)
         answer = self.engine.do("vacuum", patience.left_s, hours=hours)
         figures.files_to_vacuum = count = len(answer["files"])
-        if not dry_run:
+        if not dry_run and answer["files"]:
             self._delete(answer["files"], patience)
         oldest_ms = folder.oldest_unreferenced_ms
         age_ms = now_ms - oldest_ms if oldest_ms is not None else 0
         figures.oldest_unreferenced_hours = round(max(age_ms, 0) / HOUR_MS, 2)
         would = "would be deleted" if dry_run else "deleted"
-        self.say(f"{count} files older than {hours} hours {would}")
+        self.report.say(f"{count} files older than {hours} hours {would}")
         return folder.first_commit
+
+    def _keys(self) -> set[str]:
+        return {file.key for file in active_files(self.table)}
 
     def _delete(self, keys: Sequence[str], patience: Patience) -> None:
         """Delete files; what was deleted before the time is up stays deleted."""
         self.table.read(patience)  # another engine may have restored one meanwhile
-        files = self.table.files
-        assert isinstance(files, ActiveFiles)
-        active = {file.key for file in files}
+        active = self._keys()
         for start in range(0, len(keys), DELETED_AT_ONCE):
             part = [key for key in keys[start : start + DELETED_AT_ONCE] if key not in active]
             call = partial(self.table.store.delete_all, part)
@@ -99,13 +97,14 @@ class Cleaning:
         """Delete commits behind a checkpoint that are older than the log's retention."""
         held = self._retention(patience)
         if held.why_not_clean is not None:
-            self._note(f"the log is not cleaned: {held.why_not_clean}")
+            self.report.note(f"the log is not cleaned: {held.why_not_clean}")
             return
         self.engine.do("clean", patience.left_s)
-        after = first_commit(self.table, patience)
-        if before is not None and after is not None:
-            self.report.log_commits_cleaned = max(0, after - before)
-        self.say(f"{self.report.log_commits_cleaned} commits of the log cleaned")
+        if before is not None:
+            newest = self.table.known(patience).version
+            after = first_commit(self.table, before, newest, patience)
+            self.report.log_commits_cleaned = after - before
+        self.report.say(f"{self.report.log_commits_cleaned} commits of the log cleaned")
 
     def _set_properties(self, patience: Patience) -> None:
         """Let the table say how long the contract wants it to keep files and commits."""
@@ -138,7 +137,3 @@ class Cleaning:
 
     def _retention(self, patience: Patience) -> Retention:
         return retention(self.upkeep, self._metadata(patience).configuration)
-
-    def _note(self, text: str) -> None:
-        self.report.notes.append(text)
-        self.say(text)

@@ -14,13 +14,12 @@ from typing import Any
 import pyarrow as pa
 
 from handler.contract_upkeep import Upkeep
-from handler.delta.active import ActiveFiles
 from handler.delta.files import DataFileWriter, in_order
 from handler.delta.log import DataFile, Snapshot
 from handler.delta.look_up import Keys
 from handler.delta.parquet_ranges import fetch_all
 from handler.delta.patience import Patience
-from handler.delta.rewrite import Rewrite, rewrite
+from handler.delta.rewrite import Rewrite, active_files, rewrite
 from handler.delta.rows import read_rows
 from handler.delta.sort import sort_rows
 from handler.delta.tables import Table
@@ -65,34 +64,33 @@ class _Written:
 
 @dataclass(slots=True)
 class Compaction:
-    """One table's rewrites in one run. `report` counts them, `say` is given a line for each."""
+    """One table's rewrites in one run."""
 
     table: Table
     keys: Keys | None
     upkeep: Upkeep
     report: Report
-    say: Callable[[str], None]
-    purpose: Purpose = COMPACTION
+    _purpose: Purpose = COMPACTION
     _pending: list[_Written] = field(default_factory=list)
     _planned_for: Snapshot = field(default_factory=Snapshot)
     _began_s: float = 0.0
     _compacted: set[str] = field(default_factory=set)
     _failed: set[str] = field(default_factory=set)
 
-    def run(self, bins: Sequence[Bin], patience: Patience) -> None:
+    def run(self, bins: Sequence[Bin], patience: Patience, purpose: Purpose = COMPACTION) -> None:
         """Rewrite bins, one after the other. One that fails holds up no other.
 
         Raises OutOfTime when the time is up, and what stops every bin: AccessDenied, BadStore,
         TableError.
         """
-        reading = Patience(
-            patience.clock, patience.ends_at - FINISH_S, consequence=patience.consequence
-        )
+        self._purpose = purpose
+        reading = patience.until(patience.ends_at - FINISH_S)
         self._begin(patience)
         try:
             for each in bins:
                 self._catch_up(reading)
-                if not all(file in self._files for file in each.files):
+                known = active_files(self.table)
+                if not all(file in known for file in each.files):
                     self._conflict(each)
                     continue
                 self._pending += self._write_or_note(each, reading)
@@ -102,11 +100,6 @@ class Compaction:
             self._commit(patience)
             raise
         self._commit(patience)
-
-    @property
-    def _files(self) -> ActiveFiles:
-        assert isinstance(self.table.files, ActiveFiles)
-        return self.table.files
 
     def _begin(self, patience: Patience) -> None:
         self._planned_for = self.table.known(patience)
@@ -136,36 +129,28 @@ class Compaction:
         except (SiltError, pa.ArrowException, OSError, MemoryError) as error:
             self._failed.add(each.where)
             self.report.partitions_failed = len(self._failed)
-            self.report.notes.append(f"{each.where}: {type(error).__name__}: {error}")
-            self.say(self.report.notes[-1])
+            self.report.note(f"{each.where}: {type(error).__name__}: {error}")
             return []
 
     def _write(self, each: Bin, patience: Patience) -> Iterator[DataFile]:
         """Write and store the files of a bin, and yield each."""
         metadata = self._planned_for.metadata
         assert metadata is not None
-        schema = pa.schema(
-            [
-                pa.field(f.name, to_arrow(f.type))
-                for f in metadata.fields
-                if f.name not in metadata.partition_columns
-            ]
-        )
+        schema = pa.schema([(f.name, to_arrow(f.type)) for f in metadata.data_fields])
         values = in_order(each.values, metadata.partition_columns)
         entries = [file.entry for file in each.files]
         rows = read_rows(self.table.store, entries, schema, self.table.pool, patience)
-        if self.purpose.keep is not None:
-            rows = map(self.purpose.keep, rows)
-        sort_by = [name for name in each.sort_by if schema.get_field_index(name) >= 0]
-        if sort_by:
-            rows = sort_rows(rows, sort_by, SORT_BYTES)
+        if self._purpose.keep is not None:
+            rows = map(self._purpose.keep, rows)
+        if each.sort_by:
+            rows = sort_rows(rows, each.sort_by, SORT_BYTES)
         groups = _row_groups(rows, each)
         group = next(groups, None)
         while group is not None:
             with tempfile.TemporaryDirectory(prefix="silt-rewrite-") as folder:
                 path = Path(folder) / "file.parquet"
                 with path.open("wb") as sink:
-                    writer = DataFileWriter(sink, schema, values, metadata, self.keys, sort_by)
+                    writer = DataFileWriter(sink, schema, values, metadata, self.keys, each.sort_by)
                     with writer:
                         writer.write(group)
                         group = next(groups, None)
@@ -173,7 +158,7 @@ class Compaction:
                             patience.begin("rewrite files")
                             writer.write(group)
                             group = next(groups, None)
-                    file = writer.data_file(patience.clock.epoch_ms(), _flushed(sink, path))
+                file = writer.data_file(patience.clock.epoch_ms(), path)
                 put: Callable[[], Any] = partial(self.table.store.put, file.key, path)
                 fetch_all([put], self.table.pool, patience, "write data files")
                 yield file
@@ -189,11 +174,11 @@ class Compaction:
 
     def _rewrite(self, pending: Sequence[_Written], patience: Patience) -> bool:
         change = Rewrite(
-            self.purpose.operation,
+            self._purpose.operation,
             self._planned_for,
             removed=[file for written in pending for file in written.bin.files],
             added=[file for written in pending for file in written.files],
-            data_change=self.purpose.keep is not None,
+            data_change=self._purpose.keep is not None,
         )
         if rewrite(self.table, change, patience) is None:
             return False
@@ -204,23 +189,20 @@ class Compaction:
             if change.data_change:
                 self.report.rows_expired += _rows(written)
             count = f"{len(written.bin.files)} files became {len(written.files)}"
-            self.say(f"{written.bin.where}: {count}")
+            self.report.say(f"{written.bin.where}: {count}")
         self.report.partitions_compacted = len(self._compacted)
         return True
 
     def _conflict(self, each: Bin) -> None:
         self.report.conflicts += 1
-        self.say(f"{each.where}: another writer was faster; what is left is for the next run")
+        self.report.say(
+            f"{each.where}: another writer was faster; what is left is for the next run"
+        )
 
 
 def _rows(written: _Written) -> int:
     """Return how many rows were left out."""
     return (written.bin.rows or 0) - sum(file.rows for file in written.files)
-
-
-def _flushed(sink: Any, path: Path) -> Path:
-    sink.flush()
-    return path
 
 
 def _row_groups(rows: Iterator[pa.Table], each: Bin) -> Iterator[pa.Table]:

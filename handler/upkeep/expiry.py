@@ -3,9 +3,9 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from handler.delta.active import ActiveFiles
 from handler.delta.features import check_rewritable
 from handler.delta.patience import Patience
+from handler.delta.rewrite import active_files
 from handler.upkeep.compaction import Compaction, Purpose
 from handler.upkeep.plan import Bin
 
@@ -19,14 +19,12 @@ def expire(compaction: Compaction, patience: Patience) -> None:
     UnsupportedTable for a table whose rows may not be removed.
     """
     expire_ms = compaction.upkeep.expire_ms
-    files = compaction.table.files
     if expire_ms is None:
         return
-    assert isinstance(files, ActiveFiles)
     before_us = (patience.clock.epoch_ms() - expire_ms) * 1000
     bins = [
         Bin(file.partition_values, (file,))
-        for file in files
+        for file in active_files(compaction.table)
         if file.is_rewritable and file.oldest_us is not None and file.oldest_us < before_us
     ]
     if not bins:
@@ -38,5 +36,4 @@ def expire(compaction: Compaction, patience: Patience) -> None:
         old = pc.fill_null(pc.less(rows[REDRIVEN_AT], moment), False)
         return rows.filter(pc.invert(old))
 
-    compaction.purpose = Purpose("DELETE", keep)
-    compaction.run(bins, patience)
+    compaction.run(bins, patience, Purpose("DELETE", keep))

@@ -1,6 +1,6 @@
 """What a run found of a table, and what it did to it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -68,10 +68,11 @@ class Report:
     """What was found of a table, and what was done to it.
 
     `repaired`: broken checkpoints or a wrong hint were set aside. `stopped` says why not everything
-    that was due was done.
+    that was due was done. `say` is given a line for each step.
     """
 
     figures: Figures
+    say: Callable[[str], None] = lambda _line: None
     repaired: bool = False
     checkpoint_written: bool = False
     partitions_compacted: int = 0
@@ -91,9 +92,15 @@ class Report:
         """Return the name of the table."""
         return self.figures.table
 
+    def note(self, text: str) -> None:
+        """Note something that the operator should know, and say it."""
+        self.notes.append(text)
+        self.say(text)
+
     def as_json(self) -> dict[str, Any]:
         """Return both on one level, without what was not looked at."""
         values = asdict(self)
+        del values["say"]
         return known({**values.pop("figures"), **values})
 
 

@@ -11,6 +11,7 @@ from handler.delta.files import folders, in_order, widenings
 from handler.delta.log import Metadata
 from handler.delta.look_up import Keys
 from handler.delta.patience import Patience
+from handler.delta.rewrite import active_files
 from handler.delta.store import Pool, Store
 from handler.delta.tables import Table
 from handler.errors import EngineFailed, EventError, OutOfTime, SiltError
@@ -58,14 +59,12 @@ class MaintenanceRun:
         self.table = Table(
             name, store, pool, new_files=lambda: ActiveFiles(newest=newest, oldest=watched)
         )
-        self.report = Report(Figures(name))
+        self.report = Report(Figures(name), say)
         self._engine = engine
         self._upkeep = upkeep
         self._keys = keys
         self._partitions = partitions
         self._rename = rename
-        self._say = say
-        self._needs_checkpoint = False
 
     @property
     def figures(self) -> Figures:
@@ -75,8 +74,7 @@ class MaintenanceRun:
     @property
     def files(self) -> ActiveFiles:
         """Return the active files, as they were last read."""
-        assert isinstance(self.table.files, ActiveFiles)
-        return self.table.files
+        return active_files(self.table)
 
     def look(self, patience: Patience) -> bool:
         """Read the table's log. Returns whether there is a table."""
@@ -89,15 +87,16 @@ class MaintenanceRun:
 
     def repair(self, patience: Patience) -> None:
         """Set aside what of the log is broken, if anything is. Raises StoreError."""
-        if repair_log(self.table, patience, self._note):
-            self.report.repaired = self._needs_checkpoint = True
+        if repair_log(self.table, patience, self.report.note):
+            self.report.repaired = True
             self.look(patience)
 
     @property
     def checkpoint_is_due(self) -> bool:
         """Return whether too many commits follow the last checkpoint, or it was broken."""
         commits = self.figures.commits_since_checkpoint or 0
-        return self._needs_checkpoint or commits > self._upkeep.checkpoint_commits
+        was_broken = self.report.repaired and not self.report.checkpoint_written
+        return was_broken or commits > self._upkeep.checkpoint_commits
 
     def checkpoint(self, patience: Patience) -> None:
         """Write a checkpoint if one is due. Two runs at once write the same one.
@@ -109,8 +108,7 @@ class MaintenanceRun:
         answer = self._engine.do("checkpoint", patience.left_s)
         self.report.checkpoint_written = True
         self.figures.commits_since_checkpoint = 0
-        self._needs_checkpoint = False
-        self._say(f"checkpoint of version {answer['version']}")
+        self.report.say(f"checkpoint of version {answer['version']}")
 
     def plan(self, patience: Patience) -> list[Bin]:
         """Return what is to be rewritten, and sum the table up."""
@@ -132,7 +130,7 @@ class MaintenanceRun:
     def survey(self, patience: Patience) -> list[Bin]:
         """Return what is to be rewritten, and count what a vacuum would delete; do nothing."""
         bins = self.plan(patience)
-        self._cleaning().vacuum(patience, dry_run=True)
+        self.count_vacuum(patience)
         return bins
 
     def count_vacuum(self, patience: Patience) -> None:
@@ -158,7 +156,7 @@ class MaintenanceRun:
                 late = error
         bins = self.plan(patience)
         if unchecked := self._unchecked(bins):
-            checking = Checking(self.table, self.report, self._say)
+            checking = Checking(self.table, self.report)
             try:
                 checking.run(unchecked, _share(patience, CHECKING_SHARE))
             except OutOfTime as error:
@@ -188,10 +186,10 @@ class MaintenanceRun:
         ]
 
     def _compaction(self) -> Compaction:
-        return Compaction(self.table, self._keys, self._upkeep, self.report, self._say)
+        return Compaction(self.table, self._keys, self._upkeep, self.report)
 
     def _cleaning(self) -> Cleaning:
-        return Cleaning(self.table, self._engine, self._upkeep, self.report, self._say)
+        return Cleaning(self.table, self._engine, self._upkeep, self.report)
 
     def _metadata(self, patience: Patience) -> Metadata:
         metadata = self.table.known(patience).metadata
@@ -221,10 +219,6 @@ class MaintenanceRun:
             for values in self._partitions
         )
 
-    def _note(self, text: str) -> None:
-        self.report.notes.append(text)
-        self._say(text)
-
 
 def is_misplaced(file: ActiveFile, partition_columns: Sequence[str]) -> bool:
     """Return whether a file is in another folder than one that is written today would be."""
@@ -233,6 +227,4 @@ def is_misplaced(file: ActiveFile, partition_columns: Sequence[str]) -> bool:
 
 
 def _share(patience: Patience, share: float) -> Patience:
-    clock = patience.clock
-    ends_at = clock.monotonic() + patience.left_s * share
-    return Patience(clock, ends_at, random=patience.random, consequence=patience.consequence)
+    return patience.until(patience.clock.monotonic() + patience.left_s * share)

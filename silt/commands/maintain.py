@@ -7,7 +7,7 @@ import orjson
 
 from handler.delta.patience import NEXT_RUN, Patience, SystemClock
 from handler.errors import EventError, OutOfTime, SiltError
-from handler.maintenance import Maintenance
+from handler.maintenance import Maintenance, is_partition
 from handler.settings import read_settings
 from handler.upkeep.report import Report
 from handler.upkeep.run import MaintenanceRun
@@ -142,6 +142,6 @@ def _partition_of_json(text: str) -> dict[str, str | None]:
         values = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise UsageError(f"--partition is {text!r}, which is not JSON: {error}.") from error
-    if not all(value is None or isinstance(value, str) for value in values.values()):
+    if not is_partition(values):
         raise UsageError(f"--partition is {text!r}. Expected texts or null as values.")
     return dict(values)
