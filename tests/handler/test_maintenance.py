@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -299,20 +300,30 @@ def test_file_that_is_gone_holds_up_no_other_partition_and_is_a_failure(tmp_path
     assert counts == {"day=0": 5, "day=1": 1}
 
 
+def before_vacuum(monkeypatch: pytest.MonkeyPatch, act: Callable[[float], None]) -> None:
+    """Let something happen before the engine's vacuum; `act` is given the seconds that it has."""
+    do = Engine.do
+
+    def do_after(engine: Engine, job: str, left_s: float, **options: Any) -> Any:
+        if job == "vacuum":
+            act(left_s)
+        return do(engine, job, left_s, **options)
+
+    monkeypatch.setattr(Engine, "do", do_after)
+
+
 def test_vacuum_that_does_not_fit_into_a_run_does_not_starve_compaction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It gets half of the time, is reported, and is tried again by the next run."""
     aged(tmp_path, 5)
-    do, shares = Engine.do, list[float]()
+    shares = list[float]()
 
-    def slow(engine: Engine, job: str, left_s: float, **options: Any) -> Any:
-        if job == "vacuum":
-            shares.append(left_s)
-            raise OutOfTime("the vacuum was late")
-        return do(engine, job, left_s, **options)
+    def slow(left_s: float) -> None:
+        shares.append(left_s)
+        raise OutOfTime("the vacuum was late")
 
-    monkeypatch.setattr(Engine, "do", slow)
+    before_vacuum(monkeypatch, slow)
     asked = {"tables": ["sales/orders"]}
     report = by_table(maintenance_of(tmp_path).handle(asked, Context(600_000)))["sales/orders"]
     assert report["stopped"] == "the vacuum was late"
@@ -331,14 +342,11 @@ def test_vacuum_that_the_engine_cannot_do_fails_the_run_after_the_compaction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aged(tmp_path, 5)
-    do = Engine.do
 
-    def broken(engine: Engine, job: str, left_s: float, **options: Any) -> Any:
-        if job == "vacuum":
-            raise EngineFailed(job, "t", "DeltaError", "no")
-        return do(engine, job, left_s, **options)
+    def broken(_left_s: float) -> None:
+        raise EngineFailed("vacuum", "t", "DeltaError", "no")
 
-    monkeypatch.setattr(Engine, "do", broken)
+    before_vacuum(monkeypatch, broken)
     with pytest.raises(MaintenanceFailed, match="could not vacuum"):
         maintenance_of(tmp_path).handle({"tables": ["sales/orders"]}, None)
     assert len(read_folder(table(tmp_path)).adds) == 1
@@ -350,16 +358,13 @@ def test_table_that_is_made_anew_meanwhile_is_not_written_to(
 ) -> None:
     """A commit put as the old log's next version would leave a gap in the new one."""
     aged(tmp_path, 5)
-    do = Engine.do
 
-    def made_anew(engine: Engine, job: str, left_s: float, **options: Any) -> Any:
-        if job == "vacuum":
-            shutil.rmtree(tmp_path / "tables")
-            aged(tmp_path, 2)
-        return do(engine, job, left_s, **options)
+    def made_anew(_left_s: float) -> None:
+        shutil.rmtree(tmp_path / "tables")
+        aged(tmp_path, 2)
 
     run = maintenance_of(tmp_path).new_run("sales/orders")
     run.look(a_minute())
-    monkeypatch.setattr(Engine, "do", made_anew)
+    before_vacuum(monkeypatch, made_anew)
     run.keep(a_minute())
     check(tmp_path, 2)

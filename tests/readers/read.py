@@ -9,6 +9,7 @@ of every column, and for each predicate the ids of the rows that pass it.
 import json
 import operator
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,19 +20,19 @@ Job = dict[str, Any]
 Predicate = dict[str, Any]
 
 
-class Reader:
+class Reader(ABC):
     """What every reader can do with one table. Subclasses open it."""
 
     def __init__(self, job: Job) -> None:
         self.uri, self.version, self.id = job["uri"], job["version"], job["id"]
 
+    @abstractmethod
     def rows(self) -> Any:
         """Return all rows as an Arrow table."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ids(self, predicate: Predicate) -> list[Any]:
         """Return the ids of the rows that pass."""
-        raise NotImplementedError
 
 
 def quoted(text: str, quote: str = "'") -> str:

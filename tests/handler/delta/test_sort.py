@@ -73,7 +73,7 @@ def test_local_files_are_removed_whatever_ends_it(
     rows = sort_rows(batches("long", 20, 100), ["k"], 50_000)
     next(rows)
     assert list(tmp_path.iterdir())
-    rows.close()  # type: ignore[attr-defined] # a generator
+    rows.close()
     assert not list(tmp_path.iterdir())
 
     def broken() -> Iterator[pa.Table]:

@@ -22,7 +22,7 @@ from handler.errors import MaintenanceFailed
 from handler.upkeep import checking, compaction
 from handler.upkeep.plan import Bin
 from tests.builders import NOW_MS, SMALL, Context, event, function_for, record
-from tests.maintained import QUIET, a_minute, aged, by_table, check, maintenance_of, table
+from tests.maintained import PARTED, QUIET, a_minute, aged, by_table, check, maintenance_of, table
 from tests.reader import read_folder
 
 OK = {"batchItemFailures": []}
@@ -118,9 +118,7 @@ def test_bin_above_the_target_becomes_several_files(
 def test_time_that_is_up_commits_what_was_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    contract = QUIET.replace("  name:", "  day: {type: integer}\n  name:")
-    contract += "partition_by: [day]\n"
-    function = function_for(tmp_path, contract)
+    function = function_for(tmp_path, PARTED)
     for i in range(5):
         batch = [record(10 * i + k, {"id": 10 * i + k, "day": k}) for k in range(10)]
         assert function.handle(event(batch), None) == OK
@@ -504,8 +502,7 @@ def test_long_text_that_every_row_has_does_not_fill_the_memory(
 @pytest.mark.logs_errors
 def test_partitions_that_are_asked_for_are_all_that_is_touched(tmp_path: Path) -> None:
     """No file of another partition is checked, and a column that is not there is an error."""
-    contract = QUIET.replace("  name:", "  day: {type: integer}\n  name:") + "partition_by: [day]\n"
-    function = function_for(tmp_path, contract)
+    function = function_for(tmp_path, PARTED)
     for i in range(2):
         batch = [record(2 * i + k, {"id": k, "day": k}) for k in range(2)]
         assert function.handle(event(batch), None) == OK
@@ -517,12 +514,11 @@ def test_partitions_that_are_asked_for_are_all_that_is_touched(tmp_path: Path) -
 
 def test_sort_by_a_column_that_parts_the_table_rewrites_nothing_for_ever(tmp_path: Path) -> None:
     """A contract that was edited: appends refuse the table, maintenance goes on."""
-    parted = QUIET.replace("  name:", "  day: {type: integer}\n  name:") + "partition_by: [day]\n"
-    function = function_for(tmp_path, parted)
+    function = function_for(tmp_path, PARTED)
     for i in range(5):
         batch = [record(2 * i + k, {"id": k, "day": k}) for k in range(2)]
         assert function.handle(event(batch), None) == OK
-    edited = parted.replace("partition_by: [day]\n", "").replace(
+    edited = PARTED.replace("partition_by: [day]\n", "").replace(
         "maintenance: {", "maintenance: {sort_by: [day], "
     )
     (tmp_path / "contracts" / "contract.yaml").write_text(edited)
