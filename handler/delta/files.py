@@ -17,7 +17,7 @@ from handler.delta.active import SORTED_TAG, TYPES_TAG
 from handler.delta.log import DataFile, Metadata
 from handler.delta.look_up import Keys
 from handler.delta.ranges import RANGES_TAG, Ranges
-from handler.delta.statistics import ColumnFacts, statistics
+from handler.delta.statistics import ColumnFacts, IndexedColumns, statistics
 
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 1
@@ -114,11 +114,10 @@ class DataFileWriter:
         keys: Keys | None = None,
         sorted_by: Sequence[str] = (),
     ) -> None:
-        self._schema = schema
+        self._columns = IndexedColumns.of(schema, metadata)
         self._values = values
-        self._metadata = metadata
         self._footer: list[pq.FileMetaData] = []
-        self._facts = ColumnFacts(schema, metadata)
+        self._facts = ColumnFacts(self._columns)
         self._ranges = Ranges(keys.partition, keys.offset) if keys is not None else None
         self._tags = {TYPES_TAG: str(widenings(metadata))}
         if sorted_by:
@@ -158,8 +157,7 @@ class DataFileWriter:
             partition_values=self._values,
             stats=statistics(
                 footer,
-                self._schema,
-                self._metadata,
+                self._columns,
                 self._facts.nulls,
                 self._facts.extremes,
                 self._facts.with_nan,

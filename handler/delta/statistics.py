@@ -6,8 +6,10 @@ that is missing for null, and lose the rows of the file.
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -38,6 +40,21 @@ Extremes = Callable[[int, Path], tuple[Any, Any] | None]
 """The bounds of a column in a row group, by its number; None where they are not known."""
 
 
+@dataclass(frozen=True, slots=True)
+class IndexedColumns:
+    """The columns of a file that have statistics. `places` are those of Parquet's plain columns."""
+
+    schema: pa.Schema
+    metadata: Metadata
+    paths: Sequence[Path]
+    places: Mapping[Path, int]
+
+    @classmethod
+    def of(cls, schema: pa.Schema, metadata: Metadata) -> "IndexedColumns":
+        """Return them for a file of a schema in a table."""
+        return cls(schema, metadata, _indexed(metadata), _leaf_columns(schema))
+
+
 class ColumnFacts:
     """What Parquet's own statistics do not say of a file, gathered as its row groups are written.
 
@@ -45,9 +62,9 @@ class ColumnFacts:
     group is kept, so that a file of one costs nothing where nothing is missing.
     """
 
-    def __init__(self, schema: pa.Schema, metadata: Metadata) -> None:
-        known = _leaf_columns(schema)
-        held = [path for path in _indexed(metadata) if _holds(schema, path)]
+    def __init__(self, columns: IndexedColumns) -> None:
+        schema, known = columns.schema, columns.places
+        held = [path for path in columns.paths if _holds(schema, path)]
         self._strings = [path for path in held if path in known and _is(schema, path, "string")]
         self._floats = [path for path in held if path in known and _is(schema, path, "floating")]
         self.with_nan = set[Path]()
@@ -88,25 +105,24 @@ class ColumnFacts:
 
 def statistics(
     footer: pq.FileMetaData,
-    schema: pa.Schema,
-    metadata: Metadata,
+    columns: IndexedColumns,
     nulls: Mapping[Path, int],
     extremes: Extremes = lambda _group, _path: None,
     unbounded: Collection[Path] = (),
 ) -> str:
     """Return the statistics of a file as JSON text, by its Parquet footer: rows, nulls, bounds.
 
-    `schema` is the file's. `nulls` are those of arrays and maps; one that is not in it is left out.
+    `nulls` are those of arrays and maps; one that is not in it is left out.
     `extremes` are asked for the bounds of a row group that Parquet has none for. Columns of
     `unbounded` get no bounds, nor does one with a value that is not finite. A column that the file
     lacks is null in every row.
     """
-    known = _leaf_columns(schema)
+    known = columns.places
     lows: dict[str, Any] = {}
     highs: dict[str, Any] = {}
     counts: dict[str, Any] = {}
-    for path in _indexed(metadata):
-        if not _holds(schema, path):
+    for path in columns.paths:
+        if not _holds(columns.schema, path):
             _put(counts, path, footer.num_rows)
         elif path not in known:
             if path in nulls:
@@ -117,7 +133,7 @@ def statistics(
                 continue
             _put(counts, path, sum(chunk.null_count for chunk in chunks))
             least, most = _bounds(chunks, path, extremes)
-            fits = all(_fits(bound, metadata, path) for bound in (least, most))
+            fits = all(_fits(bound, columns.metadata, path) for bound in (least, most))
             if fits and path not in unbounded:
                 least, most = lower_bound(least), upper_bound(most)
             else:
@@ -219,7 +235,7 @@ def keep_indexed(before: Metadata, after: Metadata) -> Metadata:
 
 
 def _indexed(metadata: Metadata) -> list[Path]:
-    return sorted(list(leaves(metadata.data_fields))[: _indexed_columns(metadata)])
+    return sorted(islice(leaves(metadata.data_fields), _indexed_columns(metadata)))
 
 
 def _indexed_columns(metadata: Metadata) -> int | None:

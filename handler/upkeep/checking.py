@@ -20,7 +20,7 @@ from handler.delta.log import Metadata
 from handler.delta.parquet_ranges import read_footers
 from handler.delta.patience import Patience
 from handler.delta.rewrite import Rewrite, active_files, rewrite
-from handler.delta.statistics import Path, parse_statistics, statistics
+from handler.delta.statistics import IndexedColumns, Path, parse_statistics, statistics
 from handler.delta.tables import Table
 from handler.delta_types import Primitive, leaf_types, to_arrow
 from handler.errors import BrokenLog, NotFound
@@ -144,7 +144,7 @@ def exact_statistics(stats: str | None, footer: pq.FileMetaData, metadata: Metad
 
     Nulls of arrays and maps, and bounds of strings that Parquet has none for, are as they were.
     """
-    schema = footer.schema.to_arrow_schema()
+    columns = IndexedColumns.of(footer.schema.to_arrow_schema(), metadata)
     before = parse_statistics(stats)
     lows, highs = (dict(_values(before.get(key), ())) for key in ("minValues", "maxValues"))
     nulls = dict(_values(before.get("nullCount"), ()))
@@ -160,7 +160,7 @@ def exact_statistics(stats: str | None, footer: pq.FileMetaData, metadata: Metad
         if type_ in (Primitive("double"), Primitive("float"))
         and (lows.get(path) is None or highs.get(path) is None)
     ]
-    return statistics(footer, schema, metadata, nulls, extremes, doubtful)
+    return statistics(footer, columns, nulls, extremes, doubtful)
 
 
 def _values(tree: object, prefix: Path) -> Iterator[tuple[Path, Any]]:

@@ -36,7 +36,7 @@ Vacuum = Literal["daily", "now", "never"]
 class MaintenanceRun:
     """One run on one table. `say` is given a line for each step that was done.
 
-    `newest` names a column of timestamps whose latest value is wanted too. `partitions` are the
+    `newest` names a column of timestamps whose latest value is read too. `partitions` are the
     values of the only partitions to compact, none for all. `rename`: files are moved to the folders
     that are written today.
     """

@@ -115,7 +115,7 @@ public class SparkBeside {
             .collectAsList()
             .toString();
       case "ids":
-        // FOLDER, VERSION or -, COLUMN and a condition, parted by tabs: the rows that pass.
+        // FOLDER, VERSION or -, COLUMN and a condition, separated by tabs: the rows that pass.
         String[] asked = words[1].split("\t", 4);
         var table = spark.read().format("delta");
         if (!asked[1].equals("-")) {
