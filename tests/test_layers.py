@@ -85,7 +85,10 @@ CORE = {
     "upkeep.memory": set(),
     "upkeep.worker": set(),
     "upkeep.report": {"contract_upkeep", "delta.active", "upkeep.plan"},
-    "upkeep.folder": {"delta.log", "delta.parquet_ranges", "delta.patience", "delta.tables"},
+    "upkeep.folder": {
+        *("delta.checkpoint", "delta.log", "delta.parquet_ranges", "delta.patience"),
+        *("delta.store", "delta.tables"),
+    },
     "upkeep.repair": {
         *("delta.checkpoint", "delta.parquet_ranges", "delta.patience", "delta.store"),
         "delta.tables",

@@ -60,6 +60,11 @@ class Checkpoint:
     parts: tuple[Entry, ...]
 
 
+def is_checkpoint(key: str) -> bool:
+    """Return whether a key is that of a checkpoint, or of a part of one."""
+    return _NAME.fullmatch(key) is not None
+
+
 def complete_checkpoints(entries: Iterable[Entry]) -> list[Checkpoint]:
     """Return the checkpoints of a listing of which all parts are there, the newest first.
 

@@ -97,8 +97,11 @@ class Store(Protocol):
         """Return the keys under a prefix that sort after `after`, sorted."""
         ...
 
-    def scan(self, prefix: str) -> Iterator[Entry]:
-        """Yield the keys under a prefix, in no order; they are never held as a whole."""
+    def scan(self, prefix: str, before: str | None = None) -> Iterator[Entry]:
+        """Yield the keys under a prefix that sort before `before`; they are never held as a whole.
+
+        They come in order from S3, and in no order from a disk.
+        """
         ...
 
     def put(self, key: str, data: Any) -> None:
@@ -151,9 +154,17 @@ class ObjectStore:
         """Return the keys under a prefix that sort after `after`, sorted."""
         return sorted(self._entries(prefix, after), key=lambda entry: entry.key)
 
-    def scan(self, prefix: str) -> Iterator[Entry]:
-        """Yield the keys under a prefix, in no order; they are never held as a whole."""
-        return self._entries(prefix, None)
+    def scan(self, prefix: str, before: str | None = None) -> Iterator[Entry]:
+        """Yield the keys under a prefix that sort before `before`; they are never held as a whole.
+
+        They come in order from S3, and in no order from a disk.
+        """
+        in_order = not isinstance(self._store, obstore.store.LocalStore)
+        for entry in self._entries(prefix, None):
+            if before is None or entry.key < before:
+                yield entry
+            elif in_order:
+                return
 
     def _entries(self, prefix: str, after: str | None) -> Iterator[Entry]:
         cut = len(self._prefix)

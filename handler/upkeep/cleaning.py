@@ -1,19 +1,21 @@
 """Deleting what a table does not need any more: files that no snapshot names, and old commits."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 from handler.contract_upkeep import Upkeep
 from handler.delta import swap
-from handler.delta.log import Change, Metadata, Txn
+from handler.delta.log import LOG, Change, Metadata, Txn, version_of
 from handler.delta.parquet_ranges import fetch_all
 from handler.delta.patience import Patience
 from handler.delta.rewrite import active_files
 from handler.delta.tables import Table
 from handler.upkeep.engine import Engine
-from handler.upkeep.folder import first_commit, look_through
+from handler.upkeep.folder import Folder, look_through
 from handler.upkeep.properties import HOUR_MS, Retention, retention
 from handler.upkeep.report import Report
 
@@ -21,6 +23,7 @@ VACUUM_EVERY_MS = 23 * HOUR_MS
 """Less than a day, so that a schedule of a day does not skip every other one."""
 DELETED_AT_ONCE = 1_000
 """So many keys S3 takes in one request ('DeleteObjects' of its API)."""
+_OF_A_VERSION = re.compile(rf"{LOG}/\d{{20}}\.")
 VACUUMED = "silt-maintenance-vacuum"
 """The txn whose time says when the table was last vacuumed and its log cleaned."""
 
@@ -47,27 +50,28 @@ class Cleaning:
         what was deleted before stays deleted, and the next run does the rest.
         """
         self._set_properties(patience)
-        before = self.vacuum(patience, dry_run=False)
-        self._clean_log(before, patience)
+        folder = self.vacuum(patience, dry_run=False)
+        self._clean_log(folder, patience)
         self._note_done(patience)
 
-    def vacuum(self, patience: Patience, *, dry_run: bool) -> int | None:
+    def vacuum(self, patience: Patience, *, dry_run: bool) -> Folder:
         """Delete the files that no snapshot within the retention names, or count them.
 
         A folder in which another table lies is left alone: its files are none of this table's.
-        Returns the oldest version whose commit is in the log.
+        Returns what is in the folder.
         """
         held, now_ms = self._retention(patience), patience.clock.epoch_ms()
         # What is about to be deleted is not of interest any more.
         since_ms = 0 if dry_run else now_ms - held.files_ms
-        folder = look_through(self.table, self._keys(), since_ms, patience)
+        keys, log_since_ms = self._keys(), now_ms - held.log_ms
+        folder = look_through(self.table, keys, since_ms, log_since_ms, patience)
         figures = self.report.figures
         if folder.inner_table is not None:
             self.report.note(f"no vacuum: another table lies within, at {folder.inner_table}")
-            return folder.first_commit
+            return folder
         if held.why_not_vacuum is not None:
             self.report.note(f"no vacuum: {held.why_not_vacuum}")
-            return folder.first_commit
+            return folder
         hours = figures.retain_hours = -(-held.files_ms // HOUR_MS)
         answer = self.engine.do("vacuum", patience.left_s, hours=hours)
         figures.files_to_vacuum = count = len(answer["files"])
@@ -78,7 +82,7 @@ class Cleaning:
         figures.oldest_unreferenced_hours = round(max(age_ms, 0) / HOUR_MS, 2)
         would = "would be deleted" if dry_run else "deleted"
         self.report.say(f"{count} files older than {hours} hours {would}")
-        return folder.first_commit
+        return folder
 
     def _keys(self) -> set[str]:
         return {file.key for file in active_files(self.table)}
@@ -93,18 +97,34 @@ class Cleaning:
             fetch_all([call], self.table.pool, patience, "delete files")
             self.report.files_vacuumed += len(part)
 
-    def _clean_log(self, before: int | None, patience: Patience) -> None:
-        """Delete commits behind a checkpoint that are older than the log's retention."""
+    def _clean_log(self, folder: Folder, patience: Patience) -> None:
+        """Delete commits behind a checkpoint that are older than the log's retention.
+
+        The oldest first, so that what a kill leaves is a log without gaps where the store lists in
+        order; readers begin at a checkpoint that stays.
+        """
         held = self._retention(patience)
         if held.why_not_clean is not None:
             self.report.note(f"the log is not cleaned: {held.why_not_clean}")
             return
-        self.engine.do("clean", patience.left_s)
-        if before is not None:
-            newest = self.table.known(patience).version
-            after = first_commit(self.table, before, newest, patience)
-            self.report.log_commits_cleaned = after - before
+        start = folder.log_start(self.table.checkpoint)
+        while start is not None and (keys := self._old_log(start, patience)):
+            call = partial(self.table.store.delete_all, keys)
+            fetch_all([call], self.table.pool, patience, "clean the log")
+            commits = [key for key in keys if version_of(key) is not None]
+            self.report.log_commits_cleaned += len(commits)
         self.report.say(f"{self.report.log_commits_cleaned} commits of the log cleaned")
+
+    def _old_log(self, start: int, patience: Patience) -> list[str]:
+        """Return some keys of the log that belong to versions before `start`."""
+
+        def look() -> list[str]:
+            entries = self.table.store.scan(f"{LOG}/", before=f"{LOG}/{start:020}")
+            old = (entry.key for entry in entries if _OF_A_VERSION.match(entry.key))
+            return list(islice(old, DELETED_AT_ONCE))
+
+        keys: list[str] = fetch_all([look], self.table.pool, patience, "list the log")[0]
+        return keys
 
     def _set_properties(self, patience: Patience) -> None:
         """Let the table say how long the contract wants it to keep files and commits."""

@@ -1,14 +1,14 @@
-"""What lies in a table's folder, by one listing that is never held as a whole."""
+"""What is in a table's folder, by one listing that is never held as a whole."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 
-from handler.delta.log import LOG, commit_key, version_of
+from handler.delta.checkpoint import complete_checkpoints, is_checkpoint
+from handler.delta.log import LOG, version_of
 from handler.delta.parquet_ranges import fetch_all
 from handler.delta.patience import Patience
+from handler.delta.store import Entry
 from handler.delta.tables import Table
-from handler.errors import NotFound
 
 
 @dataclass(slots=True)
@@ -17,26 +17,43 @@ class Folder:
 
     `inner_table` is the place of another table within, if there is one. `oldest_unreferenced_ms` is
     when the oldest data file was written that the newest snapshot does not name, in milliseconds
-    since 1970. `first_commit` is the oldest version whose commit is there.
+    since 1970. `checkpoints` are the files of all checkpoints. `first_young` is the first version
+    whose commit was written after the time that was asked for, None if there is no such commit.
     """
 
     inner_table: str | None = None
     oldest_unreferenced_ms: int | None = None
-    first_commit: int | None = None
+    checkpoints: list[Entry] = field(default_factory=list)
+    first_young: int | None = None
+
+    def log_start(self, readable: int) -> int | None:
+        """Return the version from which the log is needed, None if it is needed from its start.
+
+        It is that of the newest checkpoint of which every later version is young enough to be
+        asked for. `readable` is the version of a checkpoint that was read: a newer one may be
+        broken, and then it takes the commits before it.
+        """
+        if self.first_young is not None:
+            readable = min(readable, self.first_young - 1)
+        complete = (checkpoint.version for checkpoint in complete_checkpoints(self.checkpoints))
+        return next((version for version in complete if version <= readable), None)
 
 
 def look_through(
-    table: Table, active: Collection[str], since_ms: int, patience: Patience
+    table: Table, active: Collection[str], since_ms: int, log_since_ms: int, patience: Patience
 ) -> Folder:
     """List a table's folder; `active` are the keys of its files.
 
-    Of files that are not active only those since `since_ms` count. Raises StoreError or OutOfTime.
+    Of files that are not active only those since `since_ms` count. Commits after `log_since_ms` are
+    young. Raises StoreError or OutOfTime.
     """
 
     def look() -> Folder:
         found = Folder()
         for entry in table.store.scan(""):
-            if entry.modified_ms >= since_ms or not entry.key.endswith(".parquet"):
+            if entry.key.startswith(f"{LOG}/"):
+                _note_log(found, entry, log_since_ms)
+            elif entry.modified_ms >= since_ms or not entry.key.endswith(".parquet"):
                 _note(found, entry.key, entry.modified_ms, active)
         return found
 
@@ -45,34 +62,17 @@ def look_through(
     return answer
 
 
-def first_commit(table: Table, low: int, high: int, patience: Patience) -> int:
-    """Return the oldest version from `low` to `high` whose commit is in the log.
-
-    A log loses its first commits: halving takes some 20 requests, where a listing takes one for
-    each thousand of what is left. Raises StoreError or OutOfTime.
-    """
-    while low < high:
-        middle = (low + high) // 2
-        if fetch_all([partial(_exists, table, middle)], table.pool, patience, "look at the log")[0]:
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
-def _exists(table: Table, version: int) -> bool:
-    try:
-        table.store.head(commit_key(version))
-    except NotFound:
-        return False
-    return True
+def _note_log(found: Folder, entry: Entry, since_ms: int) -> None:
+    version = version_of(entry.key)
+    if version is not None and entry.modified_ms > since_ms:
+        first = found.first_young
+        found.first_young = version if first is None else min(version, first)
+    elif is_checkpoint(entry.key):
+        found.checkpoints.append(entry)
 
 
 def _note(found: Folder, key: str, modified_ms: int, active: Collection[str]) -> None:
-    if (version := version_of(key)) is not None:
-        first = found.first_commit
-        found.first_commit = version if first is None else min(version, first)
-    elif f"/{LOG}/" in key:
+    if f"/{LOG}/" in key:
         found.inner_table = key.partition(f"/{LOG}/")[0]
     # As for a vacuum, what begins with _ is none of the table's data.
     elif key.endswith(".parquet") and "/_" not in f"/{key}" and key not in active:

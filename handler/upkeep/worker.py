@@ -19,11 +19,10 @@ Job = Mapping[str, Any]
 
 VACUUM_HOURS_MIN = 24
 """The last of several guards: no job, whoever sends it, vacuums younger files."""
-CLEAN_ATTEMPTS_MAX = 10
 
 
 def checkpoint(table: DeltaTable, _job: Job) -> Job:
-    """Write a checkpoint of the newest version."""
+    """Write a checkpoint of the version that the table was opened at."""
     table.create_checkpoint()
     return {"version": table.version()}
 
@@ -42,22 +41,9 @@ def vacuum(table: DeltaTable, job: Job) -> Job:
     return {"files": table.vacuum(job["hours"], enforce_retention_duration=False, full=full)}
 
 
-def clean(table: DeltaTable, _job: Job) -> Job:
-    """Delete commits older than the table's `delta.logRetentionDuration`, behind a checkpoint."""
-    for attempt in range(CLEAN_ATTEMPTS_MAX):
-        try:
-            table.cleanup_metadata()
-            break
-        except FileNotFoundError:  # another run deletes the same: what is left is less each time
-            if attempt + 1 == CLEAN_ATTEMPTS_MAX:
-                raise
-    return {}
-
-
 JOBS: Mapping[str, Callable[[DeltaTable, Job], Job]] = {
     "checkpoint": checkpoint,
     "vacuum": vacuum,
-    "clean": clean,
 }
 
 
@@ -65,7 +51,7 @@ def main() -> int:
     """Do the job that standard input names. Returns 1 if it could not be done."""
     job = json.load(sys.stdin)
     try:
-        answer = JOBS[job["do"]](DeltaTable(job["table"]), job)
+        answer = JOBS[job["do"]](DeltaTable(job["table"], version=job.get("version")), job)
     except Exception as error:
         text = " ".join(str(error).split())[:1000]
         sys.stdout.write(json.dumps({"error": type(error).__name__, "message": text}) + "\n")

@@ -18,7 +18,7 @@ BEGIN, END = "<!-- readers: begin -->\n", "<!-- readers: end -->\n"
 
 def main() -> int:
     """Run the matrix. Returns 1 if a reader shows something that is not explained."""
-    readers = (*READERS, spark.NAME) if jars.available() else tuple(READERS)
+    readers = (*READERS, *spark.POMS) if jars.available() else tuple(READERS)
     with tempfile.TemporaryDirectory() as name:
         questions = []
         for number, (kind, make) in enumerate(LONG.items()):
@@ -27,7 +27,7 @@ def main() -> int:
             sys.stderr.write(f"making: {kind}\n")
             questions += questions_of(make(folder))
         sys.stderr.write("reading ...\n")
-        others = {spark.NAME: lambda _name, asked, folder: spark.ask_spark(asked, folder)}
+        others = dict.fromkeys(spark.POMS, spark.ask_spark)
         differences = differences_of(readers, questions, Path(name), others)
         predicates = sum(len(list(question.predicates())) for question in questions)
     wrong = unexplained(differences)
