@@ -19,7 +19,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	@touch $(READY)
 
 demo: $(READY) ## A Kafka topic becomes a Delta table, on embedded parts, with a kill in the middle
-	@$(BIN)/python -m silt.demo
+	@$(BIN)/python -m silt.local.demo
 
 test: $(READY) lint tools ## Lint, check types, run every test
 	@$(BIN)/python -m pytest -n auto $(ARGS)

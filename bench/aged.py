@@ -33,7 +33,7 @@ from handler.delta.store import Pool, open_store
 from handler.delta.tables import Table
 from handler.settings import read_settings
 from silt import output
-from silt.local_s3 import LocalS3
+from silt.local.s3 import LocalS3
 from tests.builders import event, record
 from tests.torture.judge import Tables
 from tests.torture.proxy import FaultProxy

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from silt import output
-from silt.local_s3 import LocalS3
+from silt.local.s3 import LocalS3
 from silt.packaging.artifact import make
 from tests.isolated import Runtime, host_target, peak_memory_mb, unpack
 

@@ -26,7 +26,7 @@ from handler.delta.look_up import Keys
 from handler.delta.patience import Clock, Patience, SystemClock
 from handler.delta.store import Entry, Object, Pool
 from handler.delta.tables import Table
-from handler.delta_types import Field, Primitive
+from handler.delta.types import Field, Primitive
 from handler.errors import AlreadyExists, NotFound, OutOfTime, StoreError
 from silt import output
 

@@ -23,12 +23,12 @@ from typing import Any
 from confluent_kafka import Producer
 
 from silt import output
-from silt.audit import audit
-from silt.audit_sources import compare_with_list
-from silt.demo import make_order
-from silt.local import LocalMapping, LocalSettings
-from silt.local_s3 import LocalS3
-from silt.mapping import MappingConfig
+from silt.audit.proof import audit
+from silt.audit.sources import compare_with_list
+from silt.local.demo import make_order
+from silt.local.mapping import MappingConfig
+from silt.local.pollers import LocalMapping, LocalSettings
+from silt.local.s3 import LocalS3
 from tests.builders import ROOT
 from tests.real.brokers import PARTITIONS, best_broker, fresh_topic
 

@@ -13,18 +13,17 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from handler import __build__, health
-from handler.answer import PARTS, account, failures, freshness_ms, offsets_of, raise_for
-from handler.contract import chosen, load_contracts
-from handler.deadline import limit_s
+from handler.contract.contract import chosen, load_contracts
 from handler.delta.patience import Clock, Patience, SystemClock
 from handler.delta.store import Pool, Store, open_store
 from handler.errors import EventError, SiltError, Superseded, TableError, UnknownTopic
-from handler.event import Batch, parse_event
 from handler.health import Finding
-from handler.ingest import Ingest, Result
+from handler.kafka.event import Batch, parse_event
 from handler.metrics import emit
-from handler.plan import Outcome
-from handler.settings import Settings, read_settings
+from handler.settings import Settings, limit_s, read_settings
+from handler.sink.outcomes import Outcome
+from handler.sink.response import PARTS, account, failures, freshness_ms, offsets_of, raise_for
+from handler.sink.writer import Ingest, Result
 
 TABLES = ("dead_letters", "rows")
 HEALTH_CHECK_LIMIT_S = 4.0

@@ -15,16 +15,15 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from handler import __build__, health
-from handler.contract import Contract, chosen, load_contracts
-from handler.contract_upkeep import Upkeep
-from handler.deadline import limit_s
+from handler.contract.contract import Contract, chosen, load_contracts
+from handler.contract.upkeep import Upkeep
 from handler.delta.look_up import Keys
 from handler.delta.patience import NEXT_RUN, Clock, Patience, SystemClock
 from handler.delta.store import Pool, Store, open_store
 from handler.errors import EventError, MaintenanceFailed, OutOfTime, SiltError
 from handler.metrics import emit
-from handler.settings import Settings, read_settings
-from handler.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
+from handler.settings import Settings, limit_s, read_settings
+from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
 from handler.upkeep.engine import Engine
 from handler.upkeep.memory import return_memory
 from handler.upkeep.report import Report

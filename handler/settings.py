@@ -126,3 +126,15 @@ def _explain(field: str, kind: str, given: Mapping[str, str]) -> str:
     if kind == "missing":
         return f"{name} is not set. Expected {extra['expected']}."
     return f"{name} is {given[field][:100]!r}. Expected {extra['expected']}."
+
+
+def limit_s(settings: Settings, context: Any) -> float:
+    """Return the seconds that an invocation has: Lambda's less the margin, capped by the limit.
+
+    Outside Lambda `context` has no `get_remaining_time_in_millis`, and the limit alone holds.
+    """
+    seconds = float(settings.runtime_limit_s)
+    remaining = getattr(context, "get_remaining_time_in_millis", None)
+    if remaining is None:
+        return seconds
+    return min(seconds, float(remaining() - settings.deadline_margin_ms) / 1000)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from handler.contract import json_schema
-from handler.contract_model import (
+from handler.contract.contract import json_schema
+from handler.contract.model import (
     CircuitBreakerModel,
     ColumnModel,
     ContractModel,
@@ -18,8 +18,7 @@ from handler.contract_model import (
 )
 from handler.settings import PREFIX, Settings
 from silt.cli import COMMANDS, parser
-from silt.deployment.functions import MAINTENANCE_KEY, functions_of
-from silt.deployment.model import (
+from silt.deployment.deploy_yml import (
     Alarms,
     DeploymentModel,
     Function,
@@ -32,7 +31,8 @@ from silt.deployment.model import (
     Vpc,
     deployment_schema,
 )
-from silt.deployment.model import Mapping as EventSourceMapping
+from silt.deployment.deploy_yml import Mapping as EventSourceMapping
+from silt.deployment.functions import MAINTENANCE_KEY, functions_of
 from silt.deployment.permissions import Statement
 from silt.deployment.read import read_deployment
 

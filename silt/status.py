@@ -7,8 +7,8 @@ from typing import Any, Literal
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
-from handler.contract import DEAD_LETTERS_SUFFIX, Contract
-from handler.contract_upkeep import Upkeep, default_upkeep
+from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
+from handler.contract.upkeep import Upkeep, default_upkeep
 from handler.delta.log import Snapshot
 from handler.delta.patience import Patience
 from handler.delta.store import Pool, open_store
@@ -16,11 +16,11 @@ from handler.delta.tables import Table
 from handler.errors import SiltError, TableMismatch, UnsupportedTable
 from handler.health import warnings_of_log
 from handler.kafka.offsets import Stream
-from handler.table_schema import TableSchema
+from handler.sink.table_schema import TableSchema
 from handler.upkeep.engine import Engine
 from handler.upkeep.report import Figures, known
 from handler.upkeep.run import MaintenanceRun
-from silt.tables import NamedTable
+from silt.table_places import NamedTable
 
 CHECKPOINTS_MISSED = 5
 """So many times the commits that are due for a checkpoint: nobody maintains the table."""

@@ -9,8 +9,8 @@ import pytest
 from aws_lambda_powertools import Logger
 from hypothesis import HealthCheck, settings
 
-from silt.broker import EmbeddedBroker
-from silt.local_s3 import LocalS3
+from silt.local.broker import EmbeddedBroker
+from silt.local.s3 import LocalS3
 from tests.real.brokers import Broker, best_broker, fresh_topic
 
 settings.register_profile("silt", deadline=None, suppress_health_check=list(HealthCheck))

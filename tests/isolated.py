@@ -10,8 +10,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+from silt.local.runtime import Sandbox
 from silt.packaging.wheels import PYTHONS, Arch, Target, install, interpreter
-from silt.runtime import Sandbox
 from tests.builders import ROOT
 
 CLIENT_PACKAGES = ("awslambdaric", "simplejson", "snapshot-restore-py")

@@ -13,7 +13,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from handler import __version__
 from silt.errors import PackagingError
-from silt.local_s3 import LocalS3
+from silt.local.s3 import LocalS3
 from silt.packaging.artifact import (
     FUNCTIONS,
     LIMITS_MIB,

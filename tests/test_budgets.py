@@ -343,8 +343,8 @@ def test_maintenance_of_a_terabyte_stays_below_its_memory_limit(tmp_path: Path) 
     told, own_mb = measured(
         """
 from handler import maintenance
-from handler.upkeep import plan
-plan.BAD_FILES = 10**9  # nothing is compacted: there are no files
+from handler.upkeep import due
+due.BAD_FILES = 10**9  # nothing is compacted: there are no files
 told = maintenance.lambda_handler({"tables": ["sales/orders"]}, None)["tables"][0]
 """,
         **environment,

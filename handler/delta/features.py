@@ -7,7 +7,7 @@ to remove a file (Delta protocol, 'Valid Feature Names in Table Features').
 from collections.abc import Sequence
 
 from handler.delta.log import Metadata, Protocol, Snapshot
-from handler.delta_types import Array, DataType, Field, Map, Primitive, Struct
+from handler.delta.types import Array, DataType, Field, Map, Primitive, Struct
 from handler.errors import BrokenLog, UnsupportedTable
 
 # What these ask of a writer is nothing for an append, or is looked for in the metadata below.

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 import orjson
 
 from handler import __build__
-from handler.delta_types import Field, Struct, from_json, to_json
+from handler.delta.types import Field, Struct, from_json, to_json
 from handler.errors import BrokenLog, UnsupportedTable
 
 LOG = "_delta_log"

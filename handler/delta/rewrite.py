@@ -26,7 +26,7 @@ from handler.delta.log import (
 )
 from handler.delta.patience import Patience
 from handler.delta.tables import Table
-from handler.delta_types import Array, DataType, Field, Struct
+from handler.delta.types import Array, DataType, Field, Struct
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from handler.delta.log import Metadata
-from handler.delta_types import Primitive, Struct, leaves
+from handler.delta.types import Primitive, Struct, leaves
 
 INDEXED_COLUMNS = 32
 """Statistics are kept for so many leaf columns, unless delta.dataSkippingNumIndexedCols says

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from handler.contract.values import TIMESTAMP_MAX_US, TIMESTAMP_MIN_US
 from handler.errors import SourceMismatch, TopicRecreated
-from handler.event import OFFSET_MAX
-from handler.values import TIMESTAMP_MAX_US, TIMESTAMP_MIN_US
+from handler.kafka.event import OFFSET_MAX
 
 CLOCK_SKEW_MS = 300_000
 """How far the clocks of a producer, a broker and a sandbox may be apart."""

@@ -22,7 +22,7 @@ from handler.delta.patience import Patience
 from handler.delta.rewrite import Rewrite, active_files, rewrite
 from handler.delta.statistics import IndexedColumns, Path, parse_statistics, statistics
 from handler.delta.tables import Table
-from handler.delta_types import Primitive, leaf_types, to_arrow
+from handler.delta.types import Primitive, leaf_types, to_arrow
 from handler.errors import BrokenLog, NotFound
 from handler.upkeep.report import Report
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
-from handler.contract_upkeep import Upkeep
+from handler.contract.upkeep import Upkeep
 from handler.delta import swap
 from handler.delta.log import LOG, Change, Metadata, Txn, version_of
 from handler.delta.parquet_ranges import fetch_all

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from handler.contract_upkeep import Upkeep
+from handler.contract.upkeep import Upkeep
 from handler.delta.files import DataFileWriter, in_order
 from handler.delta.log import DataFile, Snapshot
 from handler.delta.look_up import Keys
@@ -23,9 +23,9 @@ from handler.delta.rewrite import Rewrite, active_files, rewrite
 from handler.delta.rows import read_rows
 from handler.delta.sort import sort_rows
 from handler.delta.tables import Table
-from handler.delta_types import to_arrow
+from handler.delta.types import to_arrow
 from handler.errors import AccessDenied, BadStore, OutOfTime, SiltError
-from handler.upkeep.plan import Bin
+from handler.upkeep.due import Bin
 from handler.upkeep.report import Report
 
 COMMIT_EVERY_S = 20.0

@@ -7,7 +7,7 @@ from handler.delta.features import check_rewritable
 from handler.delta.patience import Patience
 from handler.delta.rewrite import active_files
 from handler.upkeep.compaction import Compaction, Purpose
-from handler.upkeep.plan import Bin
+from handler.upkeep.due import Bin
 
 REDRIVEN_AT = "redriven_at"
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from handler.contract_upkeep import DAY_MS, RETENTION_MIN_MS, Upkeep
+from handler.contract.upkeep import DAY_MS, RETENTION_MIN_MS, Upkeep
 
 FILES, LOG = "delta.deletedFileRetentionDuration", "delta.logRetentionDuration"
 CLEANUP = "delta.enableExpiredLogCleanup"

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from handler.contract_upkeep import Upkeep
+from handler.contract.upkeep import Upkeep
 from handler.delta.active import ActiveFile
-from handler.upkeep.plan import Bin, Partition, is_small
+from handler.upkeep.due import Bin, Partition, is_small
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from handler.contract_upkeep import Upkeep
+from handler.contract.upkeep import Upkeep
 from handler.delta.active import ActiveFile, ActiveFiles
 from handler.delta.features import check_rewritable
 from handler.delta.files import folders, in_order, widenings
@@ -18,9 +18,9 @@ from handler.errors import EngineFailed, EventError, OutOfTime, SiltError
 from handler.upkeep.checking import Checking
 from handler.upkeep.cleaning import Cleaning
 from handler.upkeep.compaction import Compaction
+from handler.upkeep.due import Bin, due, partitions_of
 from handler.upkeep.engine import Engine
 from handler.upkeep.expiry import REDRIVEN_AT, expire
-from handler.upkeep.plan import Bin, due, partitions_of
 from handler.upkeep.repair import repair_log
 from handler.upkeep.report import Figures, Report, is_narrow
 

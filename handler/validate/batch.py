@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from handler.contract import Contract
-from handler.contract_columns import Column
-from handler.delta_types import to_arrow
+from handler.contract.compiled import Column
+from handler.contract.contract import Contract
+from handler.delta.types import to_arrow
 from handler.errors import Problem, RejectCode
 from handler.validate.columns import finish, struct_of
 from handler.validate.decode import Written, dump_exactly, parse_numbers, parse_payloads

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from handler.contract_columns import Column, Derived
-from handler.delta_types import Primitive, to_arrow
+from handler.contract.compiled import Column, Derived
+from handler.delta.types import Primitive, to_arrow
 from handler.validate.scalars import Finished, Places, Step, finish_scalar, union
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
+from handler.contract.values import INT64_MIN, Literal
 from handler.errors import Problem, RejectCode
-from handler.values import INT64_MIN, Literal
 
 NAMED_KEY_BYTES_MAX = 4096
 NAMED_KEYS_MAX = 200

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from handler.contract_columns import Column, broken_length, broken_rule
+from handler.contract.compiled import Column, broken_length, broken_rule
+from handler.contract.values import Refused, kind_of, read_scalar
 from handler.errors import PROBLEMS_MAX, Problem, RejectCode
-from handler.values import Refused, kind_of, read_scalar
 
 PATH_LENGTH_MAX = 200
 PATTERN_COST = 20

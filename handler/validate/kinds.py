@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from handler.contract_columns import Column, Rules
-from handler.delta_types import INTEGER_BITS
+from handler.contract.compiled import Column, Rules
+from handler.delta.types import INTEGER_BITS
 from handler.errors import Problem, RejectCode
 from handler.validate.diagnose import not_an_object, problem
 

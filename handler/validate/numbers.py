@@ -13,10 +13,10 @@ from typing import Any, TypedDict
 
 import msgspec
 
-from handler.contract_columns import Column
+from handler.contract.compiled import Column
+from handler.contract.values import Refused, read_scalar
 from handler.errors import RejectCode
 from handler.validate.scalars import Step
-from handler.values import Refused, read_scalar
 
 _NEGATIVE_ZERO = re.compile(rb"-0[ \t\r\n,\]}]")
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")

@@ -15,10 +15,9 @@ from functools import reduce
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from handler.contract_columns import Column
-from handler.contract_patterns import match_column
-from handler.delta_types import Primitive, to_arrow
-from handler.values import (
+from handler.contract.compiled import Column
+from handler.contract.patterns import match_column
+from handler.contract.values import (
     DIGITS_MAX,
     TIMESTAMP_MAX_US,
     TIMESTAMP_MIN_US,
@@ -26,6 +25,7 @@ from handler.values import (
     Refused,
     read_scalar,
 )
+from handler.delta.types import Primitive, to_arrow
 
 TWO_TO_63 = float(1 << 63)
 _YEAR = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"

@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from handler.contract_columns import Column
+from handler.contract.compiled import Column
 
 VALUES_PER_BYTE = 4
 """A record may become so many values for each of its bytes. Without this bound, many small records

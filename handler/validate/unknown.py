@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from handler.contract_columns import Column
+from handler.contract.compiled import Column
 from handler.validate.decode import dump_exactly
 from handler.validate.diagnose import join
 from handler.validate.size import SPARE_BYTES

@@ -7,7 +7,7 @@ from typing import Any
 from silt import output
 from silt.credentials import use_credentials_for
 from silt.errors import UsageError
-from silt.tables import add_table_arguments, named_tables, place_of
+from silt.table_places import add_table_arguments, named_tables, place_of
 
 EXAMPLE = """example:
   silt audit sales/orders --table-root .silt/tables
@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Audit each table and print what was found. Returns 1 if there is any finding."""
-    from silt.audit import Audit, audit
-    from silt.audit_sources import compare_with_broker, compare_with_list
+    from silt.audit.proof import Audit, audit
+    from silt.audit.sources import compare_with_broker, compare_with_list
 
     client = _client(options.kafka)
     places = _places(options)

@@ -3,14 +3,14 @@
 import argparse
 from pathlib import Path
 
-from handler import contract_yaml
-from handler.contract import Contract, load_contracts
-from handler.contract_readers import unreadable_partitions
-from handler.contract_warnings import warnings_of
+from handler.contract import yaml_file
+from handler.contract.contract import Contract, load_contracts
+from handler.contract.readers import unreadable_partitions
+from handler.contract.warnings import warnings_of
 from handler.errors import ContractError
 from handler.validate.batch import Checker
 from silt import output
-from silt.deployment.model import CONTRACTS
+from silt.deployment.deploy_yml import CONTRACTS
 from silt.deployment.read import deployment_file, read_deployment
 from silt.deployment.template import cloudformation
 from silt.errors import DeploymentError
@@ -101,7 +101,7 @@ def _folder_of(deployment: Path | None) -> Path | None:
     if deployment is None:
         return Path(CONTRACTS)
     try:
-        said = contract_yaml.parse(deployment.read_text("utf-8")).data
+        said = yaml_file.parse(deployment.read_text("utf-8")).data
     except UnicodeDecodeError:
         return None
     named = said.get("contracts", CONTRACTS) if isinstance(said, dict) else None

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 
-from handler.contract import load_contracts
+from handler.contract.contract import load_contracts
 from handler.errors import SiltError
 from silt import output
 from silt.credentials import use_credentials_for
-from silt.deployment.model import CONTRACTS
-from silt.destinations import Destination
+from silt.deployment.deploy_yml import CONTRACTS
 from silt.errors import UsageError
-from silt.filters import Filters
-from silt.local import LocalMapping, LocalSettings
-from silt.mapping import MappingConfig
+from silt.local.destinations import Destination
+from silt.local.filters import Filters
+from silt.local.mapping import MappingConfig
+from silt.local.pollers import LocalMapping, LocalSettings
 
 EXAMPLE = """example:
   silt dev --bootstrap-servers localhost:9092 --topic orders --table-root .silt/tables

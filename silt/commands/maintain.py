@@ -14,7 +14,7 @@ from handler.upkeep.run import MaintenanceRun
 from silt import output
 from silt.credentials import use_credentials_for
 from silt.errors import UsageError
-from silt.tables import add_place_arguments, place_of
+from silt.table_places import add_place_arguments, place_of
 
 EXAMPLE = """example:
   silt maintain --table-root .silt/tables --dry-run

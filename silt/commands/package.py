@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from silt import output
-from silt.deployment.model import CONTRACTS
+from silt.deployment.deploy_yml import CONTRACTS
 from silt.deployment.read import deployment_file, read_deployment
 from silt.packaging.artifact import (
     DIST,

@@ -7,15 +7,15 @@ from typing import Any
 
 from handler.app import Function, Report, would
 from handler.errors import SiltError
-from handler.event import parse_event
-from handler.plan import Outcome
+from handler.kafka.event import parse_event
 from handler.settings import Settings, read_settings
+from handler.sink.outcomes import Outcome
 from silt import output
 from silt.credentials import use_credentials_for
 from silt.deployment.plan import Deployment
 from silt.errors import UsageError
-from silt.saved import read_events
-from silt.tables import add_place_arguments, place_of
+from silt.local.saved import read_events
+from silt.table_places import add_place_arguments, place_of
 
 REJECTS_SHOWN = 20
 

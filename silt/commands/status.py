@@ -9,7 +9,7 @@ from handler.delta.store import Pool
 from handler.errors import SiltError
 from silt import output
 from silt.credentials import use_credentials_for
-from silt.tables import add_table_arguments, named_tables, place_of
+from silt.table_places import add_table_arguments, named_tables, place_of
 
 if TYPE_CHECKING:
     from silt.status import Status

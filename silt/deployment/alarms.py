@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from handler.metrics import NAMESPACE
+from silt.deployment.deploy_yml import Alarms
 from silt.deployment.functions import MAINTENANCE_KEY
-from silt.deployment.model import Alarms
 from silt.deployment.names import cut, function_key
 from silt.deployment.plan import Deployment, TopicDeployment
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from silt.deployment.deploy_yml import DeploymentModel
 from silt.deployment.functions import tags_of
-from silt.deployment.model import DeploymentModel
 from silt.deployment.names import bucket_and_prefix
 from silt.deployment.plan import Deployment
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from handler.contract import Contract
-from silt.deployment.model import Alarms, DeploymentModel, Function, Mapping
+from handler.contract.contract import Contract
+from silt.deployment.deploy_yml import Alarms, DeploymentModel, Function, Mapping
 from silt.packaging.wheels import Target
 
 

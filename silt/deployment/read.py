@@ -6,10 +6,10 @@ from typing import Any, NoReturn, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from handler import contract_yaml
-from handler.contract import load_contracts
-from handler.contract_rules import nearest
-from silt.deployment.model import DeploymentModel
+from handler.contract import yaml_file
+from handler.contract.compile import nearest
+from handler.contract.contract import load_contracts
+from silt.deployment.deploy_yml import DeploymentModel
 from silt.deployment.names import consumer_group
 from silt.deployment.plan import Deployment, TopicDeployment
 from silt.deployment.rules import problems_of
@@ -41,7 +41,7 @@ def read_deployment(file: Path) -> Deployment:
         ) from error
     except UnicodeDecodeError as error:
         raise DeploymentError([f"{file}:1: this is no UTF-8: {error}"]) from error
-    document = contract_yaml.parse(text)
+    document = yaml_file.parse(text)
     found = list(document.problems)
     if document.data is None or not isinstance(document.data, dict):
         _raise(file, found or [((), 1, "expected a mapping with name, region, table_root, topics")])
@@ -49,7 +49,7 @@ def read_deployment(file: Path) -> Deployment:
         model = DeploymentModel.model_validate(document.data)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            path = contract_yaml.written_path(document.data, detail["loc"])
+            path = yaml_file.written_path(document.data, detail["loc"])
             found.append((path, document.line(path), _explain(path, dict(detail))))
         _raise(file, found)
     if found:
@@ -94,8 +94,8 @@ def _merged(of_all: M, own: M | None) -> M:
     return of_all.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
 
-def _raise(file: Path, found: list[tuple[contract_yaml.Path, int, str]]) -> NoReturn:
-    raise DeploymentError(contract_yaml.told(str(file), found))
+def _raise(file: Path, found: list[tuple[yaml_file.Path, int, str]]) -> NoReturn:
+    raise DeploymentError(yaml_file.told(str(file), found))
 
 
 def _explain(path: tuple[str | int, ...], detail: MappingType[str, Any]) -> str:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from handler.delta.store import unsupported
-from silt.deployment.model import Msk, SelfManaged
+from silt.deployment.deploy_yml import Msk, SelfManaged
 from silt.deployment.names import bucket_and_prefix, function_key, function_name, maintenance_name
 from silt.deployment.plan import Deployment, TopicDeployment
-from silt.filters import FilterError, Filters
+from silt.local.filters import FilterError, Filters
 
 Problem = tuple[tuple[str | int, ...], str]
 AGE_MIN_S = 60

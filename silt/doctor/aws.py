@@ -12,8 +12,8 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.parsers import ResponseParserError
 
 from handler.health import CLOCK_SKEW_MAX_MS, Finding
+from silt.deployment.deploy_yml import DeploymentModel
 from silt.deployment.functions import LambdaFunction, lambda_function
-from silt.deployment.model import DeploymentModel
 from silt.deployment.permissions import Statement
 from silt.deployment.plan import TopicDeployment
 from silt.doctor.resolve import resolved

@@ -34,7 +34,7 @@ from handler.delta.log import (
 from handler.delta.look_up import Keys, Matches, Query
 from handler.delta.patience import ATTEMPT_MIN_S, Patience
 from handler.delta.tables import Table
-from handler.delta_types import Field, Primitive
+from handler.delta.types import Field, Primitive
 from handler.errors import AlreadyExists, OutOfTime, SiltError, SourceMismatch
 from handler.kafka.offsets import Stream, check_source, earlier_app_ids
 from tests.builders import NOW_MS, FakeClock, checkpoint_bytes

@@ -15,7 +15,7 @@ import pytest
 from handler.delta import store
 from handler.delta.patience import SystemClock
 from handler.errors import SiltError
-from silt.local_s3 import LocalS3
+from silt.local.s3 import LocalS3
 from tests.builders import Context, event, function_for, record, rows
 from tests.torture.judge import Tables
 from tests.torture.proxy import FAULTS, Fault, FaultProxy, Kind, Request, kind_of

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from silt.local_s3 import LocalS3
-from silt.runtime import Outcome
+from silt.local.runtime import Outcome
+from silt.local.s3 import LocalS3
 from tests.builders import SMALL, event, record, rows
 from tests.reader import rows_of_folder
 from tests.torture.fleet import FrailSandbox, is_frozen, wait_until

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from silt.local_s3 import LocalS3
+from silt.local.s3 import LocalS3
 from tests.builders import ROOT, SMALL, event, function_for, record
 from tests.reader import State
 from tests.torture.judge import Tables

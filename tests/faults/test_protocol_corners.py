@@ -18,9 +18,9 @@ from handler.delta.look_up import Keys, Query
 from handler.delta.patience import Patience
 from handler.delta.store import Pool, open_store
 from handler.delta.tables import Table
-from handler.delta_types import Field, Primitive
+from handler.delta.types import Field, Primitive
 from handler.errors import BrokenLog, Superseded, TableMismatch, UnsupportedTable
-from handler.plan import Outcome, Plan, replan
+from handler.sink.outcomes import Outcome, Plan, replan
 from tests.builders import (
     NOW_MS,
     SMALL,

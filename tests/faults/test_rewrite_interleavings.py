@@ -30,7 +30,7 @@ from handler.delta.log import (
 from handler.delta.patience import Patience
 from handler.delta.rewrite import Rewrite, rewrite
 from handler.delta.tables import Table
-from handler.delta_types import Field, Primitive
+from handler.delta.types import Field, Primitive
 from handler.errors import AlreadyExists, Unavailable
 from tests.builders import NOW_MS, FakeClock
 from tests.explore import Actor, Asking, Case, InlinePool, Objects, Violation, explore

@@ -1,6 +1,6 @@
 """Fault 8: two versions of one contract at work at once, of which one refuses what the other takes.
 
-The record must stand in the table or among the dead letters, never in both. `handler.terms`, the
+The record must be in the table or among the dead letters, never in both. `handler.sink.terms`, the
 tables and the compare-and-swap are the real ones, under every schedule; then the whole function
 under random ones.
 """
@@ -16,8 +16,7 @@ from greenlet import getcurrent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handler import table_schema, terms
-from handler.contract import Contract
+from handler.contract.contract import Contract
 from handler.delta import swap
 from handler.delta.log import (
     Change,
@@ -32,8 +31,9 @@ from handler.delta.look_up import Keys
 from handler.delta.patience import Patience
 from handler.delta.tables import Table
 from handler.errors import Superseded
-from handler.table_schema import TableSchema
-from handler.terms import Term, TermMoved, Terms, governor_of, term_of
+from handler.sink import table_schema, terms
+from handler.sink.table_schema import TableSchema
+from handler.sink.terms import Term, TermMoved, Terms, governor_of, term_of
 from tests.builders import NOW_MS, SMALL, FakeClock, contract_of, event, function_for, record
 from tests.explore import Actor, Asking, Case, InlinePool, Objects, Violation, explore
 from tests.fakes import Memory, nothing

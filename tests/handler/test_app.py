@@ -10,7 +10,6 @@ import pytest
 
 import handler.app as app
 from handler import __build__
-from handler.answer import account
 from handler.delta.patience import SystemClock
 from handler.errors import (
     AccountingBroken,
@@ -19,7 +18,8 @@ from handler.errors import (
     TableMismatch,
     UnknownTopic,
 )
-from handler.plan import Outcome
+from handler.sink.outcomes import Outcome
+from handler.sink.response import account
 from tests.builders import SMALL, Context, FakeClock, event, function_for, record, rows
 from tests.reader import rows_of_folder
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from silt.local_s3 import free_ports
+from silt.local.s3 import free_ports
 from tests.real import jars
 
 POM = Path(__file__).parent / "kafka" / "pom.xml"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from silt.broker import EmbeddedBroker
+from silt.local.broker import EmbeddedBroker
 from tests.real import jars
 from tests.real.apache_kafka import ApacheKafka
 

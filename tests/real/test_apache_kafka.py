@@ -21,10 +21,10 @@ from deltalake import DeltaTable
 
 from handler.delta.patience import SystemClock
 from handler.errors import SiltError, TopicRecreated
-from silt.broker import TopicRecords, partitions_of
 from silt.cli import main
-from silt.mapping import MappingConfig, Poller
-from silt.runtime import Outcome
+from silt.local.broker import TopicRecords, partitions_of
+from silt.local.mapping import MappingConfig, Poller
+from silt.local.runtime import Outcome
 from tests.builders import SMALL, function_for
 from tests.reader import rows_of_folder
 from tests.real.brokers import fresh_topic

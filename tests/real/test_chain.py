@@ -18,12 +18,12 @@ from confluent_kafka import Producer
 
 from handler.errors import AccessDenied, NotFound
 from silt.cli import main
-from silt.demo import ingest, judge, produce, read_table
-from silt.destinations import Destination
-from silt.local import LocalMapping, LocalSettings
-from silt.local_s3 import LocalS3
-from silt.mapping import MappingConfig
-from silt.runtime import Sandbox
+from silt.local.demo import ingest, judge, produce, read_table
+from silt.local.destinations import Destination
+from silt.local.mapping import MappingConfig
+from silt.local.pollers import LocalMapping, LocalSettings
+from silt.local.runtime import Sandbox
+from silt.local.s3 import LocalS3
 from tests.builders import ROOT, SMALL, event, function_for, rows
 from tests.moto_account import moto_account
 from tests.reader import rows_of_folder
@@ -54,7 +54,7 @@ def test_the_judge_sees_what_is_wrong() -> None:
     """Lose, double, move and alter a row: the verdict must count each."""
     import pyarrow as pa
 
-    from silt.demo import Made, Produced
+    from silt.local.demo import Made, Produced
 
     produced = Produced()
     listed = []

@@ -6,7 +6,7 @@ import pytest
 from deltalake import DeltaTable
 
 from handler.delta.patience import SystemClock
-from silt.local_s3 import LocalS3
+from silt.local.s3 import LocalS3
 from tests.builders import SMALL, event, function_for, record
 from tests.handler.delta.test_files import NASTY
 

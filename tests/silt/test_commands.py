@@ -7,7 +7,7 @@ import pytest
 
 from silt import output
 from silt.cli import COMMANDS, main
-from silt.local_s3 import LocalS3
+from silt.local.s3 import LocalS3
 from tests.builders import ROOT, SMALL, event, record, rows
 from tests.deployments import write_example
 from tests.reader import rows_of_folder

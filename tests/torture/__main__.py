@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from silt import output
-from silt.local_s3 import LocalS3
+from silt.local.s3 import LocalS3
 from tests.properties.test_world import Walk
 from tests.real.brokers import best_broker
 from tests.torture.proxy import FaultProxy

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from silt.runtime import Sandbox
+from silt.local.runtime import Sandbox
 from tests.builders import ROOT
 from tests.torture.steps import VARIABLE, Moment
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, TopicPartition
 from deltalake import DeltaTable, QueryBuilder
 
-from silt.local_s3 import LocalS3
+from silt.local.s3 import LocalS3
 from tests.reader import State, read_log
 from tests.verifier import Place, verify
 

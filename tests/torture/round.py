@@ -21,12 +21,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from silt.audit import audit
-from silt.broker import TopicRecords, committed_offsets
-from silt.destinations import Destination
-from silt.local_s3 import LocalS3
-from silt.mapping import MappingConfig, Poller
-from silt.runtime import Outcome
+from silt.audit.proof import audit
+from silt.local.broker import TopicRecords, committed_offsets
+from silt.local.destinations import Destination
+from silt.local.mapping import MappingConfig, Poller
+from silt.local.runtime import Outcome
+from silt.local.s3 import LocalS3
 from tests.builders import ROOT, SMALL
 from tests.real.brokers import PARTITIONS, Broker, fresh_topic
 from tests.torture.engine import DEEDS

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from handler import app
-from handler.decision import Decision
 from handler.delta import swap
 from handler.delta.store import ObjectStore
 from handler.delta.tables import Table
-from handler.terms import Terms
+from handler.sink.decision import Decision
+from handler.sink.terms import Terms
 from handler.validate.batch import Checker
 
 STEPS: dict[str, tuple[Any, str]] = {

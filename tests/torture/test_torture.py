@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from silt.local_s3 import LocalS3
+from silt.local.s3 import LocalS3
 from tests.real.brokers import Broker
 from tests.torture.judge import Sent, judge
 from tests.torture.proxy import FaultProxy

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from handler.delta.files import DataFileWriter, data_files, partition_value
 from handler.delta.log import new_metadata
 from handler.delta.statistics import lower_bound, upper_bound
-from handler.delta_types import Array, Field, Primitive, Struct, from_json, to_arrow, to_json
+from handler.delta.types import Array, Field, Primitive, Struct, from_json, to_arrow, to_json
 
 
 def stats_of(columns: dict[str, tuple[str, list[Any]]], **configuration: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 from handler.delta.store import Entry, open_store
 from handler.upkeep import run
 from handler.upkeep.folder import Folder
-from silt.local_s3 import LocalS3
+from silt.local.s3 import LocalS3
 from tests.builders import event, function_for, record, rows
 from tests.maintained import QUIET, a_minute, aged, check, maintenance_of, set_age, table
 from tests.reader import read_folder

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from handler.contract_upkeep import DAY_MS, default_upkeep
+from handler.contract.upkeep import DAY_MS, default_upkeep
 from handler.upkeep.properties import CLEANUP, FILES, LOG, retention
 
 UPKEEP = default_upkeep()

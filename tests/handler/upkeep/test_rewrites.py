@@ -17,10 +17,10 @@ from handler.delta import rows as reading
 from handler.delta.log import new_metadata
 from handler.delta.patience import SystemClock
 from handler.delta.store import Entry, Pool, open_store
-from handler.delta_types import Field, Primitive
+from handler.delta.types import Field, Primitive
 from handler.errors import MaintenanceFailed
 from handler.upkeep import checking, compaction
-from handler.upkeep.plan import Bin
+from handler.upkeep.due import Bin
 from tests.builders import NOW_MS, SMALL, Context, event, function_for, record
 from tests.maintained import PARTED, QUIET, a_minute, aged, by_table, check, maintenance_of, table
 from tests.reader import read_folder

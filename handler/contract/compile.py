@@ -1,0 +1,377 @@
+"""From the words of one contract file to its compiled columns: what the models alone cannot say."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Any
+
+from handler.contract.compiled import Column, Derived, Rules, broken_rule
+from handler.contract.model import BOUNDS, ColumnModel, ContractModel
+from handler.contract.patterns import PatternRefused, check_pattern
+from handler.contract.values import UNIT_US, Refused, Scalar, read_scalar
+from handler.contract.yaml_file import Path
+from handler.delta.types import (
+    INTEGER_BITS,
+    PRIMITIVES,
+    Array,
+    DataType,
+    Field,
+    Primitive,
+    Struct,
+    normal_type,
+    parse_decimal,
+)
+
+Report = Callable[[Path, str], None]
+
+KAFKA_COLUMNS: Mapping[str, DataType] = {
+    "_kafka_partition": Primitive("integer"),
+    "_kafka_offset": Primitive("long"),
+    "_kafka_timestamp": Primitive("timestamp"),
+    "_kafka_topic": Primitive("string"),
+    "_kafka_timestamp_type": Primitive("string"),
+    "_kafka_key": Primitive("binary"),
+    "_kafka_headers": Array(
+        Struct((Field("name", Primitive("string")), Field("value", Primitive("binary"))))
+    ),
+}
+RESCUED = "_rescued"
+PARTS = ("date", "year", "month", "day", "hour")
+
+STRUCTS_MAX = 32
+SCHEMA_DEPTH_MAX = 3 * STRUCTS_MAX
+"""Rust readers refuse JSON nested deeper than 128 (serde_json), and a struct is three levels of the
+schema in the log: deltalake, DuckDB and polars cannot open a table of 42 structs."""
+LEVELS_MAX = 60
+"""Arrow imports schemas of at most 64 levels from other libraries (kMaxImportRecursionLevel), and
+reads Parquet of at most 100, of which an array or a map takes two."""
+
+_NESTED = ("struct", "array", "map")
+_WITH_LENGTH = ("string", "binary", "array", "map")
+_ORDERED = ("date", "timestamp", "timestamp_ntz", "double", "float", *INTEGER_BITS)
+_NAME = re.compile(r'[^ ,;{}()=."\\\x00-\x1f]+')
+_SOURCE = re.compile(r'[^"\\\x00-\x1f]*')
+_FROM = re.compile(rf"(?:({'|'.join(PARTS)})\(\s*)?([^()\s]+?)\s*(\))?")
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` or nothing, for the end of a message."""
+    close = get_close_matches(word, list(words), n=1, cutoff=0.6)
+    return f". Did you mean {close[0]!r}?" if close else ""
+
+
+def compile_columns(model: ContractModel, report: Report) -> tuple[Column, ...]:
+    """Compile the columns of a contract and report everything that is wrong with them."""
+    columns = _compile_level(model.columns, ("columns",), report)
+    by_name = {column.name: column for column in columns}
+    for column in columns:
+        if column.derived is not None:
+            _check_derived(column, column.derived, by_name, report)
+    _check_partitions(model, by_name, report)
+    for column in columns:
+        if _depth(column, 3, 1) > SCHEMA_DEPTH_MAX or _depth(column, 1, 2) > LEVELS_MAX:
+            report(
+                ("columns", column.name),
+                f"{column.name!r} is nested too deep: deltalake, DuckDB and polars could not open "
+                f"the table. At most {STRUCTS_MAX} structs lie one within the other (an array or a "
+                f"map counts as a third of one), and at most {LEVELS_MAX // 2} arrays or maps (a "
+                "struct counts as half of one). Keep what is deeper as a string",
+            )
+    columns = _forbid_empty_partitions(model, columns, report)
+    for i, name in enumerate(model.retired):
+        filled = {f"_kafka_{kind}" for kind in ("partition", "offset", "timestamp")}
+        filled |= {f"_kafka_{kind}" for kind in model.kafka_columns}
+        if model.unknown_fields in ("rescue", "add"):
+            filled.add(RESCUED)
+        if name in by_name or name in filled:
+            report(("retired", i), f"{name!r} is a column of the contract, so it is not retired")
+    return columns
+
+
+def _compile_level(
+    models: Mapping[str, ColumnModel], path: Path, report: Report
+) -> tuple[Column, ...]:
+    names: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    columns = []
+    for name, model in models.items():
+        here = (*path, name)
+        if _NAME.fullmatch(name) is None:
+            report(
+                here,
+                f"{name!r} is no name of a column: none of ' ,;{{}}()=.', no quotes or line breaks",
+            )
+        if len(path) == 1 and (name.lower().startswith("_kafka_") or name.lower() == RESCUED):
+            report(here, f"the names _kafka_* and {RESCUED} are Silt's own. Choose another")
+        if (twin := names.setdefault(name.lower(), name)) != name:
+            report(
+                here, f"{name!r} and {twin!r} differ only in case, which Delta takes for one name"
+            )
+        if model.source is not None and _SOURCE.fullmatch(model.source) is None:
+            report((*here, "source"), "a field's name has no quotes, backslashes or line breaks")
+        column = compile_column(name, model, here, report)
+        if column.derived is None and ((other := sources.setdefault(column.source, name)) != name):
+            report(here, f"{name!r} and {other!r} both read the field {column.source!r}. Keep one")
+        columns.append(column)
+    return tuple(columns)
+
+
+def compile_column(name: str, model: ColumnModel, path: Path, report: Report) -> Column:
+    """Compile one column and its parts."""
+    type_name = normal_type(model.type)
+    known = type_name in PRIMITIVES or type_name in _NESTED
+    if not known and parse_decimal(type_name) is None:
+        words = [*PRIMITIVES, *_NESTED, "decimal(12,2)"]
+        message = f"{model.type!r} is no type{nearest(type_name, words)}"
+        if type_name.startswith("decimal"):
+            message = (
+                f"{model.type!r} is no type: decimal(p,s) has p from 1 to 38 and s from 0 to p"
+            )
+        report((*path, "type"), message)
+        return Column(name, model.source or name, "string")
+    _check_keys(type_name, model, path, report)
+    derived = None
+    if model.from_ is not None:
+        derived = _parse_from(model.from_, path, report)
+    if model.source is not None and len(path) >= 2 and path[-1] in ("items", "values"):
+        report((*path, "source"), "what an array or a map holds has no name, so it has no source")
+    return Column(
+        name=name,
+        source=model.source if model.source is not None else name,
+        type=type_name,
+        required=model.required,
+        default=_compile_default(type_name, model, path, report),
+        unit=model.unit,
+        rules=_compile_rules(type_name, model, path, report),
+        parts=_compile_parts(type_name, model, path, report),
+        derived=derived,
+        description=model.description,
+    )
+
+
+def _compile_parts(
+    type_name: str, model: ColumnModel, path: Path, report: Report
+) -> tuple[Column, ...]:
+    key = {"struct": "fields", "array": "items", "map": "values"}.get(type_name)
+    if key is None:
+        return ()
+    inner = getattr(model, key)
+    if inner is None:
+        report(path, f"a column of type {type_name} needs `{key}`")
+        # A stand-in, so that the rest of the file is still checked.
+        return (Column("element", "element", "string"),)
+    if isinstance(inner, dict):
+        return _compile_level(inner, (*path, key), report)
+    return (compile_column("element" if key == "items" else "value", inner, (*path, key), report),)
+
+
+def _check_keys(type_name: str, model: ColumnModel, path: Path, report: Report) -> None:
+    """Report keys that say nothing about a column of this type."""
+    scalar = type_name not in _NESTED
+    ordered = type_name in _ORDERED or parse_decimal(type_name) is not None
+    fits = {
+        "fields": type_name == "struct",
+        "items": type_name == "array",
+        "values": type_name == "map",
+        "unit": type_name in ("timestamp", "timestamp_ntz"),
+        "pattern": type_name == "string",
+        "min_length": type_name in _WITH_LENGTH,
+        "max_length": type_name in _WITH_LENGTH,
+        **dict.fromkeys(BOUNDS, ordered),
+        "enum": scalar,
+        "default": scalar,
+    }
+    for key, fit in fits.items():
+        if key in model.model_fields_set and not fit:
+            report((*path, key), f"`{key}` says nothing about a column of type {type_name}")
+    if model.from_ is not None:
+        if len(path) != 2:
+            report((*path, "from"), "only a column of the table can be derived, not a part of one")
+        rest = model.model_fields_set - {"type", "description", "from_"}
+        for key in sorted(rest):
+            report((*path, key), f"a derived column takes no `{key}`: its source has the rules")
+    elif model.required and "default" in model.model_fields_set:
+        report(
+            (*path, "default"), "a required column has no default: the record must bring a value"
+        )
+
+
+def _compile_default(
+    type_name: str, model: ColumnModel, path: Path, report: Report
+) -> Scalar | None:
+    if model.default is None or type_name in _NESTED:
+        return None
+    scalar = _scalar(type_name, model.unit, model.default, (*path, "default"), report)
+    if scalar is not None and model.unit is not None and isinstance(model.default, str):
+        value, rest = divmod(scalar.order, UNIT_US[model.unit])
+        if rest:
+            report((*path, "default"), f"the default is finer than the column's unit, {model.unit}")
+        scalar = Scalar(value, scalar.order)
+    if scalar is not None:
+        rules = _compile_rules(type_name, model, path, lambda _path, _message: None)
+        if (broken := broken_rule(rules, scalar.order)) is not None:
+            report((*path, "default"), f"the default breaks the column's own rule: {broken[1]}")
+    return scalar
+
+
+def _scalar(
+    type_name: str, unit: str | None, value: Any, path: Path, report: Report
+) -> Scalar | None:
+    if unit is not None and isinstance(value, str):
+        unit = None  # a bound of an epoch timestamp may be written as RFC 3339
+    try:
+        return read_scalar(type_name, unit, value)
+    except Refused as refused:
+        quotes = ". Put it in quotes" if type_name == "string" else ""
+        report(path, f"this is no {type_name}: {refused.message.split('. Silt')[0]}{quotes}")
+        return None
+
+
+def _compile_rules(type_name: str, model: ColumnModel, path: Path, report: Report) -> Rules:
+    bounds: dict[str, Any] = {}
+    for key in BOUNDS:
+        value = getattr(model, key)
+        if value is not None and (type_name in _ORDERED or parse_decimal(type_name)):
+            scalar = _scalar(type_name, model.unit, value, (*path, key), report)
+            bounds[key] = scalar.order if scalar is not None else None
+    _check_empty(bounds, model, path, report)
+    pattern = None
+    if model.pattern is not None and type_name == "string":
+        try:
+            check_pattern(model.pattern)
+            pattern = model.pattern
+        except PatternRefused as refused:
+            report((*path, "pattern"), str(refused))
+    allowed = None
+    if model.enum is not None and type_name not in _NESTED:
+        scalars = [
+            _scalar(type_name, model.unit, value, (*path, "enum", i), report)
+            for i, value in enumerate(model.enum)
+        ]
+        allowed = frozenset(scalar.order for scalar in scalars if scalar is not None)
+    return Rules(
+        **bounds,
+        min_length=model.min_length if type_name in _WITH_LENGTH else None,
+        max_length=model.max_length if type_name in _WITH_LENGTH else None,
+        pattern=pattern,
+        allowed=allowed,
+    )
+
+
+def _check_empty(bounds: Mapping[str, Any], model: ColumnModel, path: Path, report: Report) -> None:
+    for low_key, high_key in (
+        ("minimum", "maximum"),
+        ("exclusive_minimum", "maximum"),
+        ("minimum", "exclusive_maximum"),
+        ("exclusive_minimum", "exclusive_maximum"),
+    ):
+        low, high = bounds.get(low_key), bounds.get(high_key)
+        strict = (low_key, high_key) != ("minimum", "maximum")
+        if low is not None and high is not None and (low > high or (strict and low == high)):
+            report((*path, high_key), f"no value can obey `{low_key}` and `{high_key}` at once")
+    least, most = model.min_length, model.max_length
+    if least is not None and most is not None and least > most:
+        report((*path, "max_length"), "no value can obey `min_length` and `max_length` at once")
+
+
+def _parse_from(text: str, path: Path, report: Report) -> Derived | None:
+    match = _FROM.fullmatch(text.strip())
+    if match is None or (match[1] is None) is not (match[3] is None):
+        report(
+            (*path, "from"),
+            f"{text!r} is no source. Expected a column, a path such as customer.country, or one of "
+            + ", ".join(f"{part}(column)" for part in PARTS),
+        )
+        return None
+    return Derived(tuple(match[2].split(".")), match[1])
+
+
+def _check_derived(
+    column: Column, derived: Derived, columns: Mapping[str, Column], report: Report
+) -> None:
+    here: Path = ("columns", column.name, "from")
+    source = _resolve(derived.path, columns)
+    if source is None:
+        words = [*columns, *KAFKA_COLUMNS]
+        dotted = ".".join(derived.path)
+        report(here, f"there is no column {dotted!r} to derive from{nearest(dotted, words)}")
+        return
+    name = source if isinstance(source, str) else source.type
+    if isinstance(source, Column) and source.derived is not None:
+        report(here, f"{'.'.join(derived.path)!r} is derived itself. Name what it is derived from")
+        return
+    part = derived.part or ("date" if column.type == "date" and "timestamp" in name else None)
+    if part is None:
+        if name in _NESTED:
+            report(here, f"only a scalar can be copied, and the source is of type {name}")
+        elif name != column.type:
+            report(here, f"the source is of type {name}, the column of type {column.type}")
+    elif name not in ("timestamp", "timestamp_ntz", "date") or (part == "hour" and name == "date"):
+        report(here, f"there is no {part} in a {name}")
+    elif part == "date" and column.type != "date":
+        report(here, f"a date makes a column of type date, not {column.type}")
+    elif part != "date" and column.type not in ("integer", "long", "short"):
+        report(here, f"a {part} makes a column of type integer, short or long, not {column.type}")
+
+
+def _depth(column: Column, struct: int, repeated: int) -> int:
+    """Return how deep a column is nested: what a struct counts, and what an array or a map."""
+    own = struct if column.type == "struct" else repeated if column.parts else 0
+    return own + max((_depth(part, struct, repeated) for part in column.parts), default=0)
+
+
+def _forbid_empty_partitions(
+    model: ContractModel, columns: tuple[Column, ...], report: Report
+) -> tuple[Column, ...]:
+    """Give the strings that part the table a least length of 1:
+
+    Delta reads an empty one as null.
+    """
+    paths: set[tuple[str, ...]] = {(name,) for name in model.partition_by}
+    paths |= {c.derived.path for c in columns if c.derived is not None and (c.name,) in paths}
+
+    def forbid(column: Column, path: tuple[str, ...], here: Path) -> Column:
+        if path in paths and column.type == "string":
+            if column.default is not None and column.default.order == "":
+                report((*here, "default"), "Delta reads an empty partition value as null")
+            rules = replace(column.rules, min_length=max(1, column.rules.min_length or 0))
+            return replace(column, rules=rules)
+        if column.type == "struct":
+            parts = (forbid(p, (*path, p.name), (*here, "fields", p.name)) for p in column.parts)
+            return replace(column, parts=tuple(parts))
+        return column
+
+    return tuple(forbid(column, (column.name,), ("columns", column.name)) for column in columns)
+
+
+def _resolve(path: tuple[str, ...], columns: Mapping[str, Column]) -> Column | str | None:
+    """Return the column at a path through structs, the type of a Kafka column, or None."""
+    if len(path) == 1 and path[0] in KAFKA_COLUMNS:
+        kafka = KAFKA_COLUMNS[path[0]]
+        return kafka.name if isinstance(kafka, Primitive) else "array"
+    column = columns.get(path[0])
+    for name in path[1:]:
+        if column is None or column.type != "struct":
+            return None
+        column = next((part for part in column.parts if part.name == name), None)
+    return column
+
+
+def _check_partitions(model: ContractModel, columns: Mapping[str, Column], report: Report) -> None:
+    for i, name in enumerate(model.partition_by):
+        here: Path = ("partition_by", i)
+        column = columns.get(name)
+        if column is None:
+            report(here, f"{name!r} is no column of this contract{nearest(name, columns)}")
+        elif column.type in (*_NESTED, "double", "float", "binary"):
+            report(
+                here,
+                f"{name!r} is of type {column.type}, by which a table cannot be partitioned. "
+                "Choose a string, number, boolean, date or timestamp",
+            )
+        elif name in model.partition_by[:i]:
+            report(here, f"{name!r} stands twice")
+    for i, name in enumerate(model.kafka_columns):
+        if name in model.kafka_columns[:i]:
+            report(("kafka_columns", i), f"{name!r} stands twice")

@@ -1,0 +1,93 @@
+"""Compiled columns: the tree that a contract becomes, and the rules that its values obey."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from handler.contract.patterns import matches
+from handler.contract.values import Scalar
+from handler.delta.types import Array, DataType, Field, Map, Primitive, Struct
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a value must obey beyond its type. Bounds and `allowed` hold `Scalar.order` values."""
+
+    minimum: Any = None
+    maximum: Any = None
+    exclusive_minimum: Any = None
+    exclusive_maximum: Any = None
+    min_length: int | None = None
+    max_length: int | None = None
+    pattern: str | None = None
+    allowed: frozenset[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """Where a derived column takes its value: a path of columns, and the part of a time or None."""
+
+    path: tuple[str, ...]
+    part: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A compiled column: a tree whose leaves are scalars. `parts` are a struct's fields, or the one
+    element.
+    """
+
+    name: str
+    source: str
+    type: str
+    required: bool = False
+    default: Scalar | None = None
+    unit: str | None = None
+    rules: Rules = Rules()
+    parts: tuple["Column", ...] = ()
+    derived: Derived | None = None
+    description: str | None = None
+
+    @property
+    def data_type(self) -> DataType:
+        """Return the column's Delta type."""
+        match self.type:
+            case "struct":
+                return Struct(tuple(part.as_field() for part in self.parts))
+            case "array":
+                return Array(self.parts[0].data_type)
+            case "map":
+                return Map(self.parts[0].data_type)
+        return Primitive(self.type)
+
+    def as_field(self) -> Field:
+        """Return the column as a field of a Delta schema. All are nullable: decision 0005."""
+        comment = {"comment": self.description} if self.description else {}
+        return Field(self.name, self.data_type, True, comment)
+
+
+def broken_rule(rules: Rules, order: Any) -> tuple[str, str] | None:
+    """Return the key and the message of the first rule that a scalar breaks, or None."""
+    if rules.minimum is not None and order < rules.minimum:
+        return "minimum", f"it is less than the minimum {rules.minimum}"
+    if rules.maximum is not None and order > rules.maximum:
+        return "maximum", f"it is more than the maximum {rules.maximum}"
+    if rules.exclusive_minimum is not None and order <= rules.exclusive_minimum:
+        return "exclusive_minimum", f"it is not more than {rules.exclusive_minimum}"
+    if rules.exclusive_maximum is not None and order >= rules.exclusive_maximum:
+        return "exclusive_maximum", f"it is not less than {rules.exclusive_maximum}"
+    if rules.allowed is not None and order not in rules.allowed:
+        return "enum", "it is not one of the allowed values"
+    if (broken := broken_length(rules, order)) is not None:
+        return broken
+    if rules.pattern is not None and not matches(rules.pattern, order):
+        return "pattern", f"it does not match the pattern {rules.pattern}"
+    return None
+
+
+def broken_length(rules: Rules, value: Any) -> tuple[str, str] | None:
+    """Return the key and the message of the length rule that a value breaks, or None."""
+    if rules.min_length is not None and len(value) < rules.min_length:
+        return "min_length", f"its length is less than {rules.min_length}"
+    if rules.max_length is not None and len(value) > rules.max_length:
+        return "max_length", f"its length is more than {rules.max_length}"
+    return None

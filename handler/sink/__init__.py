@@ -1,0 +1,1 @@
+"""From checked columns to one commit: outcomes, schema evolution, Arrow tables, the writer."""

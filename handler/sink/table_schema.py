@@ -1,0 +1,114 @@
+"""The schema that a table needs for its contract: made, found fitting, or evolved."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from handler.contract.contract import DEAD_LETTER_FIELDS, REDRIVE_FIELDS, Contract
+from handler.contract.readers import unreadable_partitions
+from handler.delta.active import TYPES_TAG
+from handler.delta.features import check_appendable, protocol_for
+from handler.delta.files import widenings
+from handler.delta.log import (
+    TXNS_FORGOTTEN,
+    Metadata,
+    Protocol,
+    Snapshot,
+    new_metadata,
+)
+from handler.delta.look_up import Keys
+from handler.delta.statistics import keep_indexed
+from handler.delta.types import Field
+from handler.errors import TableMismatch
+from handler.sink.evolution import check_partitions, fit, is_widened, marked
+
+ROW_KEYS = Keys("_kafka_partition", "_kafka_offset", "_kafka_timestamp")
+DEAD_LETTER_KEYS = Keys("partition", "offset", "timestamp")
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """The metadata to write with, whether the table has to take it on, and a protocol if that has
+    to change.
+    """
+
+    metadata: Metadata
+    changed: bool
+    protocol: Protocol | None
+
+
+class TableSchema:
+    """The schema of one table, rows or dead letters; what was found fitting is kept while nothing
+    moves.
+    """
+
+    def __init__(self, contract: Contract, table: str, *, dead_letters: bool) -> None:
+        self._table = table
+        self._retired = contract.retired
+        if dead_letters:
+            self._wanted = (*marked(DEAD_LETTER_FIELDS, "contract"), *REDRIVE_FIELDS)
+            self._partition_by: tuple[str, ...] = ()
+            self._description: str | None = f"Dead letters of {contract.table}"
+            self._evolution = "add_columns"
+            self._unreadable: list[str] = []
+        else:
+            self._wanted = marked(contract.fields, "contract")
+            self._partition_by = contract.partition_by
+            self._description = contract.description
+            self._evolution = contract.evolution
+            self._unreadable = list(unreadable_partitions(contract))
+        self._kept: tuple[Metadata | None, Protocol | None, Metadata] | None = None
+
+    def needed(self, snapshot: Snapshot, new: Sequence[Field], now_ms: int) -> Needed:
+        """Return what a commit after `snapshot` needs, with columns that the data brings in `new`.
+
+        Raises UnsupportedTable or TableMismatch, also for a table that a reader could not read.
+        """
+        added = marked(new, "data")
+        if not snapshot.exists:
+            if self._unreadable:
+                raise TableMismatch(self._table, self._unreadable)
+            metadata = new_metadata(
+                str(uuid4()),
+                (*self._wanted, *added),
+                self._partition_by,
+                self._description,
+                now_ms,
+            )
+            return Needed(metadata, True, protocol_for(metadata, None))
+        metadata = self.fitted(snapshot)
+        if added:
+            metadata = metadata.with_fields((*metadata.fields, *added))
+        if snapshot.forgets_txns and TXNS_FORGOTTEN not in metadata.configuration:
+            metadata = metadata.with_configuration({TXNS_FORGOTTEN: "true"})
+        changed = metadata is not snapshot.metadata
+        protocol = protocol_for(metadata, snapshot.protocol) if changed else None
+        return Needed(metadata, changed, protocol)
+
+    def fitted(self, snapshot: Snapshot) -> Metadata:
+        """Return the table's metadata with what the contract adds.
+
+        Raises UnsupportedTable or TableMismatch.
+        """
+        kept = self._kept
+        if kept is not None and kept[0] is snapshot.metadata and kept[1] == snapshot.protocol:
+            return kept[2]
+        check_appendable(snapshot, self._table)
+        metadata = snapshot.metadata
+        assert metadata is not None
+        check_partitions(self._table, metadata.partition_columns, self._partition_by)
+        fields = fit(
+            self._table,
+            metadata.fields,
+            self._wanted,
+            evolution=self._evolution,
+            retired=self._retired,
+        )
+        fitted = metadata
+        if fields is not None:
+            fitted = keep_indexed(metadata, metadata.with_fields(fields))
+        if fields is not None and is_widened(metadata.fields, fields):
+            # Files of before have the narrow type: compaction finds them by this number.
+            fitted = fitted.with_configuration({TYPES_TAG: str(widenings(metadata) + 1)})
+        self._kept = (metadata, snapshot.protocol, fitted)
+        return fitted

@@ -1,0 +1,1 @@
+"""The promise, proved from a table afterwards."""

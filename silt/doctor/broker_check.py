@@ -1,0 +1,80 @@
+"""The broker as this machine reaches it: the topic, the consumer group, and how far it is."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from handler.health import Finding
+from silt.local.broker import METADATA_LIMIT_S, QUIET, committed_offsets
+
+_REACH = (
+    "Run it where the brokers are reachable (in the VPC), and give the client's settings by "
+    "--kafka-option: security.protocol, sasl.mechanism, sasl.username and others of librdkafka."
+)
+
+
+def of_topic(
+    servers: str, topic: str, group: str, lag_limit: int, client: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """Give what is found of a topic and of the group that reads it. It joins no group."""
+    settings = {"bootstrap.servers": servers, "group.id": group, "enable.auto.commit": False}
+    try:
+        consumer = Consumer({**settings, **QUIET, **client})
+    except KafkaException as error:
+        yield Finding("kafka", servers, "wrong", f"{error.args[0]}", _REACH)
+        return
+    try:
+        yield from _looked(consumer, servers, topic, group, lag_limit)
+    except KafkaException as error:
+        yield Finding("kafka", servers, "wrong", f"{error.args[0]}", _REACH)
+    finally:
+        consumer.close()
+
+
+def _looked(
+    consumer: Any, servers: str, topic: str, group: str, lag_limit: int
+) -> Iterator[Finding]:
+    found = consumer.list_topics(topic, timeout=METADATA_LIMIT_S)
+    yield Finding("kafka", servers, "ok", f"{len(found.brokers)} brokers")
+    metadata = found.topics[topic]
+    if metadata.error is not None:
+        fix = (
+            "Make the topic, or mend its name in contract and deploy.yml; may the user describe it?"
+        )
+        yield Finding("topic", topic, "wrong", str(metadata.error), fix)
+        return
+    partitions = sorted(metadata.partitions)
+    yield Finding("topic", topic, "ok", f"{len(partitions)} partitions")
+    places = [TopicPartition(topic, partition) for partition in partitions]
+    lag, started = 0, 0
+    for place in committed_offsets(consumer, places):
+        ends = consumer.get_watermark_offsets(
+            TopicPartition(topic, place.partition), timeout=METADATA_LIMIT_S
+        )
+        if ends is None:
+            reason = f"partition {place.partition} does not say where it begins and ends"
+            yield Finding("topic", topic, "unknown", reason, "Is its leader there? Look again.")
+            continue
+        first, end = ends
+        started += place.offset >= 0
+        lag += end - (place.offset if place.offset >= 0 else first)
+        if 0 <= place.offset < first:
+            yield Finding(
+                "retention",
+                topic,
+                "wrong",
+                f"partition {place.partition}: the group is at {place.offset}, and the oldest "
+                f"record that is left is {first}: {first - place.offset} were deleted unread",
+                "Raise the topic's retention. What is gone may be in the on-failure bucket.",
+            )
+    if not started:
+        reason = f"{group} has committed nothing yet; {lag:,} records wait"
+        yield Finding("group", topic, "warning", reason, "Is the mapping enabled, and since when?")
+    elif lag > lag_limit:
+        reason = f"{group} is {lag:,} records behind"
+        fix = "More pollers, or a larger batch: docs/sizing.md. Is a partition standing still?"
+        yield Finding("group", topic, "warning", reason, fix)
+    else:
+        reason = f"{group} is {lag:,} records behind, in {started} of {len(partitions)} partitions"
+        yield Finding("group", topic, "ok", reason)
