@@ -28,7 +28,7 @@ import pyarrow.fs
 from deltalake import DeltaTable, QueryBuilder
 
 from handler.app import Function
-from handler.delta.patience import Patience, SystemClock
+from handler.delta.retry import Deadline, SystemClock
 from handler.delta.store import Pool, open_store
 from handler.delta.tables import Table
 from handler.settings import read_settings
@@ -101,7 +101,7 @@ def cold_open() -> dict[str, Any]:
     pool = CountingPool()
     table = Table("orders", open_store(os.environ["TABLE"]), pool)
     began = time.perf_counter()
-    table.read(Patience(SystemClock(), time.monotonic() + 600))
+    table.read(Deadline(SystemClock(), time.monotonic() + 600))
     return {"seconds": time.perf_counter() - began, "in_sequence": pool.rounds}
 
 

@@ -1,6 +1,6 @@
 """make contention: how many sandboxes one table takes, by the real append loop in simulated time.
 
-Each writer is `swap.append` itself with a stream of its own, in a greenlet; every request takes a
+Each writer is `commit_change` itself with a stream of its own, in a greenlet; every request takes a
 latency drawn from a distribution, and only the clock is simulated. The same writers are then run in
 threads and real time, at a latency that the machine can sleep exactly, to see that the simulation
 tells the truth.
@@ -20,10 +20,10 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
-from handler.delta import swap
-from handler.delta.log import Change, DataFile, Metadata, Protocol, Txn, new_metadata
+from handler.delta.commit import Transaction
+from handler.delta.log import Change, DataFile, Metadata, Protocol, Snapshot, Txn, new_metadata
 from handler.delta.look_up import Keys
-from handler.delta.patience import Clock, Patience, SystemClock
+from handler.delta.retry import Clock, Deadline, SystemClock
 from handler.delta.store import Entry, Object, Pool
 from handler.delta.tables import Table
 from handler.delta.types import Field, Primitive
@@ -227,26 +227,23 @@ class Writer:
             self.clock.sleep(max(0.0, due - self.clock.monotonic()))
             began = self.clock.monotonic()
             due = max(due + self.every_s, began)
-            patience = Patience(self.clock, began + DEADLINE_S, self.dice.random)
-            self.table.confirmed = False
+            deadline = Deadline(self.clock, began + DEADLINE_S, self.dice.random)
             try:
-                decide = partial(self._decide, offset, patience)
-                swap.append([self.table], decide, patience, lambda _i, _c: None)
+                transaction = Transaction([self.table], deadline)
+                transaction.commit_change(self.table, partial(self._propose, offset))
                 self.measured.appends_s.append(self.clock.monotonic() - began)
             except OutOfTime:
                 self.measured.given_up += 1
             offset += 1
 
-    def _decide(self, offset: int, patience: Patience, _done: frozenset[int]) -> list[Change]:
-        is_new = not self.table.known(patience).exists
-        return [
-            Change(
-                files=(DataFile(f"{self.number}-{offset}", b"", 1, 1, {}, "{}", 0),),
-                txns={f"s/t/{self.number}": Txn(offset)},
-                metadata=METADATA if is_new else None,
-                protocol=Protocol() if is_new else None,
-            )
-        ]
+    def _propose(self, offset: int, snapshot: Snapshot) -> Change:
+        is_new = not snapshot.exists
+        return Change(
+            files=(DataFile(f"{self.number}-{offset}", b"", 1, 1, {}, "{}", 0),),
+            txns={f"s/t/{self.number}": Txn(offset)},
+            metadata=METADATA if is_new else None,
+            protocol=Protocol() if is_new else None,
+        )
 
 
 def writers_on(

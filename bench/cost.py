@@ -29,7 +29,7 @@ CHECK_S = 0.1
 """Processor of a batch on one vCPU, rounded up from `make bench`."""
 PARQUET_SHARE = 0.2
 """Bytes of Parquet by bytes of JSON, of records such as those of `make bench`."""
-METRICS_OF_TOPIC, METRICS_OF_TABLE = 20, 9
+METRICS_OF_TOPIC, METRICS_OF_TABLE = 21, 9
 ALARMS_OF_TOPIC, ALARMS_OF_ALL = 12, 2
 """As the functions emit them and the template has them: tests/bench/test_cost.py counts."""
 LINE_BYTES = 3_000

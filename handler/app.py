@@ -14,7 +14,7 @@ from aws_lambda_powertools import Logger
 
 from handler import __build__, health
 from handler.contract.contract import chosen, load_contracts
-from handler.delta.patience import Clock, Patience, SystemClock
+from handler.delta.retry import Clock, Deadline, SystemClock
 from handler.delta.store import Pool, Store, open_store
 from handler.errors import EventError, SiltError, Superseded, TableError, UnknownTopic
 from handler.health import Finding
@@ -23,9 +23,8 @@ from handler.metrics import emit
 from handler.settings import Settings, limit_s, read_settings
 from handler.sink.outcomes import Outcome
 from handler.sink.response import PARTS, account, failures, freshness_ms, offsets_of, raise_for
-from handler.sink.writer import Ingest, Result
+from handler.sink.writer import Result, Writer
 
-TABLES = ("dead_letters", "rows")
 HEALTH_CHECK_LIMIT_S = 4.0
 """The init phase of Lambda lasts 10 s, imports included; a health check takes less."""
 
@@ -62,7 +61,7 @@ class Function:
         self._random = random
         self._contracts = chosen(load_contracts(settings.contracts), settings.topics)
         self._pool = Pool()
-        self._ingests: dict[str, Ingest] = {}
+        self._writers: dict[str, Writer] = {}
         self._cold = True
         self._logger = Logger(service=settings.name, level=settings.log_level, build=__build__)
         if settings.health_check:
@@ -94,7 +93,7 @@ class Function:
                 "generation are refused by this table from now on",
                 extra={"topic": report.topic},
             )
-        if beyond := report.result.beyond_max_columns:
+        if beyond := _beyond_max_columns(report.result):
             self._logger.warning(
                 "the table has max_columns columns: fields that unknown_fields: add would have "
                 "made columns of are kept in _rescued",
@@ -113,7 +112,7 @@ class Function:
     def run(self, event: Any, context: Any) -> Report:
         """Settle one event and return what became of it. Raises SiltError; logs nothing."""
         started_at = self._clock.monotonic()
-        patience = self._patience(started_at, context)
+        deadline = self._deadline(started_at, context)
         cold, self._cold = self._cold, False
         # The collector costs half of the decode time and finds nothing: a batch makes no cycles.
         collecting = gc.isenabled()
@@ -121,11 +120,11 @@ class Function:
         try:
             batch = parse_event(event, self._settings.source)
             parsed_at = self._clock.monotonic()
-            ingest = self._ingest(batch.topic)
+            writer = self._writer(batch.topic)
             source = re.sub(r"[^A-Za-z0-9._-]", "_", batch.source)
-            result = ingest.run(batch, source, patience, dry_run=self._settings.dry_run)
+            result = writer.write(batch, source, deadline, dry_run=self._settings.dry_run)
             result.milliseconds["parse"] = (parsed_at - started_at) * 1000
-            return self._report(batch, result, patience, cold)
+            return self._report(batch, result, deadline, cold)
         finally:
             if collecting:
                 gc.enable()
@@ -135,17 +134,17 @@ class Function:
 
         The first commit of this function then makes the table refuse them.
         """
-        patience = self._patience(self._clock.monotonic(), None)
-        ingest = self._ingest(topic)
-        return ingest.contract.table if ingest.begins_generation(patience) else None
+        deadline = self._deadline(self._clock.monotonic(), None)
+        writer = self._writer(topic)
+        return writer.contract.table if writer.begins_generation(deadline) else None
 
-    def _patience(self, started_at: float, context: Any) -> Patience:
+    def _deadline(self, started_at: float, context: Any) -> Deadline:
         ends_at = started_at + limit_s(self._settings, context)
         if self._random is not None:
-            return Patience(self._clock, ends_at, self._random)
-        return Patience(self._clock, ends_at)
+            return Deadline(self._clock, ends_at, self._random)
+        return Deadline(self._clock, ends_at)
 
-    def _ingest(self, topic: str) -> Ingest:
+    def _writer(self, topic: str) -> Writer:
         contract = self._contracts.get(topic)
         if contract is None:
             raise UnknownTopic(
@@ -154,8 +153,8 @@ class Function:
                 "written. Add a contract, or point the mapping elsewhere: "
                 "troubleshooting.md#unknown-topic"
             )
-        if topic not in self._ingests:
-            self._ingests[topic] = Ingest(
+        if topic not in self._writers:
+            self._writers[topic] = Writer(
                 contract,
                 contract.uri(self._settings.table_root),
                 self._open_store,
@@ -163,24 +162,26 @@ class Function:
                 generation=self._settings.generation,
                 warn=self._logger.warning,
             )
-        return self._ingests[topic]
+        return self._writers[topic]
 
-    def _report(self, batch: Batch, result: Result, patience: Patience, cold: bool) -> Report:
-        counts = account(result.outcomes, result.repeats, batch.delivered)
+    def _report(self, batch: Batch, result: Result, deadline: Deadline, cold: bool) -> Report:
+        checked, outcomes = result.batch, result.outcomes
+        counts = account(outcomes, checked.repeats, batch.delivered)
         measures: dict[str, float | None] = {
-            "freshness_ms": freshness_ms(result.flat, result.outcomes, self._clock.epoch_ms()),
-            "commit_attempts": patience.attempts,
-            "commit_conflicts": patience.conflicts,
-            "request_retries": patience.retries,
+            "freshness_ms": freshness_ms(checked.flat, outcomes, self._clock.epoch_ms()),
+            "commit_attempts": deadline.attempts,
+            "commit_conflicts": deadline.conflicts,
+            "decided_again": result.conflicts.total(),
+            "request_retries": deadline.retries,
             "parse_ms": round(result.milliseconds["parse"], 1),
             "check_ms": round(result.milliseconds["check"], 1),
             "write_ms": round(result.milliseconds["write"], 1),
-            "value_bytes": result.value_bytes,
+            "value_bytes": checked.value_bytes,
             "file_bytes": sum(
                 file.size for c in result.committed.values() for file in c.change.files
             ),
-            "fields_beyond_max_columns": result.beyond_max_columns or None,
-            "deadline_left_ms": round(patience.left_s * 1000),
+            "fields_beyond_max_columns": _beyond_max_columns(result) or None,
+            "deadline_left_ms": round(deadline.left_s * 1000),
             "peak_memory_mb": _peak_memory_mb(),
         }
         why = self._why(result)
@@ -188,16 +189,17 @@ class Function:
             topic=batch.topic,
             counts=counts,
             measures={name: value for name, value in measures.items() if value is not None},
-            failures=failures(result.flat, result.outcomes),
+            failures=failures(checked.flat, outcomes),
             why=why,
             result=result,
             line={
                 "topic": batch.topic,
                 **counts,
                 **{name: value for name, value in measures.items() if value is not None},
-                "streams": offsets_of(result.flat),
-                "versions": {TABLES[i]: c.version for i, c in result.committed.items()},
+                "streams": offsets_of(checked.flat),
+                "versions": {target: c.version for target, c in result.committed.items()},
                 "cold_start": cold,
+                **({"decided_again_because": dict(result.conflicts)} if result.conflicts else {}),
                 **({"unsettled_because": why} if why else {}),
                 **({"would": would(result)} if self._settings.dry_run and result.plan else {}),
             },
@@ -214,19 +216,19 @@ class Function:
     def _check_health(self) -> None:
         """Read each topic's tables at cold start and log what is found; a finding stops nothing."""
         ends_at = self._clock.monotonic() + HEALTH_CHECK_LIMIT_S
-        health.tell(self._logger, self._look(Patience(self._clock, ends_at)))
+        health.tell(self._logger, self._look(Deadline(self._clock, ends_at)))
 
-    def _look(self, patience: Patience) -> Iterator[Finding]:
+    def _look(self, deadline: Deadline) -> Iterator[Finding]:
         """Read the tables of each topic."""
         for topic, contract in sorted(self._contracts.items()):
-            look = partial(self._described, topic, patience)
+            look = partial(self._described, topic, deadline)
             yield health.of_table(contract.table, look)
-            if topic in self._ingests:
-                for table in self._ingests[topic].tables:
+            if topic in self._writers:
+                for table in self._writers[topic].tables:
                     yield from health.of_log(table.name, table)
 
-    def _described(self, topic: str, patience: Patience) -> str:
-        return health.described(self._ingest(topic).check_table(patience))
+    def _described(self, topic: str, deadline: Deadline) -> str:
+        return health.described(self._writer(topic).check_table(deadline))
 
     def _answer(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Look at the tables, try what an append needs of the store, and say what was found.
@@ -238,15 +240,19 @@ class Function:
                 f"{event['silt']!r} is nothing that this function does. Expected 'health', or an "
                 "event of a Kafka event source mapping. Nothing was written."
             )
-        patience = self._patience(self._clock.monotonic(), context)
-        findings = list(self._look(patience))
+        deadline = self._deadline(self._clock.monotonic(), context)
+        findings = list(self._look(deadline))
         tried = () if self._settings.dry_run else self._contracts.values()
         for contract in tried:
             for name, place in contract.places(self._settings.table_root):
                 store = self._open_store(place)
-                findings += health.of_store(name, store, self._pool, patience)
+                findings += health.of_store(name, store, self._pool, deadline)
         health.tell(self._logger, findings)
         return health.answer(__build__, findings)
+
+
+def _beyond_max_columns(result: Result) -> int:
+    return result.decision.beyond_max_columns if result.decision is not None else 0
 
 
 def would(result: Result) -> dict[str, int]:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar
 
 from handler.delta.log import TXN_RETENTION, TXNS_FORGOTTEN, Snapshot
-from handler.delta.patience import Patience
+from handler.delta.retry import Deadline
 from handler.delta.store import Pool, Store
 from handler.delta.tables import Table
 from handler.errors import (
@@ -126,7 +126,7 @@ def warnings_of_log(table: Table) -> list[tuple[str, str]]:
     return found
 
 
-def of_store(name: str, store: Store, pool: Pool, patience: Patience) -> Iterator[Finding]:
+def of_store(name: str, store: Store, pool: Pool, deadline: Deadline) -> Iterator[Finding]:
     """Try in a table's folder what an append needs; it leaves one empty object, `_silt_probe`.
 
     Whoever writes first makes the object, and is refused the second time: that is the conditional
@@ -138,13 +138,13 @@ def of_store(name: str, store: Store, pool: Pool, patience: Patience) -> Iterato
         what = f"try the store of {name}"
         try:
             for attempt in range(1, ATTEMPTS_MAX):
-                patience.begin(what)
+                deadline.begin(what)
                 try:
-                    return pool.one(call, min(REQUEST_LIMIT_S, patience.left_s))
+                    return pool.one(call, min(REQUEST_LIMIT_S, deadline.left_s))
                 except Unavailable as error:
-                    patience.failed(error)
-                    patience.wait(attempt, what)
-            return pool.one(call, min(REQUEST_LIMIT_S, patience.left_s))
+                    deadline.failed(error)
+                    deadline.wait(attempt, what)
+            return pool.one(call, min(REQUEST_LIMIT_S, deadline.left_s))
         except SiltError as error:
             return error
 
@@ -160,7 +160,7 @@ def of_store(name: str, store: Store, pool: Pool, patience: Patience) -> Iterato
         return  # the probe is of another day, or not to be seen
     for entry in listed:
         if entry.key == PROBE:
-            yield _clock(name, patience.clock.epoch_ms() - entry.modified_ms)
+            yield _clock(name, deadline.clock.epoch_ms() - entry.modified_ms)
 
 
 def _conditional_put(name: str, first: object, again: object) -> Finding:

@@ -18,7 +18,7 @@ from handler import __build__, health
 from handler.contract.contract import Contract, chosen, load_contracts
 from handler.contract.upkeep import Upkeep
 from handler.delta.look_up import Keys
-from handler.delta.patience import NEXT_RUN, Clock, Patience, SystemClock
+from handler.delta.retry import NEXT_RUN, Clock, Deadline, SystemClock
 from handler.delta.store import Pool, Store, open_store
 from handler.errors import EventError, MaintenanceFailed, OutOfTime, SiltError
 from handler.metrics import emit
@@ -39,7 +39,7 @@ METRICS = (
     *("partitions_due", "partitions_failed", "conflicts", "oldest_unreferenced_hours"),
 )
 
-Step = Callable[[MaintenanceRun, Patience], None]
+Step = Callable[[MaintenanceRun, Deadline], None]
 """A piece of work on one table."""
 PartitionFilter = Sequence[Mapping[str, str | None]]
 
@@ -145,7 +145,7 @@ class Maintenance:
                 share_s = max((ends_at - now) / (len(names) - i), SHARE_MIN_S)
                 share_s = min(share_s, ends_at - now)
                 try:
-                    step(run, _patience(self._clock, now + share_s))
+                    step(run, _deadline(self._clock, now + share_s))
                 except OutOfTime as error:
                     run.report.stopped = str(error)
                 except SiltError as error:
@@ -157,33 +157,33 @@ class Maintenance:
     def _due(self, names: Sequence[str], ends_at: float) -> list[dict[str, Any]]:
         """Return the partitions that are to be compacted, each with its table."""
         found = list[dict[str, Any]]()
-        patience = _patience(self._clock, ends_at)
+        deadline = _deadline(self._clock, ends_at)
         for name in names:
             run = self.new_run(name)
-            if run.look(patience):
-                values = {each.where: each.values for each in run.plan(patience)}
+            if run.look(deadline):
+                values = {each.where: each.values for each in run.plan(deadline)}
                 found += [{"table": name, "partition": dict(v)} for v in values.values()]
         return found[:DUE_MAX]
 
     def _health(self, ends_at: float) -> dict[str, Any]:
         """Look at each table, by the engine too where it is there, and try its store."""
-        patience = _patience(self._clock, ends_at)
+        deadline = _deadline(self._clock, ends_at)
         findings = []
         for name in self.names:
             run = self.new_run(name)
-            findings.append(health.of_table(name, partial(self._described, run, patience)))
+            findings.append(health.of_table(name, partial(self._described, run, deadline)))
             findings += health.of_log(name, run.table)
             if not self._settings.dry_run:  # to try the store leaves an object there
                 store = self._open_store(self.uri(name))
-                findings += health.of_store(name, store, self._pool, patience)
+                findings += health.of_store(name, store, self._pool, deadline)
         health.tell(self._logger, findings)
         return health.answer(__build__, findings)
 
     @staticmethod
-    def _described(run: MaintenanceRun, patience: Patience) -> str:
-        if not run.look(patience):
+    def _described(run: MaintenanceRun, deadline: Deadline) -> str:
+        if not run.look(deadline):
             return "not there yet; the first record makes it"
-        run.survey(patience)
+        run.survey(deadline)
         return f"version {run.figures.version}, read by the engine"
 
     def uri(self, name: str) -> str:
@@ -220,24 +220,24 @@ class Maintenance:
             )
         return self._places[name]
 
-    def _begin(self, run: MaintenanceRun, patience: Patience) -> None:
-        if run.look(patience) and not self._settings.dry_run:
-            run.repair(patience)
-            run.checkpoint(patience)
+    def _begin(self, run: MaintenanceRun, deadline: Deadline) -> None:
+        if run.look(deadline) and not self._settings.dry_run:
+            run.repair(deadline)
+            run.checkpoint(deadline)
 
-    def _keep(self, run: MaintenanceRun, patience: Patience) -> None:
+    def _keep(self, run: MaintenanceRun, deadline: Deadline) -> None:
         if run.table.snapshot is None:
-            run.look(patience)
+            run.look(deadline)
         if not run.figures.exists:
             return
         if self._settings.dry_run:
-            run.survey(patience)
+            run.survey(deadline)
         else:
-            run.keep(patience)
+            run.keep(deadline)
 
 
-def _patience(clock: Clock, ends_at: float) -> Patience:
-    return Patience(clock, ends_at, consequence=NEXT_RUN)
+def _deadline(clock: Clock, ends_at: float) -> Deadline:
+    return Deadline(clock, ends_at, consequence=NEXT_RUN)
 
 
 def _names_of(event: Any, every: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from deltalake import DeltaTable, QueryBuilder
 from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
 from handler.contract.upkeep import Upkeep, default_upkeep
 from handler.delta.log import Snapshot
-from handler.delta.patience import Patience
+from handler.delta.retry import Deadline
 from handler.delta.store import Pool, open_store
 from handler.delta.tables import Table
 from handler.errors import SiltError, TableMismatch, UnsupportedTable
@@ -84,7 +84,7 @@ class Status:
         }
 
 
-def status_of(table: NamedTable, pool: Pool, patience: Patience) -> Status:
+def status_of(table: NamedTable, pool: Pool, deadline: Deadline) -> Status:
     """Read the health of a table; it changes nothing.
 
     What cannot be read is a remark. Raises StoreError or OutOfTime where nothing can.
@@ -99,16 +99,16 @@ def status_of(table: NamedTable, pool: Pool, patience: Patience) -> Status:
         newest="_kafka_timestamp",
     )
     status = Status(table.name, table.uri, run.figures)
-    if not run.look(patience):
+    if not run.look(deadline):
         status.remarks.append(Remark("attention", "there is no table yet"))
         return status
-    snapshot = run.table.known(patience)
+    snapshot = run.table.known(deadline)
     try:
-        run.survey(patience)
+        run.survey(deadline)
     except SiltError as error:
         status.remarks.append(Remark("wrong", str(error)))
     status.remarks += [Remark("attention", text) for text, _fix in warnings_of_log(run.table)]
-    now_ms = patience.clock.epoch_ms()
+    now_ms = deadline.clock.epoch_ms()
     _streams(status, snapshot, now_ms)
     newest_us = run.files.newest_us
     if newest_us is not None:
@@ -117,7 +117,7 @@ def status_of(table: NamedTable, pool: Pool, patience: Patience) -> Status:
     if table.contract is not None:
         status.remarks += _drift(table.contract, snapshot)
     try:
-        status.dead_letters = _dead_letters(table.uri + DEAD_LETTERS_SUFFIX, pool, patience)
+        status.dead_letters = _dead_letters(table.uri + DEAD_LETTERS_SUFFIX, pool, deadline)
     except SiltError as error:
         status.remarks.append(Remark("wrong", str(error)))
     if status.dead_letters:
@@ -176,12 +176,12 @@ def _drift(contract: Contract, snapshot: Snapshot) -> list[Remark]:
     return []
 
 
-def _dead_letters(uri: str, pool: Pool, patience: Patience) -> dict[str, int]:
+def _dead_letters(uri: str, pool: Pool, deadline: Deadline) -> dict[str, int]:
     """Count the dead letters of the last day, by reason."""
     log = Table(uri, open_store(uri), pool)
-    if not log.read(patience).exists:
+    if not log.read(deadline).exists:
         return {}
-    since = datetime.fromtimestamp(patience.clock.epoch_ms() / 1000 - DAY_S, UTC)
+    since = datetime.fromtimestamp(deadline.clock.epoch_ms() / 1000 - DAY_S, UTC)
     query = (
         "SELECT error_code, count(*) AS records FROM dead_letters "
         f"WHERE failed_at >= TIMESTAMP '{since:%Y-%m-%dT%H:%M:%SZ}' "

@@ -7,7 +7,7 @@ from typing import Any
 
 from deltalake import DeltaTable
 
-from handler.delta.patience import Patience, SystemClock
+from handler.delta.retry import Deadline, SystemClock
 from handler.maintenance import Maintenance
 from handler.settings import Settings
 from tests.builders import SMALL, FakeClock, event, function_for, record
@@ -61,9 +61,9 @@ def by_table(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {report["table"]: report for report in answer["tables"]}
 
 
-def a_minute() -> Patience:
-    """Return a minute of patience by the real clock."""
-    return Patience(SystemClock(), time.monotonic() + 60)
+def a_minute() -> Deadline:
+    """Return a minute of deadline by the real clock."""
+    return Deadline(SystemClock(), time.monotonic() + 60)
 
 
 def set_age(path: Path, days: float) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from handler.delta.patience import Patience, SystemClock
+from handler.delta.retry import Deadline, SystemClock
 from tests.builders import (
     NOW_MS,
     ROOT,
@@ -130,8 +130,8 @@ def test_cold_open_and_append_are_flat_from_1_000_to_100_000_commits(
         function = function_for(tmp_path / str(age), open_store=memory.open)
         function._pool = pool
         memory.requests.clear()
-        (table,) = [t for t in function._ingest("orders")._work.tables if "dead" not in t.name]
-        table.read(Patience(SystemClock(), time.monotonic() + 60))
+        (table,) = [t for t in function._writer("orders").tables if "dead" not in t.name]
+        table.read(Deadline(SystemClock(), time.monotonic() + 60))
         opened.append((len(pool.rounds), len(memory.requests)))
         run(function, memory, pool, rows(500_000, 500_003))
         appended.append(run(function, memory, pool, rows(500_003, 500_006)))

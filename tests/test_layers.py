@@ -39,7 +39,7 @@ IMPURE = {
     *("os", "time", "random", "socket", "subprocess", "threading", "concurrent", "logging"),
     *("resource", "gc"),
 }
-MAY_TOUCH_THE_WORLD = {"app", "delta.patience", "delta.store", "maintenance", "upkeep.engine"}
+MAY_TOUCH_THE_WORLD = {"app", "delta.retry", "delta.store", "maintenance", "upkeep.engine"}
 COMMANDS = sorted(
     path.stem for path in (ROOT / "silt/commands").glob("*.py") if path.stem != "__init__"
 )
@@ -96,6 +96,20 @@ def test_module_imports_from_its_own_folder_and_from_below(name: str) -> None:
         above = floor_of(other) > floor_of(name)
         beside = floor_of(other) == floor_of(name) < len(FLOORS) - 1
         assert same or not (above or beside), f"{name} imports {other}"
+
+
+def test_what_decides_does_no_io() -> None:
+    """The writer and the terms ask the tables; every other module decides by what it is given."""
+    doing_io = {"delta.store", "delta.retry", "delta.tables", "delta.commit", "delta.rewrite"}
+    deciding = [
+        name
+        for name in modules()
+        if name.startswith(("kafka.", "contract.", "validate.", "sink."))
+        and name not in ("sink.writer", "sink.terms")
+    ]
+    assert {name: edges()[name] & doing_io for name in deciding} == {
+        name: set() for name in deciding
+    }
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

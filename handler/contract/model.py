@@ -173,7 +173,9 @@ class ContractModel(_Model):
         "skip", description="What a record without a value becomes."
     )
     evolution: Literal["none", "add_columns", "widen"] = Field(
-        "add_columns", description="How the table may follow the contract."
+        "add_columns",
+        description="How the table may follow the contract. After `widen` has widened an integer "
+        "or a float, Spark 3 cannot read the column until maintenance has rewritten older files.",
     )
     retired: list[str] = Field(
         [], description="Columns that the table keeps and that are no longer filled."

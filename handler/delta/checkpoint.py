@@ -19,7 +19,7 @@ from handler.delta.log import (
     parse_protocol,
 )
 from handler.delta.parquet_ranges import read_columns
-from handler.delta.patience import Patience
+from handler.delta.retry import Deadline
 from handler.delta.store import Entry, Pool, Store
 from handler.errors import BrokenLog, NotFound
 
@@ -96,14 +96,14 @@ def read_checkpoint(
     checkpoint: Checkpoint,
     files: FileListing | None,
     pool: Pool,
-    patience: Patience,
+    deadline: Deadline,
 ) -> Snapshot:
     """Read a checkpoint, and filter its files into `files`.
 
     Raises BrokenCheckpoint for one that is cut, empty, or not a checkpoint.
     """
     try:
-        return _read(store, checkpoint, files, pool, patience)
+        return _read(store, checkpoint, files, pool, deadline)
     except (BrokenLog, NotFound, KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise BrokenCheckpoint(f"{checkpoint.parts[0].key}: {error!s:.300}") from error
 
@@ -113,7 +113,7 @@ def _read(
     checkpoint: Checkpoint,
     files: FileListing | None,
     pool: Pool,
-    patience: Patience,
+    deadline: Deadline,
 ) -> Snapshot:
     protocol: Protocol | None = None
     metadata: Metadata | None = None
@@ -124,7 +124,7 @@ def _read(
         return _says_something(group, columns)
 
     for table in read_columns(
-        store, checkpoint.parts, columns, keep, pool, patience, batch_rows=BATCH_ROWS
+        store, checkpoint.parts, columns, keep, pool, deadline, batch_rows=BATCH_ROWS
     ):
         for row in _present(table, "protocol"):
             protocol = parse_protocol(row)

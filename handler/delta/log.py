@@ -8,6 +8,7 @@ capitals or camel case is the protocol's own.
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, unquote
@@ -25,6 +26,23 @@ TXN_RETENTION = "delta.setTransactionRetentionDuration"
 """The property by which engines leave `txn` actions out of checkpoints when they are old."""
 TXNS_FORGOTTEN = "silt.txns_forgotten"
 """Set beside it by the next append: what was forgotten stays so when the property is unset."""
+
+Actions = Sequence[Mapping[str, Any]]
+"""The actions of one commit, as the log has them."""
+
+
+class Why(StrEnum):
+    """Why a decision about a table has to be made again. A stream is what a `txn` counts."""
+
+    METADATA = "metadata"
+    PROTOCOL = "protocol"
+    STREAM = "stream"
+    NEW_STREAM = "new_stream"
+    LOG = "log"
+    """The log was cleaned behind the snapshot, or the table was made anew."""
+    FILES = "files"
+    """A file that was to be replaced is not active any more."""
+
 
 _COMMIT = re.compile(rf"{LOG}/(\d{{20}})\.json")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -165,9 +183,9 @@ class Change:
         """Return the appIds that no foreign commit may name."""
         return self.depends_on | self.txns.keys()
 
-    def is_void_after(self, actions: Sequence[Mapping[str, Any]], snapshot: Snapshot) -> bool:
-        """Return whether a foreign commit, which follows `snapshot`, makes the change void."""
-        return concerns(actions, snapshot, self.concerned)
+    def conflict(self, actions: Actions, snapshot: Snapshot) -> Why | None:
+        """Return why a foreign commit, which follows `snapshot`, makes it void, if it does."""
+        return conflict_with(actions, snapshot, self.concerned)
 
     def body(self, commit_id: str, now_ms: int) -> bytes:
         """Return the change as a commit of the log."""
@@ -318,18 +336,20 @@ def parse_metadata(value: Mapping[str, Any]) -> Metadata:
     )
 
 
-def concerns(
-    actions: Sequence[Mapping[str, Any]], snapshot: Snapshot, app_ids: Collection[str]
-) -> bool:
-    """Return whether a foreign commit makes a decision from `snapshot` void.
+def conflict_with(actions: Actions, snapshot: Snapshot, app_ids: Collection[str]) -> Why | None:
+    """Return why a foreign commit makes a decision from `snapshot` void, if it does.
 
     It does when it touches the schema, the protocol or one of our streams, or brings a stream that
     the snapshot has not seen: that may be a second source.
     """
     for action in actions:
-        if action.get("metaData") is not None or action.get("protocol") is not None:
-            return True
+        if action.get("metaData") is not None:
+            return Why.METADATA
+        if action.get("protocol") is not None:
+            return Why.PROTOCOL
         txn = action.get("txn")
-        if txn is not None and (txn["appId"] in app_ids or txn["appId"] not in snapshot.txns):
-            return True
-    return False
+        if txn is not None and txn["appId"] in app_ids:
+            return Why.STREAM
+        if txn is not None and txn["appId"] not in snapshot.txns:
+            return Why.NEW_STREAM
+    return None

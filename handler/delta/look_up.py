@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from handler.delta.log import file_id
 from handler.delta.parquet_ranges import read_columns
-from handler.delta.patience import Patience
 from handler.delta.ranges import RANGES_TAG, parse_ranges
+from handler.delta.retry import Deadline
 from handler.delta.statistics import microseconds, parse_statistics
 from handler.delta.store import Entry, Pool, Store
 from handler.errors import BrokenLog, DataFileMissing, NotFound
@@ -159,7 +159,7 @@ def find_rows(
     keys: Keys,
     queries: Mapping[int, Query],
     pool: Pool,
-    patience: Patience,
+    deadline: Deadline,
     table: str,
 ) -> Matches:
     """Read the candidates and return which wanted records they hold.
@@ -182,7 +182,7 @@ def find_rows(
                 return bool(stats.min <= high and stats.max >= low)
         return True
 
-    for part in _tables(store, candidates, names, keep, pool, patience, table):
+    for part in _tables(store, candidates, names, keep, pool, deadline, table):
         if not {names[0], names[1]} <= set(part.column_names):
             continue  # another writer's file: it holds no record of ours
         if names[2] not in part.column_names:
@@ -206,14 +206,14 @@ def _tables(
     names: Sequence[str],
     keep: Any,
     pool: Pool,
-    patience: Patience,
+    deadline: Deadline,
     table: str,
 ) -> Iterator[pa.Table]:
     entries = list(candidates.active.values())
     for start in range(0, len(entries), FILES_AT_ONCE):
         part = entries[start : start + FILES_AT_ONCE]
         try:
-            yield from read_columns(store, part, names, keep, pool, patience)
+            yield from read_columns(store, part, names, keep, pool, deadline)
         except NotFound as error:
             raise DataFileMissing(
                 f"Table {table}: a data file that the log names is missing, and may contain "

@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from handler.delta.patience import Patience
+from handler.delta.retry import Deadline, request_all
 from handler.delta.store import Entry, Pool, Store
-from handler.errors import BrokenLog, StoreError, Unavailable
+from handler.errors import BrokenLog
 
 TAIL_BYTES = 64 * 1024
 _FOOTER_END = 8
@@ -32,42 +32,13 @@ class _File:
     ranges: list[tuple[int, int]]
 
 
-def fetch_all(
-    calls: Sequence[Callable[[], Any]], pool: Pool, patience: Patience, what: str
-) -> list[Any]:
-    """Make requests at once, again those that may pass, until all are answered.
-
-    Raises StoreError.
-    """
-    results: list[Any] = [None] * len(calls)
-    pending = list(range(len(calls)))
-    attempt = 0
-    while pending:
-        patience.begin(what)
-        answers = pool.at_once([calls[i] for i in pending], patience.left_s)
-        again = []
-        for i, answer in zip(pending, answers, strict=True):
-            if isinstance(answer, Unavailable):
-                patience.failed(answer)
-                again.append(i)
-            elif isinstance(answer, StoreError):
-                raise answer
-            else:
-                results[i] = answer
-        pending = again
-        if pending:
-            attempt += 1
-            patience.wait(attempt, what)
-    return results
-
-
 def read_columns(
     store: Store,
     entries: Sequence[Entry],
     columns: Sequence[str],
     keep: KeepRowGroup,
     pool: Pool,
-    patience: Patience,
+    deadline: Deadline,
     *,
     batch_rows: int | None = None,
 ) -> Iterator[pa.Table]:
@@ -77,11 +48,11 @@ def read_columns(
     comes in tables of at most so many rows: only the bytes of its columns are there at once. `keep`
     is asked with a row group's Parquet metadata. Raises BrokenLog for a file that is not Parquet.
     """
-    footers = read_footers(store, entries, pool, patience)
+    footers = read_footers(store, entries, pool, deadline)
     files = [_select(e, f, columns, keep) for e, f in zip(entries, footers, strict=True)]
     files = [file for file in files if file.ranges]
     calls = [_ranges_call(store, file) for file in files]
-    for file, parts in zip(files, fetch_all(calls, pool, patience, "read Parquet"), strict=True):
+    for file, parts in zip(files, request_all(calls, pool, deadline, "read Parquet"), strict=True):
         source = _Sparse(file.entry, file.ranges, parts)
         try:
             parquet = open_parquet(pa.PythonFile(source, mode="r"), file.footer)
@@ -116,26 +87,26 @@ def fetch_row_group(
     footer: pq.FileMetaData,
     number: int,
     pool: Pool,
-    patience: Patience,
+    deadline: Deadline,
 ) -> pa.PythonFile:
     """Fetch one row group of a file; what is returned reads as the file, but for all the others."""
     group = footer.row_group(number)
     ranges = [_chunk_range(entry, group.column(i)) for i in range(group.num_columns)]
     call = partial(store.get_ranges, entry.key, ranges)
-    (parts,) = fetch_all([call], pool, patience, "read Parquet")
+    (parts,) = request_all([call], pool, deadline, "read Parquet")
     return pa.PythonFile(_Sparse(entry, ranges, parts), mode="r")
 
 
 def read_footers(
-    store: Store, entries: Sequence[Entry], pool: Pool, patience: Patience
+    store: Store, entries: Sequence[Entry], pool: Pool, deadline: Deadline
 ) -> list[pq.FileMetaData]:
     """Read the footers of Parquet files. Raises BrokenLog for a file that is not Parquet."""
-    tails = _tails(store, [(e, min(TAIL_BYTES, e.size)) for e in entries], pool, patience)
+    tails = _tails(store, [(e, min(TAIL_BYTES, e.size)) for e in entries], pool, deadline)
     needed = [int.from_bytes(tail[-8:-4], "little") + _FOOTER_END for tail in tails]
     longer = [(i, need) for i, need in enumerate(needed) if len(tails[i]) < need <= entries[i].size]
     if longer:
         wanted = [(entries[i], need) for i, need in longer]
-        for (i, _), tail in zip(longer, _tails(store, wanted, pool, patience), strict=True):
+        for (i, _), tail in zip(longer, _tails(store, wanted, pool, deadline), strict=True):
             tails[i] = tail
     footers = []
     for entry, tail in zip(entries, tails, strict=True):
@@ -147,13 +118,13 @@ def read_footers(
 
 
 def _tails(
-    store: Store, wanted: Sequence[tuple[Entry, int]], pool: Pool, patience: Patience
+    store: Store, wanted: Sequence[tuple[Entry, int]], pool: Pool, deadline: Deadline
 ) -> list[bytes]:
     def call(entry: Entry, length: int) -> Callable[[], bytes]:
         return lambda: store.get_ranges(entry.key, [(entry.size - length, entry.size)])[0]
 
     calls = [call(entry, length) for entry, length in wanted]
-    return fetch_all(calls, pool, patience, "read Parquet")
+    return request_all(calls, pool, deadline, "read Parquet")
 
 
 def _select(

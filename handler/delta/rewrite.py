@@ -11,20 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from handler.delta import swap
 from handler.delta.active import ActiveFile, ActiveFiles
+from handler.delta.commit import Transaction
 from handler.delta.features import check_rewritable
 from handler.delta.log import (
     ENGINE,
+    Actions,
     DataFile,
     Metadata,
     Snapshot,
+    Why,
     encode_commit,
     file_id,
     parse_metadata,
     parse_protocol,
 )
-from handler.delta.patience import Patience
+from handler.delta.retry import Deadline
 from handler.delta.tables import Table
 from handler.delta.types import Array, DataType, Field, Struct
 
@@ -55,22 +57,22 @@ class Rewrite:
         """Return the files that have to be active."""
         return (*self.removed, *self.updated)
 
-    def is_void_after(self, actions: Sequence[Mapping[str, Any]], _snapshot: Snapshot) -> bool:
-        """Return whether a foreign commit touches a file of ours, or what was planned for."""
+    def conflict(self, actions: Actions, _snapshot: Snapshot) -> Why | None:
+        """Return what a foreign commit changes: a file of ours, or what was planned for."""
         ids = {file.id for file in self.touched}
         for action in actions:
             for kind in ("add", "remove"):
                 if (file := action.get(kind)) is not None and file_id(file) in ids:
-                    return True
+                    return Why.FILES
             if (value := action.get("metaData")) is not None and self._differs(
                 parse_metadata(value)
             ):
-                return True
+                return Why.METADATA
             if (value := action.get("protocol")) is not None and (
                 parse_protocol(value) != self.planned_for.protocol
             ):
-                return True
-        return False
+                return Why.PROTOCOL
+        return None
 
     def fits(self, snapshot: Snapshot, files: ActiveFiles) -> bool:
         """Return whether it may follow a snapshot with these files."""
@@ -151,21 +153,19 @@ def active_files(table: Table) -> ActiveFiles:
     return table.files
 
 
-def rewrite(table: Table, change: Rewrite, patience: Patience) -> int | None:
+def rewrite(table: Table, change: Rewrite, deadline: Deadline) -> int | None:
     """Commit a rewrite. Returns its version, None where it has to be planned again.
 
     The table has to keep its files (`new_files`). Raises StoreError, TableError or OutOfTime.
     """
-    committed = list[int]()
 
-    def decide(_done: frozenset[int]) -> list[Rewrite | None]:
-        snapshot = table.known(patience)
+    def propose(snapshot: Snapshot) -> Rewrite | None:
         check_rewritable(snapshot, table.name, data_change=change.data_change)
-        return [change if change.fits(snapshot, active_files(table)) else None]
+        return change if change.fits(snapshot, active_files(table)) else None
 
-    table.confirmed = False  # minutes may have passed: the table may have been made anew
-    swap.append([table], decide, patience, lambda _i, done: committed.append(done.version))
-    return committed[0] if committed else None
+    # Minutes may have passed since the snapshot was read: the table may have been made anew.
+    committed = Transaction([table], deadline).commit_change(table, propose)
+    return committed.version if committed is not None else None
 
 
 def _feature_properties(metadata: Metadata) -> dict[str, str]:

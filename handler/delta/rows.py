@@ -13,12 +13,11 @@ import pyarrow.parquet as pq
 
 from handler.delta.conform import conform
 from handler.delta.parquet_ranges import (
-    fetch_all,
     fetch_row_group,
     open_parquet,
     read_footers,
 )
-from handler.delta.patience import Patience
+from handler.delta.retry import Deadline, request_all
 from handler.delta.store import Entry, Pool, Store
 from handler.errors import BrokenLog
 
@@ -31,7 +30,7 @@ SAMPLE_ROWS = 32
 
 
 def read_rows(
-    store: Store, files: Sequence[Entry], schema: pa.Schema, pool: Pool, patience: Patience
+    store: Store, files: Sequence[Entry], schema: pa.Schema, pool: Pool, deadline: Deadline
 ) -> Iterator[pa.Table]:
     """Yield the rows of files, in their order, as rows of a schema.
 
@@ -39,11 +38,11 @@ def read_rows(
     """
     for group in _groups(files):
         if group[0].size > FETCH_BYTES:
-            yield from _rows_of_large(store, group[0], schema, pool, patience)
+            yield from _rows_of_large(store, group[0], schema, pool, deadline)
             continue
         calls = [partial(store.get, entry.key) for entry in group]
         for entry, content in zip(
-            group, fetch_all(calls, pool, patience, "read data files"), strict=True
+            group, request_all(calls, pool, deadline, "read data files"), strict=True
         ):
             parquet = _open(entry, pa.BufferReader(content.data))
             for number in range(parquet.num_row_groups):
@@ -63,11 +62,11 @@ def _groups(files: Sequence[Entry]) -> Iterator[list[Entry]]:
 
 
 def _rows_of_large(
-    store: Store, entry: Entry, schema: pa.Schema, pool: Pool, patience: Patience
+    store: Store, entry: Entry, schema: pa.Schema, pool: Pool, deadline: Deadline
 ) -> Iterator[pa.Table]:
-    (footer,) = read_footers(store, [entry], pool, patience)
+    (footer,) = read_footers(store, [entry], pool, deadline)
     for number in range(footer.num_row_groups):
-        source = fetch_row_group(store, entry, footer, number, pool, patience)
+        source = fetch_row_group(store, entry, footer, number, pool, deadline)
         yield from _rows(entry, _open(entry, source, footer), number, schema)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from handler.delta.checkpoint import (
     HINT,
@@ -14,10 +14,9 @@ from handler.delta.checkpoint import (
     parse_hint,
     read_checkpoint,
 )
-from handler.delta.log import LOG, Snapshot, apply, commit_key, parse_commit, version_of
+from handler.delta.log import LOG, Actions, Snapshot, apply, commit_key, parse_commit, version_of
 from handler.delta.look_up import Candidates, Keys, Matches, Query, find_rows
-from handler.delta.parquet_ranges import fetch_all
-from handler.delta.patience import Patience
+from handler.delta.retry import Deadline, request_all
 from handler.delta.store import Entry, Object, Pool, Store
 from handler.errors import BrokenLog, NotFound
 
@@ -25,7 +24,6 @@ _AHEAD = 3
 _COMMITS_AT_ONCE = 1000
 """So many commits are held in memory while a log is read."""
 
-Actions = list[dict[str, Any]]
 Files = TypeVar("Files", bound=FileListing)
 
 
@@ -74,7 +72,7 @@ class Table:
 
     `keys` are needed to look records up. `new_files` makes an empty listing of active files, which
     is then filled and kept in step with the snapshot in `files`; without it, files are not read.
-    `confirmed`: the snapshot was read in this invocation.
+    `reads` counts how often it was read cold.
     `checkpoint`: the version of the checkpoint that it was last read from, -1 for none. `damage`:
     what was broken then. `warn` is given a line for each thing that is broken.
     """
@@ -86,26 +84,26 @@ class Table:
     new_files: Callable[[], FileListing] | None = None
     files: FileListing | None = None
     snapshot: Snapshot | None = None
-    confirmed: bool = False
+    reads: int = 0
     checkpoint: int = -1
     damage: Damage = field(default_factory=Damage)
     warn: Callable[[str], None] = lambda _text: None
 
-    def known(self, patience: Patience) -> Snapshot:
+    def known(self, deadline: Deadline) -> Snapshot:
         """Return the snapshot that is kept, or read it cold."""
         if self.snapshot is None:
-            self.read(patience)
+            self.read(deadline)
         assert self.snapshot is not None
         return self.snapshot
 
-    def read(self, patience: Patience) -> Snapshot:
+    def read(self, deadline: Deadline) -> Snapshot:
         """Read the newest snapshot cold, keep it and return it: at most 6 requests in sequence."""
-        snapshot, self.files = self._load(patience, self.new_files)
+        snapshot, self.files = self._load(deadline, self.new_files)
         return self._keep(snapshot)
 
     def _keep(self, snapshot: Snapshot) -> Snapshot:
         self.snapshot = snapshot
-        self.confirmed = True
+        self.reads += 1
         return snapshot
 
     def follow(self, commit: Commit) -> Snapshot:
@@ -116,21 +114,21 @@ class Table:
         self.snapshot = apply(self.snapshot, commit.version, commit.actions, commit.e_tag)
         return self.snapshot
 
-    def look_up(self, queries: Mapping[int, Query], patience: Patience) -> Matches:
+    def look_up(self, queries: Mapping[int, Query], deadline: Deadline) -> Matches:
         """Read the newest snapshot with its files, and find records, by partition.
 
         The answer is for that snapshot, which is kept: whoever decides by it must decide from it.
         """
         assert self.keys is not None
         keys = self.keys
-        snapshot, candidates = self._load(patience, lambda: Candidates(keys, queries))
+        snapshot, candidates = self._load(deadline, lambda: Candidates(keys, queries))
         found = Matches()
         if candidates is not None:
-            found = find_rows(self.store, candidates, keys, queries, self.pool, patience, self.name)
+            found = find_rows(self.store, candidates, keys, queries, self.pool, deadline, self.name)
         self._keep(snapshot)
         return found
 
-    def commits_after(self, version: int, patience: Patience) -> list[Commit] | None:
+    def commits_after(self, version: int, deadline: Deadline) -> list[Commit] | None:
         """Return the commits after a version, in order; None where the log has a gap behind it.
 
         It ends with a commit that is not there, never with a listing: that may lag behind.
@@ -138,22 +136,22 @@ class Table:
         commits = list[Commit]()
         while True:
             ahead = [version + 1 + i for i in range(_AHEAD)]
-            for number, answer in zip(ahead, self._get_commits(ahead, patience), strict=True):
+            for number, answer in zip(ahead, self._get_commits(ahead, deadline), strict=True):
                 if answer is None:
                     return commits
                 commits.append(answer)
                 version = number
-            entries = self._list(commit_key(version), patience)
+            entries = self._list(commit_key(version), deadline)
             numbers = sorted(v for e in entries if (v := version_of(e.key)) is not None)
             if numbers != list(range(version + 1, version + 1 + len(numbers))):
                 return None
-            for number, answer in zip(numbers, self._get_commits(numbers, patience), strict=True):
+            for number, answer in zip(numbers, self._get_commits(numbers, deadline), strict=True):
                 if answer is None:
                     return None
                 commits.append(answer)
                 version = number
 
-    def _get_commits(self, versions: Iterable[int], patience: Patience) -> list[Commit | None]:
+    def _get_commits(self, versions: Iterable[int], deadline: Deadline) -> list[Commit | None]:
         def call(version: int) -> Callable[[], Commit | None]:
             def get() -> Commit | None:
                 try:
@@ -165,38 +163,38 @@ class Table:
 
             return get
 
-        return fetch_all([call(v) for v in versions], self.pool, patience, "read the log")
+        return request_all([call(v) for v in versions], self.pool, deadline, "read the log")
 
-    def _list(self, after: str, patience: Patience) -> list[Entry]:
+    def _list(self, after: str, deadline: Deadline) -> list[Entry]:
         call = partial(self.store.list, LOG, after)
-        return list(fetch_all([call], self.pool, patience, "list the log")[0])
+        return list(request_all([call], self.pool, deadline, "list the log")[0])
 
     def _load(
-        self, patience: Patience, new_files: Callable[[], Files] | None
+        self, deadline: Deadline, new_files: Callable[[], Files] | None
     ) -> tuple[Snapshot, Files | None]:
         """Read the newest snapshot: hint, listing, then checkpoint and commits at once.
 
         A checkpoint that cannot be read is passed over for an older one, or for the commits from
         the first on, as long as all that follow it are there.
         """
-        hint = self._hint(patience)
+        hint = self._hint(deadline)
         after = f"{LOG}/{hint:020}." if hint is not None else f"{LOG}/"
-        entries = self._list(after, patience)
+        entries = self._list(after, deadline)
         checkpoints = complete_checkpoints(entries)
         if hint is not None and not checkpoints:
             # The hint names a checkpoint that is not there: it costs a listing of everything.
-            entries = self._list(f"{LOG}/", patience)
+            entries = self._list(f"{LOG}/", deadline)
             checkpoints = complete_checkpoints(entries)
             self.damage.hint_is_wrong = True
         complete = hint is None or self.damage.hint_is_wrong  # every file of the log is listed
         while checkpoints:
             files = new_files() if new_files is not None else None
             try:
-                snapshot = read_checkpoint(self.store, checkpoints[0], files, self.pool, patience)
+                snapshot = read_checkpoint(self.store, checkpoints[0], files, self.pool, deadline)
             except BrokenCheckpoint as broken:
                 self._pass_over(checkpoints.pop(0), str(broken), hint)
                 if not checkpoints and not complete:
-                    entries, complete = self._list(f"{LOG}/", patience), True
+                    entries, complete = self._list(f"{LOG}/", deadline), True
                     checkpoints = [
                         checkpoint
                         for checkpoint in complete_checkpoints(entries)
@@ -205,9 +203,9 @@ class Table:
                 continue
             tags = {entry.key: entry.e_tag for entry in entries}
             snapshot = replace(snapshot, e_tag=tags.get(commit_key(snapshot.version)))
-            return self._follow(snapshot, entries, files, hint, patience)
+            return self._follow(snapshot, entries, files, hint, deadline)
         files = new_files() if new_files is not None else None
-        return self._follow(Snapshot(), entries, files, hint, patience)
+        return self._follow(Snapshot(), entries, files, hint, deadline)
 
     def _pass_over(self, checkpoint: Checkpoint, reason: str, hint: int | None) -> None:
         for entry in checkpoint.parts:
@@ -225,7 +223,7 @@ class Table:
         entries: Sequence[Entry],
         files: Files | None,
         hint: int | None,
-        patience: Patience,
+        deadline: Deadline,
     ) -> tuple[Snapshot, Files | None]:
         """Apply the commits that follow a checkpoint, or all of a log that has none."""
         self.checkpoint = snapshot.version
@@ -236,7 +234,7 @@ class Table:
             if (version := version_of(entry.key)) is not None and version >= first
         )
         self._check_listing(versions, first, entries, hint)
-        for commit in self._commits(versions, first, patience):
+        for commit in self._commits(versions, first, deadline):
             snapshot = apply(snapshot, commit.version, commit.actions, commit.e_tag)
             if files is not None:
                 files.apply(commit.actions)
@@ -272,13 +270,13 @@ class Table:
                 f"{_some(versions)}. {why} Nothing was written."
             )
 
-    def _commits(self, versions: Sequence[int], first: int, patience: Patience) -> Iterator[Commit]:
+    def _commits(self, versions: Sequence[int], first: int, deadline: Deadline) -> Iterator[Commit]:
         """Yield these commits and those that came since: `first` is next if there is none."""
         following = versions[-1] + 1 if versions else first
         numbers = [*versions, following]
         for start in range(0, len(numbers), _COMMITS_AT_ONCE):
             part = numbers[start : start + _COMMITS_AT_ONCE]
-            for version, commit in zip(part, self._get_commits(part, patience), strict=True):
+            for version, commit in zip(part, self._get_commits(part, deadline), strict=True):
                 if commit is not None:
                     yield commit
                 elif version == following:
@@ -287,12 +285,12 @@ class Table:
                     raise BrokenLog(
                         f"{self.name}/{commit_key(version)} vanished while it was read."
                     )
-        rest = self.commits_after(following, patience)
+        rest = self.commits_after(following, deadline)
         if rest is None:
             raise BrokenLog(f"The log of {self.name} has a gap after version {following}.")
         yield from rest
 
-    def _hint(self, patience: Patience) -> int | None:
+    def _hint(self, deadline: Deadline) -> int | None:
         """Return the version that `_last_checkpoint` names, and note if it names none."""
 
         def get() -> Object | None:
@@ -301,7 +299,7 @@ class Table:
             except NotFound:
                 return None
 
-        entry = fetch_all([get], self.pool, patience, "read the log")[0]
+        entry = request_all([get], self.pool, deadline, "read the log")[0]
         hint = parse_hint(entry.data) if entry is not None else None
         self.damage = Damage(
             hint_is_wrong=entry is not None and hint is None,
@@ -322,19 +320,6 @@ class Table:
             return self.store.head(commit_key(self.snapshot.version)) == self.snapshot.e_tag
         except NotFound:
             return False
-
-    def confirm(self, patience: Patience) -> bool:
-        """Make sure that the kept snapshot is of the log that is there; read it cold if it is not.
-
-        Returns whether the snapshot stayed.
-        """
-        if self.snapshot is None or self.confirmed:
-            return True
-        same = bool(fetch_all([self.is_current], self.pool, patience, "read the log")[0])
-        if not same:
-            self.read(patience)
-        self.confirmed = True
-        return same
 
 
 def _some(versions: Sequence[int]) -> str:

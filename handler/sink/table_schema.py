@@ -43,7 +43,7 @@ class TableSchema:
     """
 
     def __init__(self, contract: Contract, table: str, *, dead_letters: bool) -> None:
-        self._table = table
+        self.table = table
         self._retired = contract.retired
         if dead_letters:
             self._wanted = (*marked(DEAD_LETTER_FIELDS, "contract"), *REDRIVE_FIELDS)
@@ -67,7 +67,7 @@ class TableSchema:
         added = marked(new, "data")
         if not snapshot.exists:
             if self._unreadable:
-                raise TableMismatch(self._table, self._unreadable)
+                raise TableMismatch(self.table, self._unreadable)
             metadata = new_metadata(
                 str(uuid4()),
                 (*self._wanted, *added),
@@ -93,12 +93,12 @@ class TableSchema:
         kept = self._kept
         if kept is not None and kept[0] is snapshot.metadata and kept[1] == snapshot.protocol:
             return kept[2]
-        check_appendable(snapshot, self._table)
+        check_appendable(snapshot, self.table)
         metadata = snapshot.metadata
         assert metadata is not None
-        check_partitions(self._table, metadata.partition_columns, self._partition_by)
+        check_partitions(self.table, metadata.partition_columns, self._partition_by)
         fields = fit(
-            self._table,
+            self.table,
             metadata.fields,
             self._wanted,
             evolution=self._evolution,

@@ -7,26 +7,22 @@ then on an older version's commits to either table are refused by the compare-an
 committed before is in the snapshots that the newer one decides from (decision 0008).
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
 from handler import __version__
 from handler.contract.contract import Contract
-from handler.delta import swap
+from handler.delta.commit import Transaction
 from handler.delta.log import Change, Snapshot
-from handler.delta.patience import Patience
+from handler.delta.retry import Deadline
 from handler.delta.tables import Table
 from handler.errors import Superseded
 from handler.sink.table_schema import TableSchema
+from handler.sink.view import Admission, View
 
 TERM, GOVERNOR = "silt.term", "silt.contract"
 """The properties of a table that name its term, and whose it is."""
 _ROUNDS_MAX = 5
-
-
-class TermMoved(Superseded):
-    """A table is under no term, or a newer one of the same contract: to be agreed on again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +31,19 @@ class Term:
 
     name: str
     governor: str
+
+
+@dataclass(frozen=True, slots=True)
+class TermMoved:
+    """A table is under no term, or a newer one of the same contract: to be agreed on again."""
+
+    table: str
+    message: str
+
+    @property
+    def reason(self) -> str:
+        """Return it as a reason for which a batch is decided again."""
+        return f"term of {self.table}"
 
 
 def term_of(snapshot: Snapshot) -> Term | None:
@@ -68,79 +77,90 @@ class Terms:
         self._rows = rows
         self._agreed: Term | None = None
 
-    def agree(self, admit: Callable[[], None], patience: Patience) -> None:
+    def agree(self, admission: Admission, transaction: Transaction, deadline: Deadline) -> Term:
         """Make sure that both tables are under one term of this contract; take them over if not.
 
-        `admit` raises where this function has no business with the tables as they are kept.
-        It is agreed on only when the table was seen under it and the dead letters after that: so
-        there was a moment at which both were. Costs nothing while the kept snapshots are of it.
-        Raises Superseded when other versions take the tables again and again.
+        The term is agreed on only when the table was seen under it and the dead letters after that:
+        so there was a moment at which both were. Costs nothing while the kept snapshots are of it.
+        Raises Superseded when other versions take the tables again and again, and what `admission`
+        raises where this function may not write to the tables.
         """
         dead_letters, rows = self._dead_letters[0], self._rows[0]
         if self._agreed and _kept_term(dead_letters) == _kept_term(rows) == self._agreed:
-            return
+            return self._agreed
         for _ in range(_ROUNDS_MAX):
-            of_rows = term_of(rows.known(patience))
-            of_dead_letters = term_of(dead_letters.read(patience))
-            if self._governs(of_dead_letters) and of_rows == of_dead_letters:
+            of_rows = term_of(rows.known(deadline))
+            of_dead_letters = term_of(dead_letters.read(deadline))
+            if of_dead_letters is not None and self._holds(of_rows, of_dead_letters):
                 self._agreed = of_dead_letters
-                return
-            admit()
+                return of_dead_letters
+            admission.check(View(dead_letters.known(deadline), rows.known(deadline)))
             if not self._governs(of_dead_letters):
-                self._take(self._dead_letters, Term(str(uuid4()), self._governor), patience)
-            taken = term_of(dead_letters.known(patience))
+                self._take(
+                    self._dead_letters, Term(str(uuid4()), self._governor), transaction, deadline
+                )
+            taken = term_of(dead_letters.known(deadline))
             if taken is not None and self._governs(taken):
-                self._take(self._rows, taken, patience)
-        raise Superseded(self._message(dead_letters))
+                self._take(self._rows, taken, transaction, deadline)
+        raise Superseded(self._message(dead_letters.name, _kept_term(dead_letters)))
 
-    def check(self, tables: Sequence[Table]) -> None:
-        """Refuse to decide from snapshots of another term than the one that was agreed on.
+    def moved(self, view: View, agreed: Term | None) -> TermMoved | None:
+        """Return whether a table has left the term that was agreed on, None in a dry run.
 
-        Raises Superseded for another version's, TermMoved for none or one of this version.
+        Raises Superseded where another version governs it.
         """
-        if self._agreed is None:
-            return  # a dry run, which takes nothing over
-        for table in tables:
-            term = _kept_term(table)
-            if term == self._agreed:
+        if agreed is None:
+            return None
+        tables = (self._dead_letters[0], self._rows[0])
+        for table, snapshot in zip(tables, view.snapshots, strict=True):
+            term = term_of(snapshot)
+            if term == agreed:
                 continue
-            may_agree = term is None or self._governs(term)
-            raise (TermMoved if may_agree else Superseded)(self._message(table))
+            message = self._message(table.name, term)
+            if term is not None and not self._governs(term):
+                raise Superseded(message)
+            return TermMoved(table.name, message)
+        return None
+
+    def _holds(self, of_rows: Term | None, of_dead_letters: Term) -> bool:
+        return of_rows == of_dead_letters and self._governs(of_dead_letters)
 
     def _governs(self, term: Term | None) -> bool:
         return term is not None and term.governor == self._governor
 
-    def _take(self, taken: tuple[Table, TableSchema], term: Term, patience: Patience) -> None:
+    def _take(
+        self,
+        taken: tuple[Table, TableSchema],
+        term: Term,
+        transaction: Transaction,
+        deadline: Deadline,
+    ) -> None:
         """Commit the term to a table, unless another sandbox of this version was first."""
         table, schema = taken
 
-        def decide(_done: frozenset[int]) -> list[Change | None]:
-            snapshot = table.known(patience)
+        def propose(snapshot: Snapshot) -> Change | None:
             found = term_of(snapshot)
             if found == term or (taken is self._dead_letters and self._governs(found)):
-                return [None]
-            needed = schema.needed(snapshot, (), patience.clock.epoch_ms())
+                return None
+            needed = schema.needed(snapshot, (), deadline.clock.epoch_ms())
             properties = {TERM: term.name, GOVERNOR: term.governor}
             operation = "SET TBLPROPERTIES" if snapshot.exists else "CREATE TABLE"
-            return [
-                Change(
-                    files=(),
-                    txns={},
-                    info={"operation": operation, "operationParameters": properties},
-                    metadata=needed.metadata.with_configuration(properties),
-                    protocol=needed.protocol,
-                )
-            ]
+            return Change(
+                files=(),
+                txns={},
+                info={"operation": operation, "operationParameters": properties},
+                metadata=needed.metadata.with_configuration(properties),
+                protocol=needed.protocol,
+            )
 
-        swap.append([table], decide, patience)
+        transaction.commit_change(table, propose)
 
-    def _message(self, table: Table) -> str:
-        term = _kept_term(table)
+    def _message(self, table: str, term: Term | None) -> str:
         return (
-            f"Table {table.name} is governed by {term.governor if term else 'no contract'!r}, and "
+            f"Table {table} is governed by {term.governor if term else 'no contract'!r}, and "
             f"this function works by {self._governor!r}: the table was taken over while this "
-            "invocation was under way. What it had not committed comes again. If this goes on, "
-            "two versions of a contract are deployed at once: troubleshooting.md#superseded"
+            "invocation was under way. What it had not committed will be retried. If this goes "
+            "on, two versions of a contract are deployed at once: troubleshooting.md#superseded"
         )
 
 

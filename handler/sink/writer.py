@@ -1,46 +1,65 @@
-"""One batch of one topic: from the event to what is known to be settled.
+"""The writer of one contract: a batch in, one commit for each table out, and what is settled."""
 
-Decode, check and decide are in `decision`; here they are carried out, and what came of it is told.
-"""
-
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
-from handler.delta import swap
+from handler.delta.commit import Committed, Conflict, Transaction
 from handler.delta.log import Snapshot
-from handler.delta.patience import Patience
+from handler.delta.look_up import Query
+from handler.delta.retry import Deadline
 from handler.delta.store import Pool, Store
 from handler.delta.tables import Table
-from handler.errors import OutOfTime
+from handler.errors import OutOfTime, Superseded
 from handler.kafka.event import Batch
-from handler.sink.arrow_tables import Flat, flatten
-from handler.sink.decision import DEAD_LETTERS, ROWS, Decision, Work
+from handler.sink.checked_batch import CheckedBatch, check_batch
+from handler.sink.decision import Decision, Files, Target, decide
 from handler.sink.outcomes import Outcome, Plan
 from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS, TableSchema
-from handler.sink.terms import TermMoved, Terms
+from handler.sink.terms import Term, TermMoved, Terms
+from handler.sink.view import Admission, View, missing_queries, relies_on_watermark
 from handler.validate.batch import Checker
 
-_TERMS_MAX = 5
+TERMS_MAX = 5
+"""So often a batch agrees on a term; after that, somebody else takes the tables again and again."""
 
 
 @dataclass(slots=True)
 class Result:
-    """What became of a batch. `outcomes` are what is known to be true, not what was planned."""
+    """What became of a batch: what was decided last, and what of it is committed.
 
-    flat: Flat
-    repeats: int
-    outcomes: bytes = b""
-    plan: Plan | None = None
-    committed: dict[int, swap.Committed] = field(default_factory=dict)
+    `conflicts` are the reasons for which it was decided again.
+    """
+
+    batch: CheckedBatch
+    decision: Decision | None = None
+    committed: dict[Target, Committed] = field(default_factory=dict)
+    conflicts: Counter[str] = field(default_factory=Counter)
+    begins_generation: bool = False
     out_of_time: OutOfTime | None = None
     milliseconds: dict[str, float] = field(default_factory=dict)
-    value_bytes: int = 0
-    beyond_max_columns: int = 0
-    begins_generation: bool = False
+
+    @property
+    def plan(self) -> Plan | None:
+        """Return what was planned last."""
+        return self.decision.plan if self.decision is not None else None
+
+    @property
+    def outcomes(self) -> bytes:
+        """Return what is known to be true: what was planned and is not committed is unsettled."""
+        unsettled = bytes([Outcome.UNSETTLED])
+        if self.plan is None:
+            return unsettled * len(self.batch.flat.offsets)
+        outcomes = self.plan.outcomes
+        if Target.ROWS not in self.committed:
+            outcomes = outcomes.replace(bytes([Outcome.APPEND]), unsettled)
+        if Target.DEAD_LETTERS not in self.committed:
+            outcomes = outcomes.replace(bytes([Outcome.DEAD_LETTER]), unsettled)
+        return outcomes
 
 
-class Ingest:
+class Writer:
     """One contract at work. Kept by a warm sandbox, with what it knows of both tables."""
 
     def __init__(
@@ -55,99 +74,150 @@ class Ingest:
     ) -> None:
         self.contract = contract
         dead = contract.dead_letters
-        tables = (
-            Table(dead, open_store(uri + DEAD_LETTERS_SUFFIX), pool, DEAD_LETTER_KEYS, warn=warn),
-            Table(contract.table, open_store(uri), pool, ROW_KEYS, warn=warn),
+        self.dead_letters = Table(
+            dead, open_store(uri + DEAD_LETTERS_SUFFIX), pool, DEAD_LETTER_KEYS, warn=warn
         )
-        schemas = (
+        self.rows = Table(contract.table, open_store(uri), pool, ROW_KEYS, warn=warn)
+        self._schemas = (
             TableSchema(contract, dead, dead_letters=True),
             TableSchema(contract, contract.table, dead_letters=False),
         )
-        terms = Terms(contract, (tables[0], schemas[0]), (tables[1], schemas[1]))
-        self._work = Work(contract, Checker(contract), tables, schemas, terms, generation)
+        self._terms = Terms(
+            contract, (self.dead_letters, self._schemas[0]), (self.rows, self._schemas[1])
+        )
+        self._checker = Checker(contract)
+        self._generation = generation
 
     @property
     def tables(self) -> tuple[Table, Table]:
         """Return both tables, dead letters first, as they were last read."""
-        return self._work.tables
+        return self.dead_letters, self.rows
 
-    def check_table(self, patience: Patience) -> Snapshot:
+    def check_table(self, deadline: Deadline) -> Snapshot:
         """Read the table, and its dead letters, and check that the contract fits both.
 
         Returns the table's snapshot. Raises TableError or StoreError.
         """
-        for table, schema in zip(self._work.tables, self._work.schemas, strict=True):
-            snapshot = table.read(patience)
+        for table, schema in zip(self.tables, self._schemas, strict=True):
+            snapshot = table.read(deadline)
             if snapshot.exists:
                 schema.fitted(snapshot)
         return snapshot
 
-    def begins_generation(self, patience: Patience) -> bool:
+    def begins_generation(self, deadline: Deadline) -> bool:
         """Return whether only earlier generations have fed the tables. Raises StoreError."""
-        snapshots = [table.read(patience) for table in self._work.tables]
-        return self._work.begins_generation(snapshots)
+        view = View(self.dead_letters.read(deadline), self.rows.read(deadline))
+        return view.begins_generation(self._generation)
 
-    def run(self, batch: Batch, source: str, patience: Patience, *, dry_run: bool) -> Result:
-        """Settle a batch as far as it can be.
+    def write(self, batch: Batch, source: str, deadline: Deadline, *, dry_run: bool) -> Result:
+        """Settle a batch as far as it can be. A dry run decides from the newest tables only.
 
         Raises SiltError for what cannot be tied to a record.
         """
-        for table in self._work.tables:
-            table.confirmed = False
-        flat = flatten(batch)
-        result = Result(flat, sum(stream.repeats for stream in batch.streams))
-        clock = patience.clock
+        clock = deadline.clock
         start = clock.monotonic()
-        decision = Decision(self._work, batch, flat, source, patience)
-        result.value_bytes = decision.value_bytes
+        checked = check_batch(self.contract, self._checker, batch, source, self._generation)
+        admission = Admission(self._schemas, source, batch.topic, self._generation)
+        result = Result(checked)
         checked_at = clock.monotonic()
         try:
             if dry_run:
-                for table in self._work.tables:
-                    table.read(patience)  # no commit of its own would notice a stale snapshot
-                decision.decide(frozenset())
+                self._decide_only(result, admission, deadline)
             else:
-                self._append(decision, patience, result)
+                self._settle(result, admission, deadline)
         except OutOfTime as error:
             result.out_of_time = error
         except BaseException:
             # The sandbox lives on: what it knows of the tables may be what was wrong.
-            for table in self._work.tables:
+            for table in self.tables:
                 table.snapshot = None
             raise
-        result.plan = decision.plan
-        result.beyond_max_columns = decision.beyond_max_columns
-        result.begins_generation = decision.begins_generation
-        result.outcomes = _settled(decision.plan, len(flat.offsets), result.committed)
         result.milliseconds = {
             "check": (checked_at - start) * 1000,
             "write": (clock.monotonic() - checked_at) * 1000,
         }
         return result
 
-    def _append(self, decision: Decision, patience: Patience, result: Result) -> None:
-        """Append under a term of this contract; agree on one anew where none is left."""
-        for attempt in range(1, _TERMS_MAX + 1):
-            self._work.terms.agree(decision.admit, patience)
-            try:
-                swap.append(
-                    self._work.tables, decision.decide, patience, result.committed.__setitem__
-                )
-                return
-            except TermMoved:
+    def _settle(self, result: Result, admission: Admission, deadline: Deadline) -> None:
+        """View, look up, decide, stage, commit; again while a table moves in a way that matters."""
+        batch, files = result.batch, Files()
+        transaction = Transaction(self.tables, deadline)
+        term = self._terms.agree(admission, transaction, deadline)
+        terms = 1
+        while True:
+            view = self._view(batch, admission, term, transaction, deadline)
+            if isinstance(view, TermMoved):
                 # What is committed already was decided in the term that is over.
-                if result.committed or attempt == _TERMS_MAX:
-                    raise
+                if result.committed or terms == TERMS_MAX:
+                    raise Superseded(view.message)
+                result.conflicts[view.reason] += 1
+                term, terms = self._terms.agree(admission, transaction, deadline), terms + 1
+                continue
+            settled = result.plan if Target.DEAD_LETTERS in result.committed else None
+            result.begins_generation = view.begins_generation(self._generation)
+            result.decision = decision = decide(
+                batch, view, self._schemas, files, deadline.clock.epoch_ms(), settled
+            )
+            conflict = self._commit(decision, transaction, result)
+            if conflict is None:
+                return
+            result.conflicts[f"{conflict.why} of {conflict.table}"] += 1
 
+    def _view(
+        self,
+        batch: CheckedBatch,
+        admission: Admission,
+        term: Term | None,
+        transaction: Transaction,
+        deadline: Deadline,
+    ) -> View | TermMoved:
+        """Return a view of both tables that answers every look-up of the batch.
 
-def _settled(plan: Plan | None, total: int, committed: dict[int, swap.Committed]) -> bytes:
-    """Return outcomes as they are: what was to be written and is not committed is unsettled."""
-    unsettled = bytes([Outcome.UNSETTLED])
-    if plan is None:
-        return unsettled * total
-    outcomes = plan.outcomes
-    if ROWS not in committed:
-        outcomes = outcomes.replace(bytes([Outcome.APPEND]), unsettled)
-    if DEAD_LETTERS not in committed:
-        outcomes = outcomes.replace(bytes([Outcome.DEAD_LETTER]), unsettled)
-    return outcomes
+        Raises Superseded, TableError, SourceMismatch, StoreError or OutOfTime.
+        """
+        view = View(self.dead_letters.known(deadline), self.rows.known(deadline))
+        while True:
+            if (moved := self._terms.moved(view, term)) is not None:
+                return moved
+            admission.check(view)
+            if missing := missing_queries(batch, view):
+                view = self._look_up({**view.queries, **missing}, deadline)
+            elif relies_on_watermark(batch, view) and transaction.confirm(self.tables) is not None:
+                view = View(self.dead_letters.known(deadline), self.rows.known(deadline))
+            else:
+                return view
+
+    def _look_up(self, queries: dict[int, Query], deadline: Deadline) -> View:
+        """Return a view of the newest tables, in which these records were looked up."""
+        found = tuple(table.look_up(queries, deadline) for table in self.tables)
+        snapshots = [table.known(deadline) for table in self.tables]
+        return View(snapshots[0], snapshots[1], queries, found)
+
+    def _commit(
+        self, decision: Decision, transaction: Transaction, result: Result
+    ) -> Conflict | None:
+        """Put the data files of both tables at once, then commit after commit, dead letters first.
+
+        Returns what makes the rest of the decision void.
+        """
+        tables = {Target.DEAD_LETTERS: self.dead_letters, Target.ROWS: self.rows}
+        changes = decision.changes
+        staged = [(tables[target], change) for target, change in changes.items()]
+        if (conflict := transaction.stage(staged)) is not None:
+            return conflict
+        for target, change in changes.items():
+            outcome = transaction.commit(tables[target], change)
+            if isinstance(outcome, Conflict):
+                return outcome
+            result.committed[target] = outcome
+        return None
+
+    def _decide_only(self, result: Result, admission: Admission, deadline: Deadline) -> None:
+        for table in self.tables:
+            table.read(deadline)  # no commit of its own would notice a stale snapshot
+        transaction = Transaction(self.tables, deadline)
+        view = self._view(result.batch, admission, None, transaction, deadline)
+        assert isinstance(view, View)
+        result.begins_generation = view.begins_generation(self._generation)
+        now_ms = deadline.clock.epoch_ms()
+        result.decision = decide(result.batch, view, self._schemas, Files(), now_ms)

@@ -18,7 +18,7 @@ from handler.delta.conform import other_case
 from handler.delta.files import widenings
 from handler.delta.log import Metadata
 from handler.delta.parquet_ranges import read_footers
-from handler.delta.patience import Patience
+from handler.delta.retry import Deadline
 from handler.delta.rewrite import Rewrite, active_files, rewrite
 from handler.delta.statistics import IndexedColumns, Path, parse_statistics, statistics
 from handler.delta.tables import Table
@@ -40,7 +40,7 @@ class Checking:
     report: Report
     _unreadable: list[str] = field(default_factory=list)
 
-    def run(self, files: Sequence[ActiveFile], patience: Patience) -> None:
+    def run(self, files: Sequence[ActiveFile], deadline: Deadline) -> None:
         """Check files by their footers, and add each again with exact statistics.
 
         A file with a narrower type than the table's is left as it is, and marked: it is to be
@@ -48,19 +48,19 @@ class Checking:
         """
         checked = list[ActiveFile]()
         for start in range(0, len(files), FOOTERS_AT_ONCE):
-            checked += self._checked(files[start : start + FOOTERS_AT_ONCE], patience)
+            checked += self._checked(files[start : start + FOOTERS_AT_ONCE], deadline)
             if len(checked) >= COMMIT_FILES:
-                self._commit(checked, patience)
+                self._commit(checked, deadline)
                 checked = []
-        self._commit(checked, patience)
+        self._commit(checked, deadline)
         if self._unreadable:
             count = len(self._unreadable)
             self.report.note(f"{count} files cannot be checked; {self._unreadable[0]}")
 
-    def _checked(self, files: Sequence[ActiveFile], patience: Patience) -> Iterator[ActiveFile]:
-        metadata = self.table.known(patience).metadata
+    def _checked(self, files: Sequence[ActiveFile], deadline: Deadline) -> Iterator[ActiveFile]:
+        metadata = self.table.known(deadline).metadata
         assert metadata is not None
-        for file, footer in zip(files, self._footers(files, patience), strict=True):
+        for file, footer in zip(files, self._footers(files, deadline), strict=True):
             if footer is None:
                 continue
             if (twin := other_case(footer.schema.to_arrow_schema(), metadata)) is not None:
@@ -73,26 +73,26 @@ class Checking:
             yield replace(file, stats=exact_statistics(file.stats, footer, metadata), tags=tags)
 
     def _footers(
-        self, files: Sequence[ActiveFile], patience: Patience
+        self, files: Sequence[ActiveFile], deadline: Deadline
     ) -> list[pq.FileMetaData | None]:
         """Return footers, one by one if one of them cannot be read: None for that."""
         store, pool = self.table.store, self.table.pool
         try:
-            return list(read_footers(store, [file.entry for file in files], pool, patience))
+            return list(read_footers(store, [file.entry for file in files], pool, deadline))
         except (NotFound, BrokenLog) as error:
             if len(files) == 1:
                 self._unreadable.append(f"{files[0].key}: {error}")
                 return [None]
-        return [self._footers([file], patience)[0] for file in files]
+        return [self._footers([file], deadline)[0] for file in files]
 
-    def _commit(self, files: Sequence[ActiveFile], patience: Patience) -> None:
-        snapshot = self.table.known(patience)
+    def _commit(self, files: Sequence[ActiveFile], deadline: Deadline) -> None:
+        snapshot = self.table.known(deadline)
         known = active_files(self.table)
         active = [file for file in files if file in known]
         if not active:
             return
         change = Rewrite("UPDATE STATISTICS", snapshot, updated=active)
-        if rewrite(self.table, change, patience) is not None:
+        if rewrite(self.table, change, deadline) is not None:
             self.report.files_checked += len(active)
             self.report.say(f"the statistics of {len(active)} files were made exact")
 

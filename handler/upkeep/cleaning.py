@@ -8,10 +8,9 @@ from functools import partial
 from itertools import islice
 
 from handler.contract.upkeep import Upkeep
-from handler.delta import swap
-from handler.delta.log import LOG, Change, Metadata, Txn, version_of
-from handler.delta.parquet_ranges import fetch_all
-from handler.delta.patience import Patience
+from handler.delta.commit import Transaction
+from handler.delta.log import LOG, Change, Snapshot, Txn, version_of
+from handler.delta.retry import Deadline, request_all
 from handler.delta.rewrite import active_files
 from handler.delta.tables import Table
 from handler.upkeep.engine import Engine
@@ -37,34 +36,34 @@ class Cleaning:
     upkeep: Upkeep
     report: Report
 
-    def is_due(self, patience: Patience) -> bool:
+    def is_due(self, deadline: Deadline) -> bool:
         """Return whether the table was not cleaned for a day."""
-        last = self.table.known(patience).txns.get(VACUUMED)
-        age_ms = patience.clock.epoch_ms() - (last.last_updated_ms or 0) if last else math.inf
+        last = self.table.known(deadline).txns.get(VACUUMED)
+        age_ms = deadline.clock.epoch_ms() - (last.last_updated_ms or 0) if last else math.inf
         return age_ms >= VACUUM_EVERY_MS
 
-    def run(self, patience: Patience) -> None:
+    def run(self, deadline: Deadline) -> None:
         """Vacuum the table, clean its log, and note in the log that it was done.
 
         Two runs at once delete the same. Raises OutOfTime, EngineFailed, StoreError or TableError;
         what was deleted before stays deleted, and the next run does the rest.
         """
-        self._set_properties(patience)
-        folder = self.vacuum(patience, dry_run=False)
-        self._clean_log(folder, patience)
-        self._note_done(patience)
+        self._set_properties(deadline)
+        folder = self.vacuum(deadline, dry_run=False)
+        self._clean_log(folder, deadline)
+        self._note_done(deadline)
 
-    def vacuum(self, patience: Patience, *, dry_run: bool) -> Folder:
+    def vacuum(self, deadline: Deadline, *, dry_run: bool) -> Folder:
         """Delete the files that no snapshot within the retention names, or count them.
 
         A folder in which another table lies is left alone: its files are none of this table's.
         Returns what is in the folder.
         """
-        held, now_ms = self._retention(patience), patience.clock.epoch_ms()
+        held, now_ms = self._retention(deadline), deadline.clock.epoch_ms()
         # What is about to be deleted is not of interest any more.
         since_ms = 0 if dry_run else now_ms - held.files_ms
         keys, log_since_ms = self._keys(), now_ms - held.log_ms
-        folder = look_through(self.table, keys, since_ms, log_since_ms, patience)
+        folder = look_through(self.table, keys, since_ms, log_since_ms, deadline)
         figures = self.report.figures
         if folder.inner_table is not None:
             self.report.note(f"no vacuum: another table lies within, at {folder.inner_table}")
@@ -73,10 +72,10 @@ class Cleaning:
             self.report.note(f"no vacuum: {held.why_not_vacuum}")
             return folder
         hours = figures.retain_hours = -(-held.files_ms // HOUR_MS)
-        answer = self.engine.do("vacuum", patience.left_s, hours=hours)
+        answer = self.engine.do("vacuum", deadline.left_s, hours=hours)
         figures.files_to_vacuum = count = len(answer["files"])
         if not dry_run and answer["files"]:
-            self._delete(answer["files"], patience)
+            self._delete(answer["files"], deadline)
         oldest_ms = folder.oldest_unreferenced_ms
         age_ms = now_ms - oldest_ms if oldest_ms is not None else 0
         figures.oldest_unreferenced_hours = round(max(age_ms, 0) / HOUR_MS, 2)
@@ -87,35 +86,35 @@ class Cleaning:
     def _keys(self) -> set[str]:
         return {file.key for file in active_files(self.table)}
 
-    def _delete(self, keys: Sequence[str], patience: Patience) -> None:
+    def _delete(self, keys: Sequence[str], deadline: Deadline) -> None:
         """Delete files; what was deleted before the time is up stays deleted."""
-        self.table.read(patience)  # another engine may have restored one meanwhile
+        self.table.read(deadline)  # another engine may have restored one meanwhile
         active = self._keys()
         for start in range(0, len(keys), DELETED_AT_ONCE):
             part = [key for key in keys[start : start + DELETED_AT_ONCE] if key not in active]
             call = partial(self.table.store.delete_all, part)
-            fetch_all([call], self.table.pool, patience, "delete files")
+            request_all([call], self.table.pool, deadline, "delete files")
             self.report.files_vacuumed += len(part)
 
-    def _clean_log(self, folder: Folder, patience: Patience) -> None:
+    def _clean_log(self, folder: Folder, deadline: Deadline) -> None:
         """Delete commits behind a checkpoint that are older than the log's retention.
 
         The oldest first, so that what a kill leaves is a log without gaps where the store lists in
         order; readers begin at a checkpoint that stays.
         """
-        held = self._retention(patience)
+        held = self._retention(deadline)
         if held.why_not_clean is not None:
             self.report.note(f"the log is not cleaned: {held.why_not_clean}")
             return
         start = folder.log_start(self.table.checkpoint)
-        while start is not None and (keys := self._old_log(start, patience)):
+        while start is not None and (keys := self._old_log(start, deadline)):
             call = partial(self.table.store.delete_all, keys)
-            fetch_all([call], self.table.pool, patience, "clean the log")
+            request_all([call], self.table.pool, deadline, "clean the log")
             commits = [key for key in keys if version_of(key) is not None]
             self.report.log_commits_cleaned += len(commits)
         self.report.say(f"{self.report.log_commits_cleaned} commits of the log cleaned")
 
-    def _old_log(self, start: int, patience: Patience) -> list[str]:
+    def _old_log(self, start: int, deadline: Deadline) -> list[str]:
         """Return some keys of the log that belong to versions before `start`."""
 
         def look() -> list[str]:
@@ -123,37 +122,33 @@ class Cleaning:
             old = (entry.key for entry in entries if _OF_A_VERSION.match(entry.key))
             return list(islice(old, DELETED_AT_ONCE))
 
-        keys: list[str] = fetch_all([look], self.table.pool, patience, "list the log")[0]
+        keys: list[str] = request_all([look], self.table.pool, deadline, "list the log")[0]
         return keys
 
-    def _set_properties(self, patience: Patience) -> None:
+    def _set_properties(self, deadline: Deadline) -> None:
         """Let the table say how long the contract wants it to keep files and commits."""
 
-        def decide(_done: frozenset[int]) -> list[Change | None]:
-            properties = self._retention(patience).properties
+        def propose(snapshot: Snapshot) -> Change | None:
+            assert snapshot.metadata is not None
+            properties = retention(self.upkeep, snapshot.metadata.configuration).properties
             if not properties:
-                return [None]
+                return None
             info = {"operation": "SET TBLPROPERTIES", "operationParameters": properties}
-            changed = self._metadata(patience).with_configuration(properties)
-            return [Change(files=(), txns={}, info=info, metadata=changed)]
+            changed = snapshot.metadata.with_configuration(properties)
+            return Change(files=(), txns={}, info=info, metadata=changed)
 
-        self.table.confirmed = False
-        swap.append([self.table], decide, patience)
+        Transaction([self.table], deadline).commit_change(self.table, propose)
 
-    def _note_done(self, patience: Patience) -> None:
-        def decide(_done: frozenset[int]) -> list[Change | None]:
-            count = self.table.known(patience).txns.get(VACUUMED, Txn(0)).version + 1
+    def _note_done(self, deadline: Deadline) -> None:
+        def propose(snapshot: Snapshot) -> Change:
+            count = snapshot.txns.get(VACUUMED, Txn(0)).version + 1
             info = {"operation": "MAINTENANCE", "operationParameters": {"what": "vacuum"}}
-            return [Change(files=(), txns={VACUUMED: Txn(count)}, info=info)]
+            return Change(files=(), txns={VACUUMED: Txn(count)}, info=info)
 
         # Minutes may have passed since the snapshot was read: the table may have been made anew.
-        self.table.confirmed = False
-        swap.append([self.table], decide, patience)
+        Transaction([self.table], deadline).commit_change(self.table, propose)
 
-    def _metadata(self, patience: Patience) -> Metadata:
-        metadata = self.table.known(patience).metadata
+    def _retention(self, deadline: Deadline) -> Retention:
+        metadata = self.table.known(deadline).metadata
         assert metadata is not None
-        return metadata
-
-    def _retention(self, patience: Patience) -> Retention:
-        return retention(self.upkeep, self._metadata(patience).configuration)
+        return retention(self.upkeep, metadata.configuration)

@@ -17,8 +17,7 @@ from handler.contract.upkeep import Upkeep
 from handler.delta.files import DataFileWriter, in_order
 from handler.delta.log import DataFile, Snapshot
 from handler.delta.look_up import Keys
-from handler.delta.parquet_ranges import fetch_all
-from handler.delta.patience import Patience
+from handler.delta.retry import Deadline, request_all
 from handler.delta.rewrite import Rewrite, active_files, rewrite
 from handler.delta.rows import read_rows
 from handler.delta.sort import sort_rows
@@ -77,15 +76,15 @@ class Compaction:
     _compacted: set[str] = field(default_factory=set)
     _failed: set[str] = field(default_factory=set)
 
-    def run(self, bins: Sequence[Bin], patience: Patience, purpose: Purpose = COMPACTION) -> None:
+    def run(self, bins: Sequence[Bin], deadline: Deadline, purpose: Purpose = COMPACTION) -> None:
         """Rewrite bins, one after the other. One that fails holds up no other.
 
         Raises OutOfTime when the time is up, and what stops every bin: AccessDenied, BadStore,
         TableError.
         """
         self._purpose = purpose
-        reading = patience.until(patience.ends_at - FINISH_S)
-        self._begin(patience)
+        reading = deadline.until(deadline.ends_at - FINISH_S)
+        self._begin(deadline)
         try:
             for each in bins:
                 self._catch_up(reading)
@@ -94,36 +93,36 @@ class Compaction:
                     self._conflict(each)
                     continue
                 self._pending += self._write_or_note(each, reading)
-                if self._is_full(patience):
-                    self._commit(patience)
+                if self._is_full(deadline):
+                    self._commit(deadline)
         except OutOfTime:
-            self._commit(patience)
+            self._commit(deadline)
             raise
-        self._commit(patience)
+        self._commit(deadline)
 
-    def _begin(self, patience: Patience) -> None:
-        self._planned_for = self.table.known(patience)
-        self._began_s = patience.clock.monotonic()
+    def _begin(self, deadline: Deadline) -> None:
+        self._planned_for = self.table.known(deadline)
+        self._began_s = deadline.clock.monotonic()
 
-    def _catch_up(self, patience: Patience) -> None:
+    def _catch_up(self, deadline: Deadline) -> None:
         """Read what others have committed: another run may have done the next bin by now."""
-        snapshot = self.table.known(patience)
-        commits = self.table.commits_after(snapshot.version, patience)
+        snapshot = self.table.known(deadline)
+        commits = self.table.commits_after(snapshot.version, deadline)
         if commits is None:
-            self.table.read(patience)
+            self.table.read(deadline)
             return
         for commit in commits:
             self.table.follow(commit)
         if not self._pending:
-            self._begin(patience)
+            self._begin(deadline)
 
-    def _is_full(self, patience: Patience) -> bool:
-        late = patience.clock.monotonic() - self._began_s >= COMMIT_EVERY_S
+    def _is_full(self, deadline: Deadline) -> bool:
+        late = deadline.clock.monotonic() - self._began_s >= COMMIT_EVERY_S
         return late or len(self._pending) >= COMMIT_BINS
 
-    def _write_or_note(self, each: Bin, patience: Patience) -> list[_Written]:
+    def _write_or_note(self, each: Bin, deadline: Deadline) -> list[_Written]:
         try:
-            return [_Written(each, list(self._write(each, patience)))]
+            return [_Written(each, list(self._write(each, deadline)))]
         except (OutOfTime, AccessDenied, BadStore):
             raise
         except (SiltError, pa.ArrowException, OSError, MemoryError) as error:
@@ -132,14 +131,14 @@ class Compaction:
             self.report.note(f"{each.where}: {type(error).__name__}: {error}")
             return []
 
-    def _write(self, each: Bin, patience: Patience) -> Iterator[DataFile]:
+    def _write(self, each: Bin, deadline: Deadline) -> Iterator[DataFile]:
         """Write and store the files of a bin, and yield each."""
         metadata = self._planned_for.metadata
         assert metadata is not None
         schema = pa.schema([(f.name, to_arrow(f.type)) for f in metadata.data_fields])
         values = in_order(each.values, metadata.partition_columns)
         entries = [file.entry for file in each.files]
-        rows = read_rows(self.table.store, entries, schema, self.table.pool, patience)
+        rows = read_rows(self.table.store, entries, schema, self.table.pool, deadline)
         if self._purpose.keep is not None:
             rows = map(self._purpose.keep, rows)
         if each.sort_by:
@@ -155,24 +154,24 @@ class Compaction:
                         writer.write(group)
                         group = next(groups, None)
                         while group is not None and sink.tell() < self.upkeep.target_file_size:
-                            patience.begin("rewrite files")
+                            deadline.begin("rewrite files")
                             writer.write(group)
                             group = next(groups, None)
-                file = writer.data_file(patience.clock.epoch_ms(), path)
+                file = writer.data_file(deadline.clock.epoch_ms(), path)
                 put: Callable[[], Any] = partial(self.table.store.put, file.key, path)
-                fetch_all([put], self.table.pool, patience, "write data files")
+                request_all([put], self.table.pool, deadline, "write data files")
                 yield file
 
-    def _commit(self, patience: Patience) -> None:
+    def _commit(self, deadline: Deadline) -> None:
         """Commit what was written: all at once, or bin by bin where another was faster."""
         pending, self._pending = self._pending, []
-        if pending and not self._rewrite(pending, patience):
+        if pending and not self._rewrite(pending, deadline):
             for written in pending:
-                if len(pending) == 1 or not self._rewrite([written], patience):
+                if len(pending) == 1 or not self._rewrite([written], deadline):
                     self._conflict(written.bin)
-        self._begin(patience)
+        self._begin(deadline)
 
-    def _rewrite(self, pending: Sequence[_Written], patience: Patience) -> bool:
+    def _rewrite(self, pending: Sequence[_Written], deadline: Deadline) -> bool:
         change = Rewrite(
             self._purpose.operation,
             self._planned_for,
@@ -180,7 +179,7 @@ class Compaction:
             added=[file for written in pending for file in written.files],
             data_change=self._purpose.keep is not None,
         )
-        if rewrite(self.table, change, patience) is None:
+        if rewrite(self.table, change, deadline) is None:
             return False
         for written in pending:
             self._compacted.add(written.bin.where)

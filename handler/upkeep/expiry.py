@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from handler.delta.features import check_rewritable
-from handler.delta.patience import Patience
+from handler.delta.retry import Deadline
 from handler.delta.rewrite import active_files
 from handler.upkeep.compaction import Compaction, Purpose
 from handler.upkeep.due import Bin
@@ -12,7 +12,7 @@ from handler.upkeep.due import Bin
 REDRIVEN_AT = "redriven_at"
 
 
-def expire(compaction: Compaction, patience: Patience) -> None:
+def expire(compaction: Compaction, deadline: Deadline) -> None:
     """Remove the dead letters that were redriven longer ago than the contract keeps them.
 
     One that was not redriven is never removed. Raises what `Compaction.run` raises, and
@@ -21,7 +21,7 @@ def expire(compaction: Compaction, patience: Patience) -> None:
     expire_ms = compaction.upkeep.expire_ms
     if expire_ms is None:
         return
-    before_us = (patience.clock.epoch_ms() - expire_ms) * 1000
+    before_us = (deadline.clock.epoch_ms() - expire_ms) * 1000
     bins = [
         Bin(file.partition_values, (file,))
         for file in active_files(compaction.table)
@@ -29,11 +29,11 @@ def expire(compaction: Compaction, patience: Patience) -> None:
     ]
     if not bins:
         return
-    check_rewritable(compaction.table.known(patience), compaction.table.name, data_change=True)
+    check_rewritable(compaction.table.known(deadline), compaction.table.name, data_change=True)
 
     def keep(rows: pa.Table) -> pa.Table:
         moment = pa.scalar(before_us, pa.timestamp("us", "UTC"))
         old = pc.fill_null(pc.less(rows[REDRIVEN_AT], moment), False)
         return rows.filter(pc.invert(old))
 
-    compaction.run(bins, patience, Purpose("DELETE", keep))
+    compaction.run(bins, deadline, Purpose("DELETE", keep))

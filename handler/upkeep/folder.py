@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 from handler.delta.checkpoint import complete_checkpoints, is_checkpoint
 from handler.delta.log import LOG, version_of
-from handler.delta.parquet_ranges import fetch_all
-from handler.delta.patience import Patience
+from handler.delta.retry import Deadline, request_all
 from handler.delta.store import Entry
 from handler.delta.tables import Table
 
@@ -40,7 +39,7 @@ class Folder:
 
 
 def look_through(
-    table: Table, active: Collection[str], since_ms: int, log_since_ms: int, patience: Patience
+    table: Table, active: Collection[str], since_ms: int, log_since_ms: int, deadline: Deadline
 ) -> Folder:
     """List a table's folder; `active` are the keys of its files.
 
@@ -57,7 +56,7 @@ def look_through(
                 _note(found, entry.key, entry.modified_ms, active)
         return found
 
-    (answer,) = fetch_all([look], table.pool, patience, "list the table")
+    (answer,) = request_all([look], table.pool, deadline, "list the table")
     assert isinstance(answer, Folder)
     return answer
 

@@ -10,7 +10,7 @@ from handler.delta.features import check_rewritable
 from handler.delta.files import folders, in_order, widenings
 from handler.delta.log import Metadata
 from handler.delta.look_up import Keys
-from handler.delta.patience import Patience
+from handler.delta.retry import Deadline
 from handler.delta.rewrite import active_files
 from handler.delta.store import Pool, Store
 from handler.delta.tables import Table
@@ -79,20 +79,20 @@ class MaintenanceRun:
         """Return the active files, as they were last read."""
         return active_files(self.table)
 
-    def look(self, patience: Patience) -> bool:
+    def look(self, deadline: Deadline) -> bool:
         """Read the table's log. Returns whether there is a table."""
-        snapshot = self.table.read(patience)
+        snapshot = self.table.read(deadline)
         self.figures.version = snapshot.version
         if snapshot.exists:
             # A log that begins at 0 has version + 1 commits and no checkpoint, which is -1.
             self.figures.commits_since_checkpoint = snapshot.version - self.table.checkpoint
         return snapshot.exists
 
-    def repair(self, patience: Patience) -> None:
+    def repair(self, deadline: Deadline) -> None:
         """Set aside what of the log is broken, if anything is. Raises StoreError."""
-        if repair_log(self.table, patience, self.report.note):
+        if repair_log(self.table, deadline, self.report.note):
             self.report.repaired = True
-            self.look(patience)
+            self.look(deadline)
 
     @property
     def checkpoint_is_due(self) -> bool:
@@ -101,7 +101,7 @@ class MaintenanceRun:
         was_broken = self.report.repaired and not self.report.checkpoint_written
         return was_broken or commits > self._upkeep.checkpoint_commits
 
-    def checkpoint(self, patience: Patience) -> None:
+    def checkpoint(self, deadline: Deadline) -> None:
         """Write a checkpoint if one is due. Two runs at once write the same one.
 
         What was written before the time is up stays, and the next run goes on from there.
@@ -111,14 +111,14 @@ class MaintenanceRun:
         version, newest = self.table.checkpoint, self.figures.version
         while self.checkpoint_is_due:
             version = min(version + CHECKPOINT_COMMITS_MAX, newest)
-            self._engine.do("checkpoint", patience.left_s, version=version)
+            self._engine.do("checkpoint", deadline.left_s, version=version)
             self.report.checkpoint_written = True
             self.figures.commits_since_checkpoint = newest - version
             self.report.say(f"checkpoint of version {version}")
 
-    def plan(self, patience: Patience) -> list[Bin]:
+    def plan(self, deadline: Deadline) -> list[Bin]:
         """Return what is to be rewritten, and sum the table up."""
-        metadata = self._metadata(patience)
+        metadata = self._metadata(deadline)
         types = widenings(metadata)
         self._check_partitions(metadata.partition_columns)
         partitions = [part for part in partitions_of(self.files) if self._is_asked_for(part.values)]
@@ -129,53 +129,53 @@ class MaintenanceRun:
             return is_narrow(file, types) or (self._rename and is_misplaced(file, columns))
 
         upkeep = self._fitting_upkeep(metadata)
-        bins = due(partitions, upkeep, patience.clock.epoch_ms(), is_forced)
+        bins = due(partitions, upkeep, deadline.clock.epoch_ms(), is_forced)
         self.figures.count_due(bins)
         return bins
 
-    def survey(self, patience: Patience) -> list[Bin]:
+    def survey(self, deadline: Deadline) -> list[Bin]:
         """Return what is to be rewritten, and count what a vacuum would delete; do nothing."""
-        bins = self.plan(patience)
-        self.count_vacuum(patience)
+        bins = self.plan(deadline)
+        self.count_vacuum(deadline)
         return bins
 
-    def count_vacuum(self, patience: Patience) -> None:
+    def count_vacuum(self, deadline: Deadline) -> None:
         """Count what a vacuum would delete."""
-        self._cleaning().vacuum(patience, dry_run=True)
+        self._cleaning().vacuum(deadline, dry_run=True)
 
-    def keep(self, patience: Patience, vacuum: Vacuum = "daily") -> None:
+    def keep(self, deadline: Deadline, vacuum: Vacuum = "daily") -> None:
         """Rewrite what is due; once a day vacuum and clean the log, in half of the time.
 
         Safe beside any other run: whatever is committed is on the condition that its files are
         still there. Raises OutOfTime, EngineFailed, StoreError or TableError; what was done stays
         done, and a vacuum that fails or takes too long holds up nothing.
         """
-        check_rewritable(self.table.known(patience), self.table.name, data_change=False)
+        check_rewritable(self.table.known(deadline), self.table.name, data_change=False)
         cleaning = self._cleaning()
         late: SiltError | None = None
         if not self._partitions and (
-            vacuum == "now" or (vacuum == "daily" and cleaning.is_due(patience))
+            vacuum == "now" or (vacuum == "daily" and cleaning.is_due(deadline))
         ):
             try:
-                cleaning.run(_share(patience, CLEANING_SHARE))
+                cleaning.run(_share(deadline, CLEANING_SHARE))
             except (OutOfTime, EngineFailed) as error:  # no reason not to compact
                 late = error
-        bins = self.plan(patience)
+        bins = self.plan(deadline)
         if unchecked := self._unchecked(bins):
             checking = Checking(self.table, self.report)
             try:
-                checking.run(unchecked, _share(patience, CHECKING_SHARE))
+                checking.run(unchecked, _share(deadline, CHECKING_SHARE))
             except OutOfTime as error:
                 late = error
-            bins = self.plan(patience)
+            bins = self.plan(deadline)
         # Two runs at once begin at different places, so that they seldom do the same.
         first = [each for each in bins if each.forced]
         rest = [each for each in bins if not each.forced]
-        turn = int(patience.random() * len(rest))
+        turn = int(deadline.random() * len(rest))
         compaction = self._compaction()
-        compaction.run([*first, *rest[turn:], *rest[:turn]], patience)
+        compaction.run([*first, *rest[turn:], *rest[:turn]], deadline)
         if not self._partitions:
-            expire(compaction, patience)
+            expire(compaction, deadline)
         if late is not None:
             raise late
 
@@ -197,8 +197,8 @@ class MaintenanceRun:
     def _cleaning(self) -> Cleaning:
         return Cleaning(self.table, self._engine, self._upkeep, self.report)
 
-    def _metadata(self, patience: Patience) -> Metadata:
-        metadata = self.table.known(patience).metadata
+    def _metadata(self, deadline: Deadline) -> Metadata:
+        metadata = self.table.known(deadline).metadata
         assert metadata is not None
         return metadata
 
@@ -232,5 +232,5 @@ def is_misplaced(file: ActiveFile, partition_columns: Sequence[str]) -> bool:
     return f"{folder}{slash}" != folders(in_order(file.partition_values, partition_columns))
 
 
-def _share(patience: Patience, share: float) -> Patience:
-    return patience.until(patience.clock.monotonic() + patience.left_s * share)
+def _share(deadline: Deadline, share: float) -> Deadline:
+    return deadline.until(deadline.clock.monotonic() + deadline.left_s * share)

@@ -19,7 +19,7 @@ from pyroaring import BitMap64
 from handler.contract.contract import DEAD_LETTERS_SUFFIX
 from handler.delta.log import LOG, Snapshot, parse_commit
 from handler.delta.look_up import Keys
-from handler.delta.patience import Patience, SystemClock
+from handler.delta.retry import Deadline, SystemClock
 from handler.delta.store import Pool, Store, open_store
 from handler.delta.tables import Table
 from handler.errors import NotFound, SiltError
@@ -170,7 +170,7 @@ def _open_both(uri: str) -> tuple[list[_Opened], bool]:
 def _snapshot(uri: str, keys: Keys) -> Snapshot:
     clock = SystemClock()
     table = Table(uri, open_store(uri), Pool(), keys)
-    return table.read(Patience(clock, clock.monotonic() + LIMIT_S))
+    return table.read(Deadline(clock, clock.monotonic() + LIMIT_S))
 
 
 def _open(uri: str, keys: Keys, counts: str) -> _Opened | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import orjson
 
-from handler.delta.patience import NEXT_RUN, Patience, SystemClock
+from handler.delta.retry import NEXT_RUN, Deadline, SystemClock
 from handler.errors import EventError, OutOfTime, SiltError
 from handler.maintenance import Maintenance, is_partition
 from handler.settings import read_settings
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
         run = maintenance.new_run(name, partitions=partitions, rename=options.rename, say=say)
         reports.append(run.report)
         try:
-            _maintain(run, Patience(clock, ends_at, consequence=NEXT_RUN), options)
+            _maintain(run, Deadline(clock, ends_at, consequence=NEXT_RUN), options)
         except OutOfTime as error:
             run.report.stopped = str(error)
         except SiltError as error:
@@ -91,16 +91,16 @@ def _sayer(name: str, *, quiet: bool) -> Callable[[str], None]:
     return lambda line: None if quiet else output.say(f"{name}: {line}")
 
 
-def _maintain(run: MaintenanceRun, patience: Patience, options: argparse.Namespace) -> None:
+def _maintain(run: MaintenanceRun, deadline: Deadline, options: argparse.Namespace) -> None:
     report, figures = run.report, run.figures
     say = _sayer(report.table, quiet=options.json)
-    if not run.look(patience):
+    if not run.look(deadline):
         say("there is no table yet")
         return
     if options.dry_run:
         due = "due" if run.checkpoint_is_due else "not due"
         say(f"{figures.commits_since_checkpoint} commits since the last checkpoint: one is {due}")
-        bins = run.survey(patience)
+        bins = run.survey(deadline)
         say(f"{figures.partitions_due} of {figures.partitions} partitions are to be compacted")
         if figures.unchecked_files:
             say(f"{figures.unchecked_files} files have statistics that are to be checked")
@@ -112,11 +112,11 @@ def _maintain(run: MaintenanceRun, patience: Patience, options: argparse.Namespa
             ]
             output.table("To rewrite", columns, rows)
         return
-    run.repair(patience)
-    run.checkpoint(patience)
-    run.keep(patience, "now" if options.vacuum else "never")
+    run.repair(deadline)
+    run.checkpoint(deadline)
+    run.keep(deadline, "now" if options.vacuum else "never")
     if not options.vacuum:
-        run.count_vacuum(patience)
+        run.count_vacuum(deadline)
         if figures.files_to_vacuum:
             say("give --vacuum to delete them")
     did = report.checkpoint_written or report.files_removed or report.files_checked

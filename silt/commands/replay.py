@@ -152,7 +152,7 @@ def _result(name: str, report: Report, *, dry_run: bool) -> dict[str, Any]:
 
 def _rejects(report: Report) -> list[dict[str, Any]]:
     """Return the rejects of a batch that are not settled from before."""
-    plan, flat = report.result.plan, report.result.flat
+    plan, flat = report.result.plan, report.result.batch.flat
     if plan is None:
         return []
     stays = (Outcome.DEAD_LETTER, Outcome.UNSETTLED)

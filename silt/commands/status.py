@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from handler.delta.patience import Patience, SystemClock
+from handler.delta.retry import Deadline, SystemClock
 from handler.delta.store import Pool
 from handler.errors import SiltError
 from silt import output
@@ -45,8 +45,8 @@ def run(options: argparse.Namespace) -> int:
         try:
             use_credentials_for(table.uri)
             with output.progress(f"reading {table.name}", "tables") as _advance:
-                patience = Patience(clock, clock.monotonic() + LIMIT_S)
-                found.append(status_of(table, pool, patience))
+                deadline = Deadline(clock, clock.monotonic() + LIMIT_S)
+                found.append(status_of(table, pool, deadline))
         except SiltError as error:
             failed = True
             output.complain(f"{table.name}: {error}")

@@ -7,11 +7,11 @@ from typing import Any
 
 from handler import health
 from handler.contract.contract import Contract
-from handler.delta.patience import Patience, SystemClock
+from handler.delta.retry import Deadline, SystemClock
 from handler.delta.store import Pool, open_store
 from handler.errors import SiltError
 from handler.health import Finding
-from handler.sink.writer import Ingest
+from handler.sink.writer import Writer
 from silt.credentials import use_credentials_for, use_region
 from silt.deployment.functions import LambdaFunction, functions_of
 from silt.deployment.mappings import event_source_mapping
@@ -44,22 +44,22 @@ def of_tables(
     pool, clock = Pool(), SystemClock()
     for contract in contracts:
         uri = contract.uri(root)
-        patience = Patience(clock, clock.monotonic() + STORE_LIMIT_S)
+        deadline = Deadline(clock, clock.monotonic() + STORE_LIMIT_S)
         try:
             use_credentials_for(uri)
         except SiltError as error:
             yield Finding("credentials", uri, "wrong", str(error), LOG_IN)
             continue
-        ingest = Ingest(contract, uri, open_store, pool, generation=0)
-        yield health.of_table(contract.table, partial(_described, ingest, patience))
-        for table in ingest.tables:
+        writer = Writer(contract, uri, open_store, pool, generation=0)
+        yield health.of_table(contract.table, partial(_described, writer, deadline))
+        for table in writer.tables:
             yield from health.of_log(table.name, table)
         for name, place in contract.places(root):
-            yield from health.of_store(name, open_store(place), pool, patience)
+            yield from health.of_store(name, open_store(place), pool, deadline)
 
 
-def _described(ingest: Ingest, patience: Patience) -> str:
-    return health.described(ingest.check_table(patience))
+def _described(writer: Writer, deadline: Deadline) -> str:
+    return health.described(writer.check_table(deadline))
 
 
 def of_deployment(

@@ -290,8 +290,8 @@ def test_table_that_was_made_anew_is_read_cold(lab: Lab) -> None:
     other.handle(event(rows(0, 1, partition=1)), None)
     fresh = lab.memory.stores
     # The idle sandbox looks at the same place, where another table stands now.
-    for ingest in idle._ingests.values():
-        for table in ingest._work.tables:
+    for writer in idle._writers.values():
+        for table in writer.tables:
             uri = lab.uri + ("__dead_letters" if "dead" in table.name else "")
             table.store._inner = fresh.setdefault(uri, table.store._inner)
     assert idle.handle(event(rows(3, 5)), None) == OK
@@ -446,7 +446,7 @@ def test_table_made_anew_with_as_many_versions_is_another_table(lab: Lab) -> Non
     """The version that the idle sandbox knows is there again, and it is not the same."""
     idle = lab.sandbox(source="a")
     idle.handle(event(rows(0, 3)), None)
-    tables = [table for ingest in idle._ingests.values() for table in ingest._work.tables]
+    tables = [table for writer in idle._writers.values() for table in writer.tables]
     for inner in lab.memory.stores.values():
         for entry in inner.list("", ""):
             obstore.delete(inner._store, entry.key)

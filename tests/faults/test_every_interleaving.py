@@ -1,4 +1,4 @@
-"""The compare-and-swap loop under every schedule of small cases: swap.append and Table are the real
+"""The compare-and-swap loop under every schedule of small cases: Transaction and Table are the real
 ones.
 
 A writer here decides as the function does: above the watermark all is new, below it the table is
@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from greenlet import getcurrent
 
-from handler.delta import log, swap
+from handler.delta import commit, log
+from handler.delta.commit import Transaction
 from handler.delta.log import (
     Change,
     DataFile,
@@ -32,7 +33,7 @@ from handler.delta.log import (
     parse_commit,
 )
 from handler.delta.look_up import Keys, Matches, Query
-from handler.delta.patience import ATTEMPT_MIN_S, Patience
+from handler.delta.retry import ATTEMPT_MIN_S, Deadline
 from handler.delta.tables import Table
 from handler.delta.types import Field, Primitive
 from handler.errors import AlreadyExists, OutOfTime, SiltError, SourceMismatch
@@ -80,7 +81,7 @@ class World:
         """What each writer has reported as settled."""
         self.base = 0
         """How many commits had landed when the table was made anew."""
-        self.patience: list[Patience] = []
+        self.deadline: list[Deadline] = []
 
     def table(self) -> Table:
         return Table("t", Asking(self.objects), InlinePool(), KEYS)
@@ -122,19 +123,18 @@ class World:
         self, name: str, table: Table, stream: Stream, batch: tuple[int, ...], gives_up: bool
     ) -> Callable[[], Any]:
         def operation() -> str:
-            table.confirmed = False
             clock = FakeClock()
             # One that gives up has time for one attempt: what it sent may still land.
-            patience = Patience(
+            deadline = Deadline(
                 clock, clock.now_s + (ATTEMPT_MIN_S + 0.001 if gives_up else 1e6), lambda: 1.0
             )
             file_key = f"part-{getcurrent().new_id()}"  # type: ignore[attr-defined]
 
-            def decide(_done: frozenset[int]) -> list[Change | None]:
-                return [self._decide(table, stream, batch, file_key, patience)]
+            def propose(_snapshot: Snapshot) -> Change | None:
+                return self._decide(table, stream, batch, file_key, deadline)
 
             try:
-                swap.append([table], decide, patience, lambda _i, _c: None)
+                Transaction([table], deadline).commit_change(table, propose)
             except (OutOfTime, SourceMismatch) as error:
                 table.snapshot = None
                 return "unsettled" if isinstance(error, OutOfTime) else "refused"
@@ -149,18 +149,18 @@ class World:
         stream: Stream,
         batch: tuple[int, ...],
         file_key: str,
-        patience: Patience,
+        deadline: Deadline,
     ) -> Change | None:
         partition, found, looked_up = stream.partition, Matches(), False
         while True:
-            snapshot = table.known(patience)
+            snapshot = table.known(deadline)
             check_source(list(snapshot.txns), "s", "t", stream.generation, "t")
             own = snapshot.txns.get(stream.app_id, Txn(-1)).version
             earlier = earlier_app_ids(snapshot.txns, stream)
             mark = max([own, *(snapshot.txns[app_id].version for app_id in earlier)])
             if looked_up or batch[0] > mark:
                 break
-            found, looked_up = table.look_up({partition: Query(batch)}, patience), True
+            found, looked_up = table.look_up({partition: Query(batch)}, deadline), True
         new = tuple(o for o in batch if (partition, o) not in found.rows)
         if not new:
             return None
@@ -361,7 +361,7 @@ CASES = (
 
 @pytest.fixture(autouse=True)
 def ids_that_are_the_same_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(swap, "uuid4", lambda: getcurrent().new_id())
+    monkeypatch.setattr(commit, "uuid4", lambda: getcurrent().new_id())
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -383,10 +383,9 @@ def any_violation(cases: Sequence[Callable[[], Case]] = CASES) -> str:
     return ""
 
 
-def without_rereading(
-    _table: Table, snapshot: Snapshot, _change: Change, _commit_id: str, _patience: Patience
-) -> tuple[Snapshot, None]:
-    return replace(snapshot, version=snapshot.version + 1), None
+def without_rereading(table: Table, _change: Change, _commit_id: str, _deadline: Deadline) -> None:
+    assert table.snapshot is not None
+    table.snapshot = replace(table.snapshot, version=table.snapshot.version + 1)
 
 
 def plain_put(asking: Asking, key: str, data: bytes) -> str:
@@ -399,8 +398,8 @@ def plain_put(asking: Asking, key: str, data: bytes) -> str:
 
 
 BROKEN = {
-    "a stream that moved is not seen": (log, "concerns", lambda *_: False),
-    "a retry does not read what came": (swap, "_catch_up", without_rereading),
+    "a stream that moved is not seen": (log, "conflict_with", lambda *_: None),
+    "a retry does not read what came": (commit, "catch_up", without_rereading),
     "no look at commit N": (Table, "is_current", lambda _self: True),
     "a plain put for a put-if-absent": (Asking, "put_if_absent", plain_put),
     "an earlier generation that moved is not seen": (

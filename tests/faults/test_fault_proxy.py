@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from handler.delta import store
-from handler.delta.patience import SystemClock
+from handler.delta.retry import SystemClock
 from handler.errors import SiltError
 from silt.local.s3 import LocalS3
 from tests.builders import Context, event, function_for, record, rows

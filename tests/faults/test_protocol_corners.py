@@ -12,10 +12,19 @@ from typing import Any
 import obstore
 import pytest
 
-from handler.delta import swap
-from handler.delta.log import Change, Protocol, Snapshot, Txn, commit_key, concerns, new_metadata
+from handler.delta.commit import Transaction
+from handler.delta.log import (
+    Change,
+    Protocol,
+    Snapshot,
+    Txn,
+    Why,
+    commit_key,
+    conflict_with,
+    new_metadata,
+)
 from handler.delta.look_up import Keys, Query
-from handler.delta.patience import Patience
+from handler.delta.retry import Deadline
 from handler.delta.store import Pool, open_store
 from handler.delta.tables import Table
 from handler.delta.types import Field, Primitive
@@ -47,9 +56,9 @@ def offsets(base: Path) -> list[int]:
     return sorted(o for (o,) in rows_of_folder(folder_of(base), "_kafka_offset"))
 
 
-def patience() -> Patience:
+def deadline() -> Deadline:
     clock = FakeClock()
-    return Patience(clock, clock.monotonic() + 600, lambda: 0.5)
+    return Deadline(clock, clock.monotonic() + 600, lambda: 0.5)
 
 
 def table_of(folder: Path) -> Table:
@@ -87,19 +96,17 @@ def interrupted(tmp_path: Path) -> tuple[Memory, Memory, str, str]:
 def test_sandbox_that_knew_no_table_puts_no_version_0_under_a_cleaned_log(tmp_path: Path) -> None:
     """Mutation: where the snapshot says that there is no table, nothing is looked at."""
     idle = table_of(folder_of(tmp_path))
-    assert not idle.read(patience()).exists
-    idle.confirmed = False  # another invocation
+    assert not idle.read(deadline()).exists
     for i in range(4):
         function_for(tmp_path).handle(event(rows(i, i + 1)), None)
     clean(folder_of(tmp_path), 3)
     seen: list[int] = []
 
-    def decide(_done: frozenset[int]) -> list[Change | None]:
-        snapshot = idle.known(patience())
+    def propose(snapshot: Snapshot) -> Change:
         seen.append(snapshot.version)
-        return [nothing_but_a_txn("x", metadata=not snapshot.exists)]
+        return nothing_but_a_txn("x", metadata=not snapshot.exists)
 
-    swap.append([idle], decide, patience())
+    Transaction([idle], deadline()).commit_change(idle, propose)
     assert seen == [-1, 4]
     assert not (folder_of(tmp_path) / commit_key(0)).exists()
     assert (folder_of(tmp_path) / commit_key(5)).exists()
@@ -111,19 +118,20 @@ def test_look_up_keeps_the_snapshot_that_it_read(what: str, tmp_path: Path) -> N
     function_for(tmp_path).handle(event(rows(0, 6)), None)
     folder = folder_of(tmp_path)
     idle = table_of(folder)
-    before = idle.read(patience())
-    idle.confirmed = False
+    before = idle.read(deadline())
+    transaction, reads = Transaction([idle], deadline()), idle.reads
     if what == "made anew":
         shutil.rmtree(tmp_path / "tables")
         function_for(tmp_path).handle(event(rows(0, 4)), None)
     else:
         function_for(tmp_path).handle(event(rows(6, 8)), None)
         clean(folder, read_folder(folder).version - 1)
-    found = idle.look_up({0: Query(range(10))}, patience())
+    found = idle.look_up({0: Query(range(10))}, deadline())
     assert idle.snapshot is not None
     assert idle.snapshot.e_tag != before.e_tag
     assert idle.snapshot.version == read_folder(folder).version
-    assert idle.confirmed
+    assert idle.reads == reads + 1
+    assert transaction.confirm([idle]) is None
     assert {o for _, o in found.rows} == set(offsets(tmp_path))
 
 
@@ -168,14 +176,23 @@ def test_gap_in_a_cold_listing_is_refused(tmp_path: Path) -> None:
         function_for(tmp_path).handle(event(rows(9, 10)), None)
 
 
-def test_commit_of_only_a_protocol_concerns_every_decision() -> None:
+@pytest.mark.parametrize(
+    ("action", "why"),
+    [
+        ({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}, Why.PROTOCOL),
+        ({"metaData": {}}, Why.METADATA),
+        ({"txn": {"appId": "ours", "version": 1}}, Why.STREAM),
+        ({"txn": {"appId": "never seen", "version": 2}}, Why.NEW_STREAM),
+        ({"txn": {"appId": "another", "version": 2}}, None),
+        ({"add": {}}, None),
+    ],
+)
+def test_why_a_foreign_commit_makes_a_decision_void(
+    action: dict[str, object], why: Why | None
+) -> None:
     """Mutation: a foreign commit of only a protocol action does not void the decision."""
-    protocol = {"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}
-    for action in (protocol, {"metaData": {}}, {"txn": {"appId": "a", "version": 1}}):
-        assert concerns([{"commitInfo": {}}, action], Snapshot(3), {"a"})
-    known = Snapshot(3, txns={"b": Txn(1)})
-    assert not concerns([{"txn": {"appId": "b", "version": 2}}, {"add": {}}], known, {"a"})
-    assert concerns([{"txn": {"appId": "c", "version": 2}}], known, {"a"})
+    snapshot = Snapshot(3, txns={"another": Txn(1)})
+    assert conflict_with([{"commitInfo": {}}, action], snapshot, {"ours"}) is why
 
 
 @pytest.mark.logs_errors

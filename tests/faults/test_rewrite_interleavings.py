@@ -14,20 +14,23 @@ import orjson
 import pytest
 from greenlet import getcurrent
 
-from handler.delta import swap
+from handler.delta import commit
 from handler.delta.active import ActiveFile, ActiveFiles
+from handler.delta.commit import Transaction
 from handler.delta.log import (
     Change,
     DataFile,
     Metadata,
     Protocol,
+    Snapshot,
     Txn,
+    Why,
     commit_bytes,
     commit_key,
     encode_commit,
     new_metadata,
 )
-from handler.delta.patience import Patience
+from handler.delta.retry import Deadline
 from handler.delta.rewrite import Rewrite, rewrite
 from handler.delta.tables import Table
 from handler.delta.types import Field, Primitive
@@ -48,8 +51,8 @@ def rows_of(path: str) -> str:
     return path.partition("-")[0]
 
 
-def planned_by(operation: str, table: Table, patience: Patience, **files: Any) -> Rewrite:
-    snapshot = table.known(patience)
+def planned_by(operation: str, table: Table, deadline: Deadline, **files: Any) -> Rewrite:
+    snapshot = table.known(deadline)
     assert snapshot.metadata is not None
     schema = {"schema": snapshot.metadata.raw["schemaString"]}
     return Rewrite(operation, snapshot, parameters=schema, **files)
@@ -70,17 +73,17 @@ class World:
         self.actors: list[Actor] = []
         self.faults_max = faults_max
 
-    def _table(self, *, files: bool = True) -> tuple[Table, Patience]:
+    def _table(self, *, files: bool = True) -> tuple[Table, Deadline]:
         store, new_files = Asking(self.objects), ActiveFiles if files else None
         table = Table("t", store, InlinePool(), new_files=new_files)
-        return table, Patience(FakeClock(), 1e9, lambda: 1.0)
+        return table, Deadline(FakeClock(), 1e9, lambda: 1.0)
 
     def compactor(self, name: str, *, rounds: int = 2) -> "World":
         """Merge all files into one, planned again where that was in vain."""
-        table, patience = self._table()
+        table, deadline = self._table()
 
         def compact() -> str:
-            table.read(patience)
+            table.read(deadline)
             for number in range(rounds):
                 files = table.files
                 assert isinstance(files, ActiveFiles)
@@ -89,8 +92,8 @@ class World:
                     return "nothing to do"
                 rows = "".join(rows_of(file.path) for file in removed)
                 added = file_of(rows, f"{name}{number}")
-                change = planned_by("OPTIMIZE", table, patience, removed=removed, added=[added])
-                if rewrite(table, change, patience) is not None:
+                change = planned_by("OPTIMIZE", table, deadline, removed=removed, added=[added])
+                if rewrite(table, change, deadline) is not None:
                     return "compacted"
             return "another was faster"
 
@@ -99,41 +102,40 @@ class World:
 
     def checker(self, name: str) -> "World":
         """Add the file of row a again, with other statistics."""
-        table, patience = self._table()
+        table, deadline = self._table()
 
         def check() -> str:
-            table.read(patience)
+            table.read(deadline)
             files = table.files
             assert isinstance(files, ActiveFiles)
             found = [file for file in files if rows_of(file.path) == "a"]
             updated = [replace(file, stats='{"numRecords":1}') for file in found]
-            change = planned_by("UPDATE STATISTICS", table, patience, updated=updated)
-            return str(rewrite(table, change, patience) is not None)
+            change = planned_by("UPDATE STATISTICS", table, deadline, updated=updated)
+            return str(rewrite(table, change, deadline) is not None)
 
         self.actors.append(Actor(name, [check]))
         return self
 
     def appender(self, row: str) -> "World":
-        table, patience = self._table(files=False)
+        table, deadline = self._table(files=False)
 
         def append() -> str:
-            def decide(_done: frozenset[int]) -> list[Change | None]:
-                watermark = table.known(patience).txns[STREAM].version
-                txns = {STREAM: Txn(watermark + 1, NOW_MS)}
-                return [Change(files=(file_of(row),), txns=txns)]
+            def propose(snapshot: Snapshot) -> Change:
+                txns = {STREAM: Txn(snapshot.txns[STREAM].version + 1, NOW_MS)}
+                return Change(files=(file_of(row),), txns=txns)
 
-            swap.append([table], decide, patience)
-            return f"appended after {patience.conflicts} conflicts"
+            Transaction([table], deadline).commit_change(table, propose)
+            return f"appended after {deadline.conflicts} conflicts"
 
         self.actors.append(Actor(f"append {row}", [append]))
         return self
 
     def engine(self, name: str, actions: Callable[[ActiveFiles], list[Any]]) -> "World":
         """Another engine: it reads, and puts its commit if nobody came between, else gives up."""
-        table, patience = self._table()
+        table, deadline = self._table()
 
         def work() -> str:
-            snapshot = table.read(patience)
+            snapshot = table.read(deadline)
             assert isinstance(table.files, ActiveFiles)
             body = encode_commit({"operation": name}, actions(table.files))
             try:
@@ -230,7 +232,7 @@ def ids_that_are_the_same_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
         actor: Any = getcurrent()
         return actor.new_id()
 
-    monkeypatch.setattr(swap, "uuid4", new_id)
+    monkeypatch.setattr(commit, "uuid4", new_id)
 
 
 @pytest.mark.parametrize("what", CASES)
@@ -250,7 +252,7 @@ def follow_without_files(table: Table, commit: Any) -> Any:
 
 original_follow = Table.follow
 BROKEN = {
-    "a file that is gone is not seen": (Rewrite, "is_void_after", lambda *_: False),
+    "a file that is gone is not seen": (Rewrite, "conflict", lambda *_: None),
     "it is not looked at again what is active": (Rewrite, "fits", lambda *_: True),
     "files do not follow the log": (Table, "follow", follow_without_files),
 }
@@ -279,31 +281,34 @@ def planned(metadata: Metadata = METADATA, **more: Any) -> tuple[Rewrite, Any]:
 
 
 @pytest.mark.parametrize(
-    ("action", "is_void"),
+    ("action", "why"),
     [
-        ({"add": {"path": "b.parquet"}}, False),
-        ({"txn": {"appId": "new/stream/0", "version": 5}}, False),
-        (METADATA.action(), False),
-        (METADATA.with_fields(MORE).action(), False),
+        ({"add": {"path": "b.parquet"}}, None),
+        ({"txn": {"appId": "new/stream/0", "version": 5}}, None),
+        (METADATA.action(), None),
+        (METADATA.with_fields(MORE).action(), None),
         (
             METADATA.with_configuration({"silt.term": "t", "delta.logRetention": "x"}).action(),
-            False,
+            None,
         ),
-        ({"remove": {"path": "b.parquet"}}, False),
-        ({"remove": {"path": "a.parquet"}}, True),
-        ({"add": {"path": "a.parquet"}}, True),
-        (METADATA.with_fields(WIDER).action(), True),
-        (METADATA.with_fields(REQUIRED).action(), True),
-        (METADATA.with_fields(()).action(), True),
-        (METADATA.with_configuration({"delta.appendOnly": "true"}).action(), True),
-        (METADATA.with_configuration({"delta.enableChangeDataFeed": "true"}).action(), True),
-        (replace(Protocol(), min_writer=5).action(), True),
-        (Protocol().action(), False),
+        ({"remove": {"path": "b.parquet"}}, None),
+        ({"remove": {"path": "a.parquet"}}, Why.FILES),
+        ({"add": {"path": "a.parquet"}}, Why.FILES),
+        (METADATA.with_fields(WIDER).action(), Why.METADATA),
+        (METADATA.with_fields(REQUIRED).action(), Why.METADATA),
+        (METADATA.with_fields(()).action(), Why.METADATA),
+        (METADATA.with_configuration({"delta.appendOnly": "true"}).action(), Why.METADATA),
+        (
+            METADATA.with_configuration({"delta.enableChangeDataFeed": "true"}).action(),
+            Why.METADATA,
+        ),
+        (replace(Protocol(), min_writer=5).action(), Why.PROTOCOL),
+        (Protocol().action(), None),
     ],
 )
-def test_what_makes_a_rewrite_void(action: dict[str, Any], is_void: bool) -> None:
+def test_what_makes_a_rewrite_void(action: dict[str, Any], why: Why | None) -> None:
     change, snapshot = planned()
-    assert change.is_void_after([{"commitInfo": {}}, action], snapshot) is is_void
+    assert change.conflict([{"commitInfo": {}}, action], snapshot) is why
 
 
 def test_remove_names_the_file_as_the_log_does() -> None:

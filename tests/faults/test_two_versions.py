@@ -1,8 +1,7 @@
 """Fault 8: two versions of one contract at work at once, of which one refuses what the other takes.
 
-The record must be in the table or among the dead letters, never in both. `handler.sink.terms`, the
-tables and the compare-and-swap are the real ones, under every schedule; then the whole function
-under random ones.
+The record must be in the table or among the dead letters, never in both. The writers are the real
+ones, under every schedule; then the whole function under random ones.
 """
 
 import contextlib
@@ -16,103 +15,78 @@ from greenlet import getcurrent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handler.contract.contract import Contract
-from handler.delta import swap
+from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
+from handler.delta import commit, files
+from handler.delta.commit import Transaction
 from handler.delta.log import (
     Change,
-    DataFile,
     Snapshot,
-    Txn,
     commit_bytes,
     commit_key,
     parse_commit,
 )
-from handler.delta.look_up import Keys
-from handler.delta.patience import Patience
-from handler.delta.tables import Table
+from handler.delta.retry import Deadline
 from handler.errors import Superseded
+from handler.kafka.event import Batch, parse_event
 from handler.sink import table_schema, terms
+from handler.sink.outcomes import Outcome
 from handler.sink.table_schema import TableSchema
-from handler.sink.terms import Term, TermMoved, Terms, governor_of, term_of
+from handler.sink.terms import Term, Terms, governor_of, term_of
+from handler.sink.view import Admission
+from handler.sink.writer import Writer
 from tests.builders import NOW_MS, SMALL, FakeClock, contract_of, event, function_for, record
 from tests.explore import Actor, Asking, Case, InlinePool, Objects, Violation, explore
 from tests.fakes import Memory, nothing
 from tests.reader import rows_of_memory
 
 DEAD, ROWS = "dead/", "rows/"
-KEYS = Keys("p", "o", "t")
-STREAM = "s/t/0"
-OLD = contract_of(SMALL)
-NEW = contract_of(SMALL.replace("string}", "string, max_length: 9}"))
+UNSEEN = "x" * 12  # too long for STRICT, which makes a dead letter of it
+RULES = SMALL + "on_tombstone: skip\ncircuit_breaker: {ratio: 1.0}\n"
+LOOSE = contract_of(RULES)
+STRICT = contract_of(RULES.replace("string}", "string, max_length: 9}"))
+RECORD = parse_event(event([record(1, {"id": 1, "name": UNSEEN})]), None)
+NOTHING = parse_event(event([record(0, None)]), None)
 
 
 class World:
     """A table and its dead letters, and sandboxes of two versions that get one record."""
 
-    def __init__(self, *, governed: bool = True) -> None:
+    def __init__(self, governor: Contract | None) -> None:
         self.objects = Objects()
         self.actors: list[Actor] = []
         self.settled: list[str] = []
-        if governed:
+        if governor is not None:
             for folder in (DEAD, ROWS):
-                schema = TableSchema(OLD, folder, dead_letters=folder == DEAD)
+                schema = TableSchema(governor, folder, dead_letters=folder == DEAD)
                 needed = schema.needed(Snapshot(), (), NOW_MS)
-                properties = {"silt.term": "t0", "silt.contract": governor_of(OLD)}
+                properties = {"silt.term": "t0", "silt.contract": governor_of(governor)}
                 metadata = needed.metadata.with_configuration(properties)
                 made = Change(files=(), txns={}, metadata=metadata, protocol=needed.protocol)
                 body = commit_bytes(made, "made", NOW_MS)
                 self.objects.put_if_absent(folder + commit_key(0), body)
 
-    def sandbox(self, name: str, contract: Contract, takes: bool, warm: bool = False) -> None:
-        """Add a sandbox; `takes`: its version makes a row of the record, not a dead letter."""
-        tables = [
-            Table(folder, Asking(self.objects, folder), InlinePool(), KEYS)
-            for folder in (DEAD, ROWS)
-        ]
-        schemas = [TableSchema(contract, f, dead_letters=f == DEAD) for f in (DEAD, ROWS)]
-        pairs = list(zip(tables, schemas, strict=True))
-        agreed = Terms(contract, pairs[0], pairs[1])
-        operations = [self._settle(name, agreed, tables, takes)]
-        if warm:
-            operations.insert(0, self._settle(name, agreed, tables, None))
-        self.actors.append(Actor(name, operations))
+    def sandbox(self, name: str, contract: Contract, warm: bool = False) -> None:
+        """Add a sandbox of a version. A warm one knows both tables from an earlier invocation."""
 
-    def _settle(
-        self, name: str, agreed: Terms, tables: list[Table], takes: bool | None
-    ) -> Callable[[], str]:
-        clock = FakeClock()
-        patience = Patience(clock, clock.now_s + 1e6, lambda: 0.0)
+        def open_store(uri: str) -> Asking:
+            return Asking(self.objects, DEAD if uri.endswith(DEAD_LETTERS_SUFFIX) else ROWS)
 
-        def decide(_done: frozenset[int]) -> list[Change | None]:
-            snapshots = [table.known(patience) for table in tables]
-            agreed.check(tables)
-            # One record: a watermark in either table says that it is there.
-            if any(STREAM in snapshot.txns for snapshot in snapshots):
-                return [None, None]
-            file = DataFile(f"part-{name}", b"", 0, 1, {}, "{}", NOW_MS)
-            change = Change(files=(file,), txns={STREAM: Txn(0, NOW_MS)})
-            return [None, change] if takes else [change, None]
+        writer = Writer(contract, "t", open_store, InlinePool(), generation=0)
+        batches = [NOTHING, RECORD] if warm else [RECORD]
+        self.actors.append(Actor(name, [self._settle(name, writer, batch) for batch in batches]))
 
-        def nothing(_done: frozenset[int]) -> list[Change | None]:
-            return [None, None]
-
+    def _settle(self, name: str, writer: Writer, batch: Batch) -> Callable[[], str]:
         def operation() -> str:
-            for table in tables:
-                table.confirmed = False
-            for _ in range(2):
-                try:
-                    agreed.agree(lambda: None, patience)
-                    decided = decide if takes is not None else nothing
-                    swap.append(tables, decided, patience, lambda _i, _c: None)
-                    self.settled += [name] if takes is not None else []
-                    return "settled"
-                except TermMoved:
-                    continue
-                except Superseded:
-                    break
-            for table in tables:
-                table.snapshot = None
-            return "superseded"
+            clock = FakeClock()
+            deadline = Deadline(clock, clock.now_s + 1e6, lambda: 0.0)
+            try:
+                result = writer.write(batch, "s", deadline, dry_run=False)
+            except Superseded:
+                return "superseded"
+            assert result.out_of_time is None
+            assert not result.outcomes.count(Outcome.UNSETTLED)
+            self.settled += [name] if batch is RECORD else []
+            return "settled"
 
         return operation
 
@@ -131,10 +105,16 @@ class World:
         return Case(self.objects, self.actors, self.check, faults_max)
 
 
+def versions(old_takes: bool) -> tuple[Contract, Contract]:
+    """Return the old version and the new one, of which one makes a row of the record."""
+    return (LOOSE, STRICT) if old_takes else (STRICT, LOOSE)
+
+
 def deployed_while_the_old_one_works(old_takes: bool) -> Case:
-    world = World()
-    world.sandbox("old", OLD, takes=old_takes, warm=True)
-    world.sandbox("new", NEW, takes=not old_takes)
+    old, new = versions(old_takes)
+    world = World(old)
+    world.sandbox("old", old, warm=True)
+    world.sandbox("new", new)
     return world.case()
 
 
@@ -143,17 +123,19 @@ def deployed_while_a_commit_is_lost(old_takes: bool) -> Case:
 
 
 def first_of_all(old_takes: bool) -> Case:
-    world = World(governed=False)
-    world.sandbox("old", OLD, takes=old_takes)
-    world.sandbox("new", NEW, takes=not old_takes)
+    old, new = versions(old_takes)
+    world = World(None)
+    world.sandbox("old", old)
+    world.sandbox("new", new)
     return world.case()
 
 
 def rolled_back(old_takes: bool) -> Case:
-    world = World()
-    world.sandbox("old", OLD, takes=old_takes, warm=True)
-    world.sandbox("new", NEW, takes=not old_takes)
-    world.sandbox("again", OLD, takes=old_takes)
+    old, new = versions(old_takes)
+    world = World(old)
+    world.sandbox("old", old, warm=True)
+    world.sandbox("new", new)
+    world.sandbox("again", old)
     return world.case()
 
 
@@ -169,7 +151,7 @@ def new_id() -> str:
 
 @pytest.fixture
 def ids_that_are_the_same_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (swap, terms, table_schema):
+    for module in (commit, files, terms, table_schema):
         monkeypatch.setattr(module, "uuid4", new_id)
     monkeypatch.setattr(terms, "_ROUNDS_MAX", 2)
 
@@ -187,23 +169,25 @@ def test_record_stands_in_one_table_under_every_schedule(
     assert explored.states > 100
 
 
-def take_rows_first(self: Terms, admit: Callable[[], None], patience: Patience) -> None:
+def take_rows_first(
+    self: Terms, _admission: Admission, transaction: Transaction, deadline: Deadline
+) -> Term:
     """Take over without looking at the dead letters again."""
     dead_letters = self._dead_letters[0]
-    if term_of(dead_letters.read(patience)) is None or not self._governs(
-        term_of(dead_letters.known(patience))
-    ):
-        self._take(self._dead_letters, Term(str(terms.uuid4()), self._governor), patience)
-    taken = term_of(dead_letters.known(patience))
+    if not self._governs(term_of(dead_letters.read(deadline))):
+        term = Term(str(terms.uuid4()), self._governor)
+        self._take(self._dead_letters, term, transaction, deadline)
+    taken = term_of(dead_letters.known(deadline))
     assert taken is not None
-    self._take(self._rows, taken, patience)
+    self._take(self._rows, taken, transaction, deadline)
     self._agreed = taken
+    return taken
 
 
 BROKEN = {
     "no term is agreed on": ("agree", lambda *_: None),
     "the dead letters are not read again": ("agree", take_rows_first),
-    "a term that moved is not seen": ("check", lambda *_: None),
+    "a term that moved is not seen": ("moved", lambda *_: None),
 }
 
 
@@ -223,7 +207,6 @@ def test_broken_copy_puts_the_record_into_both_tables(
         explore_all()
 
 
-UNSEEN = "x" * 12  # too long for NEW, which makes a dead letter of it
 steps = st.lists(
     st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(1, 4), st.integers(0, 12)),
     min_size=2,

@@ -12,7 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from handler.delta.checkpoint import complete_checkpoints
-from handler.delta.patience import Patience, SystemClock
+from handler.delta.retry import Deadline, SystemClock
 from handler.delta.store import Entry, open_store
 from handler.errors import BrokenLog, DataFileMissing, MaintenanceFailed
 from silt.cli import main
@@ -240,7 +240,7 @@ def test_repair_leaves_what_another_run_has_replaced(tmp_path: Path) -> None:
     good, hint = newest.read_bytes(), (folder / HINT).read_bytes()
     cut(newest)
     sleeper = maintenance_of(tmp_path, clock=SystemClock()).new_run("sales/orders")
-    time = Patience(SystemClock(), SystemClock().monotonic() + 60)
+    time = Deadline(SystemClock(), SystemClock().monotonic() + 60)
     assert sleeper.look(time)
     newest.write_bytes(good)
     (folder / HINT).write_bytes(hint + b" ")

@@ -10,7 +10,7 @@ import pytest
 
 import handler.app as app
 from handler import __build__
-from handler.delta.patience import SystemClock
+from handler.delta.retry import SystemClock
 from handler.errors import (
     AccountingBroken,
     EventError,

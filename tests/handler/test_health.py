@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from handler.delta.log import Snapshot
-from handler.delta.patience import Patience, SystemClock
+from handler.delta.retry import Deadline, SystemClock
 from handler.delta.store import Pool, open_store
 from handler.errors import (
     AccessDenied,
@@ -46,8 +46,8 @@ def refuse(error: Exception) -> Callable[..., Any]:
 
 def look(store: Any) -> dict[str, Finding]:
     clock = SystemClock()
-    patience = Patience(clock, clock.monotonic() + 30)
-    return {finding.check: finding for finding in of_store("t", store, Pool(), patience)}
+    deadline = Deadline(clock, clock.monotonic() + 30)
+    return {finding.check: finding for finding in of_store("t", store, Pool(), deadline)}
 
 
 def test_good_store_is_well_and_keeps_one_empty_object(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_store_that_does_not_answer_is_not_known(tmp_path: Path) -> None:
     assert {finding.state for finding in found.values()} == {"unknown"}
     assert "clock" not in found
     clock = SystemClock()
-    late = Patience(clock, clock.monotonic() - 1)
+    late = Deadline(clock, clock.monotonic() - 1)
     told = list(of_store("t", open_store(str(tmp_path / "late")), Pool(), late))
     assert {finding.state for finding in told} == {"unknown"}
     assert not (tmp_path / "late").exists()

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from handler.delta.patience import SystemClock
+from handler.delta.retry import SystemClock
 from handler.errors import EngineFailed, EventError, MaintenanceFailed, OutOfTime
 from handler.maintenance import METRICS, lambda_handler
 from handler.upkeep.cleaning import VACUUMED

@@ -46,7 +46,7 @@ KINDS = ("good", "good", "long", "bad", "tombstone")
 partitions, sandboxes = st.integers(0, PARTITIONS - 1), st.integers(0, SANDBOXES - 1)
 OUTCOMES = ("ok",) * 6 + ("refused", "lost", "late")
 """What comes of a request: refused, its answer lost after it took effect, or it lands late."""
-PATIENCE = (1, 3, 5, 8, 99, 99)
+DEADLINE = (1, 3, 5, 8, 99, 99)
 """After so many requests a sandbox is frozen; 99 are enough to end."""
 ROWS, DEAD = "sales/orders/", "sales/orders__dead_letters/"
 
@@ -153,7 +153,7 @@ class World(RuleBasedStateMachine):
         which=sandboxes,
         partition=partitions,
         size=st.integers(1, 5),
-        steps=st.sampled_from(PATIENCE),
+        steps=st.sampled_from(DEADLINE),
     )
     def deliver(self, which: int, partition: int, size: int, steps: int) -> None:
         """Send the next batch of a partition, or the one that is under way once more."""
@@ -167,7 +167,7 @@ class World(RuleBasedStateMachine):
         partition=partitions,
         first=st.integers(0, 12),
         size=st.integers(1, 8),
-        steps=st.sampled_from(PATIENCE),
+        steps=st.sampled_from(DEADLINE),
     )
     def replay(self, which: int, partition: int, first: int, size: int, steps: int) -> None:
         """Give an old range to the function again, with any boundaries."""
@@ -421,14 +421,14 @@ class Walk:
         self.world.produce(self._which()[1], self._some(KINDS, 4))
 
     def _deliver(self) -> None:
-        size, patience = self._dice.randint(1, 5), self._dice.choice(PATIENCE)
+        size, deadline = self._dice.randint(1, 5), self._dice.choice(DEADLINE)
         if self.world.some(busy=False):
-            self.world.deliver(*self._which(), size, patience)
+            self.world.deliver(*self._which(), size, deadline)
 
     def _replay(self) -> None:
         first, size = self._dice.randrange(12), self._dice.randint(1, 8)
         if self.world.some(busy=False):
-            self.world.replay(*self._which(), first, size, self._dice.choice(PATIENCE))
+            self.world.replay(*self._which(), first, size, self._dice.choice(DEADLINE))
 
     def _give_up(self) -> None:
         self.world.give_up(self._which()[1], self._dice.randint(1, 4))

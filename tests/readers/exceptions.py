@@ -56,6 +56,12 @@ KNOWN = (
         "a filter on a part that a struct gained later fails until compaction rewrites the files "
         "from before: daft looks for it in their own schema",
     ),
+    Known(
+        *("delta-spark 3.3", "evolved and widened", ("fresh",), "filter ", "SparkException"),
+        "a query of a column that was widened from an integer or a float fails until maintenance "
+        "has rewritten the files from before, which it does first: Spark 3 does not read a narrow "
+        "column as a wider one (as in [spark 44368](https://github.com/apache/spark/pull/44368))",
+    ),
 )
 
 

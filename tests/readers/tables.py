@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from handler.delta.patience import SystemClock
+from handler.delta.retry import SystemClock
 from handler.maintenance import Maintenance
 from handler.settings import Settings
 from tests.builders import event, function_for, record

@@ -19,7 +19,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, NewPartitions
 from deltalake import DeltaTable
 
-from handler.delta.patience import SystemClock
+from handler.delta.retry import SystemClock
 from handler.errors import SiltError, TopicRecreated
 from silt.cli import main
 from silt.local.broker import TopicRecords, partitions_of
@@ -59,10 +59,10 @@ def settle(servers: str, folder: Path, *, group: str = "silt", **settings: Any) 
     poller = Poller(config, records, invoke, source)
     try:
         # The first batch takes a while: the consumer looks for its broker.
-        idle, patience = 0, 12
-        while idle < patience:
+        idle, deadline = 0, 12
+        while idle < deadline:
             if poller.run_once():
-                idle, patience = 0, 4
+                idle, deadline = 0, 4
             else:
                 idle += 1
     finally:

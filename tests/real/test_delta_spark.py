@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from handler.delta.patience import Patience, SystemClock
+from handler.delta.retry import Deadline, SystemClock
 from handler.maintenance import Maintenance
 from handler.settings import Settings
 from silt.commands.replay import read_events
@@ -157,12 +157,12 @@ def test_maintenance_beside_delta_spark(tmp_path: Path, spark: Spark) -> None:
         for path in table.rglob("*.bin"):
             os.utime(path, (1, 1))
         run = Maintenance(settings, clock=FakeClock()).new_run("sales/orders")
-        patience = Patience(SystemClock(), time.monotonic() + 60)
-        assert run.look(patience)
+        deadline = Deadline(SystemClock(), time.monotonic() + 60)
+        assert run.look(deadline)
         if gone == 3:
-            run._cleaning().vacuum(patience, dry_run=False)
+            run._cleaning().vacuum(deadline, dry_run=False)
         else:
-            run.keep(patience, "now")
+            run.keep(deadline, "now")
         assert spark.offsets(table) == sorted(expected)
     assert warm.handle(event(rows(16, 18)), None) == {"batchItemFailures": []}
     assert spark.offsets(table) == sorted([*expected, 16, 17])

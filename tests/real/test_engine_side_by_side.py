@@ -17,7 +17,7 @@ from deltalake.exceptions import CommitFailedError
 
 from handler import __build__
 from handler.delta.active import ActiveFiles
-from handler.delta.patience import Patience, SystemClock
+from handler.delta.retry import Deadline, SystemClock
 from handler.delta.store import Pool, open_store
 from handler.delta.tables import Table
 from handler.errors import UnsupportedTable
@@ -226,7 +226,7 @@ def test_checkpoint_of_the_engine_keeps_what_we_rely_on(tmp_path: Path) -> None:
                 path.unlink()
         files = ActiveFiles()
         table = Table("t", open_store(place(tmp_path)), Pool(), new_files=lambda files=files: files)
-        snapshot = table.read(Patience(SystemClock(), time.monotonic() + 60))
+        snapshot = table.read(Deadline(SystemClock(), time.monotonic() + 60))
         snapshots.append((snapshot.txns, snapshot.protocol, snapshot.metadata, list(table.files)))
     assert snapshots[0][:2] == snapshots[1][:2]
     assert snapshots[0][2].fields == snapshots[1][2].fields

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from handler.delta.patience import SystemClock
+from handler.delta.retry import SystemClock
 from silt.local.s3 import LocalS3
 from tests.builders import SMALL, event, function_for, record
 from tests.handler.delta.test_files import NASTY

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handler.delta.patience import SystemClock
+from handler.delta.retry import SystemClock
 from silt.cli import main
 from tests.builders import SMALL, event, function_for, record, rows
 from tests.maintained import QUIET, aged, set_age, table

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from handler import app
-from handler.delta import swap
+from handler.delta import commit
 from handler.delta.store import ObjectStore
 from handler.delta.tables import Table
-from handler.sink.decision import Decision
+from handler.sink import writer
 from handler.sink.terms import Terms
 from handler.validate.batch import Checker
 
@@ -25,12 +25,12 @@ STEPS: dict[str, tuple[Any, str]] = {
     "snapshot": (Table, "read"),
     "check": (Checker, "check"),
     "look-up": (Table, "look_up"),
-    "decide": (Decision, "decide"),
-    "stage": (swap, "_stage"),
+    "decide": (writer, "decide"),
+    "stage": (commit.Transaction, "stage"),
     "data-put": (ObjectStore, "put"),
     "look": (Table, "is_current"),
     "commit": (ObjectStore, "put_if_absent"),
-    "catch-up": (swap, "_catch_up"),
+    "catch-up": (commit, "catch_up"),
     "answer": (app.Function, "_report"),
 }
 """Each step of an invocation, in order, with the function that does it."""

@@ -270,6 +270,22 @@ def test_summary_and_commit_carry_the_accounting(tmp_path: Path, capsys) -> None
     assert "secret" not in out
 
 
+def test_why_a_batch_was_decided_again_is_in_the_log_line_and_a_metric(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = function_for(tmp_path), function_for(tmp_path)
+    first.handle(event(rows(0, 1)), None)
+    second.handle(event(rows(1, 2)), None)
+    capsys.readouterr()
+    first.handle(event(rows(2, 3)), None)  # its snapshot has not seen the second's commit
+    lines = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    (line,) = [each for each in lines if each.get("message") == "invocation"]
+    (metrics,) = [each for each in lines if "_aws" in each]
+    assert line["decided_again_because"] == {"stream of sales/orders": 1}
+    assert line["decided_again"] == 1
+    assert metrics["decided_again"] == [1.0]
+
+
 def test_two_partitions_in_one_event(tmp_path: Path) -> None:
     batch = [*rows(0, 3), *rows(10, 12, partition=7)]
     assert function_for(tmp_path).handle(event(batch), None) == OK

@@ -15,7 +15,7 @@ from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
 from handler.delta import rows as reading
 from handler.delta.log import new_metadata
-from handler.delta.patience import SystemClock
+from handler.delta.retry import SystemClock
 from handler.delta.store import Entry, Pool, open_store
 from handler.delta.types import Field, Primitive
 from handler.errors import MaintenanceFailed
@@ -126,8 +126,8 @@ def test_time_that_is_up_commits_what_was_written(
     clock, written = work._clock, list[str]()
     write = compaction.Compaction._write
 
-    def slow(self: Any, each: Any, patience: Any) -> Any:
-        files = list(write(self, each, patience))
+    def slow(self: Any, each: Any, deadline: Any) -> Any:
+        files = list(write(self, each, deadline))
         written.append(each.where)
         clock.now_s += 8
         return files

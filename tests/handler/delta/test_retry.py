@@ -2,18 +2,18 @@
 
 import pytest
 
-from handler.delta.patience import ATTEMPT_MIN_S, Patience
+from handler.delta.retry import ATTEMPT_MIN_S, Deadline
 from handler.errors import OutOfTime, Unavailable
 from tests.builders import FakeClock
 
 
-def patience(left_s: float = 1e6) -> tuple[Patience, FakeClock]:
+def deadline(left_s: float = 1e6) -> tuple[Deadline, FakeClock]:
     clock = FakeClock()
-    return Patience(clock, clock.now_s + left_s, lambda: 1.0), clock
+    return Deadline(clock, clock.now_s + left_s, lambda: 1.0), clock
 
 
 def test_wait_for_a_store_that_errs_doubles_up_to_its_ceiling() -> None:
-    made, clock = patience()
+    made, clock = deadline()
     for attempt in range(1, 11):
         made.wait(attempt, "x")
     assert clock.slept == [0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.0, 2.0, 2.0, 2.0]
@@ -21,14 +21,14 @@ def test_wait_for_a_store_that_errs_doubles_up_to_its_ceiling() -> None:
 
 def test_wait_after_a_lost_race_stays_short() -> None:
     """A wait that grew would let the winner win again (decision 0009)."""
-    made, clock = patience()
+    made, clock = deadline()
     for attempt in range(1, 50):
         made.wait(attempt, "x", contended=True)
     assert set(clock.slept) == {0.02}
 
 
 def test_attempt_that_cannot_end_in_time_is_not_begun() -> None:
-    made, clock = patience(ATTEMPT_MIN_S)
+    made, clock = deadline(ATTEMPT_MIN_S)
     made.begin("put")
     clock.now_s += 0.001
     with pytest.raises(OutOfTime, match="too few to put"):
@@ -36,7 +36,7 @@ def test_attempt_that_cannot_end_in_time_is_not_begun() -> None:
 
 
 def test_wait_behind_which_no_attempt_fits_is_not_waited() -> None:
-    made, clock = patience(1.0)
+    made, clock = deadline(1.0)
     made.failed(Unavailable("503 from the store"))
     with pytest.raises(OutOfTime, match=r"The store's last error: 503 from the store"):
         made.wait(9, "commit")

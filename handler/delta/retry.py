@@ -1,12 +1,13 @@
-"""Time: the clock, the deadline, and how long to wait before trying again."""
+"""Requests that are made again: the clock, the deadline, and how long to wait."""
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from handler.errors import OutOfTime, Unavailable
+from handler.delta.store import Pool
+from handler.errors import OutOfTime, StoreError, Unavailable
 
 ATTEMPT_MIN_S = 0.5
 """An attempt with less time than this left is not begun: it could not end and be understood."""
@@ -55,7 +56,7 @@ NEXT_RUN = "What is not done is done in the next run."
 
 
 @dataclass(slots=True)
-class Patience:
+class Deadline:
     """How long one invocation may go on, and how it waits. Counts what it took.
 
     `ends_at` is in seconds of the clock's `monotonic`. `attempts` are commits that were put,
@@ -77,9 +78,9 @@ class Patience:
         """Return the seconds until the deadline; negative when it has passed."""
         return self.ends_at - self.clock.monotonic()
 
-    def until(self, ends_at: float) -> "Patience":
-        """Return the patience of a part of the work, which has to end earlier."""
-        return Patience(self.clock, ends_at, random=self.random, consequence=self.consequence)
+    def until(self, ends_at: float) -> "Deadline":
+        """Return the deadline of a part of the work, which has to end earlier."""
+        return Deadline(self.clock, ends_at, random=self.random, consequence=self.consequence)
 
     def begin(self, what: str) -> None:
         """Allow an attempt, or raise OutOfTime because it could not end in the time left."""
@@ -114,3 +115,32 @@ class Patience:
         if self.left_s - delay_s < ATTEMPT_MIN_S:
             raise self._out_of_time(what)
         self.clock.sleep(delay_s)
+
+
+def request_all(
+    calls: Sequence[Callable[[], Any]], pool: Pool, deadline: Deadline, what: str
+) -> list[Any]:
+    """Make requests at once, again those that may pass, until all are answered.
+
+    Raises StoreError.
+    """
+    results: list[Any] = [None] * len(calls)
+    pending = list(range(len(calls)))
+    attempt = 0
+    while pending:
+        deadline.begin(what)
+        answers = pool.at_once([calls[i] for i in pending], deadline.left_s)
+        again = []
+        for i, answer in zip(pending, answers, strict=True):
+            if isinstance(answer, Unavailable):
+                deadline.failed(answer)
+                again.append(i)
+            elif isinstance(answer, StoreError):
+                raise answer
+            else:
+                results[i] = answer
+        pending = again
+        if pending:
+            attempt += 1
+            deadline.wait(attempt, what)
+    return results

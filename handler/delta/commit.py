@@ -1,0 +1,192 @@
+"""Commits: a proposal becomes the next version of a table, or meets a conflict.
+
+A commit is put as version N+1 on the condition that there is none. It was decided from version N,
+so if it is taken, it was decided in full knowledge of all before it. If the put fails in any way,
+the log is read: ours is there, or somebody else's, or nobody's. Nothing else is ever concluded from
+a failed put.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+from uuid import uuid4
+
+from handler.delta.log import (
+    Actions,
+    DataFile,
+    Snapshot,
+    Why,
+    commit_id_of,
+    commit_key,
+    parse_commit,
+)
+from handler.delta.retry import Deadline, request_all
+from handler.delta.tables import Commit, Table
+from handler.errors import AlreadyExists, Unavailable
+
+
+class Proposal(Protocol):
+    """What is to become a commit: a `Change` of an append, or a rewrite."""
+
+    @property
+    def files(self) -> Sequence[DataFile]:
+        """Return the data files that are to be put first."""
+        ...
+
+    def conflict(self, actions: Actions, snapshot: Snapshot) -> Why | None:
+        """Return why a foreign commit, which follows `snapshot`, makes it void, if it does."""
+        ...
+
+    def body(self, commit_id: str, now_ms: int) -> bytes:
+        """Return it as a commit of the log."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A proposal that is in the log."""
+
+    version: int
+    change: Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Why a decision about a table has to be made again: it has moved since."""
+
+    table: str
+    why: Why
+
+
+class Transaction:
+    """One invocation's commits to its tables, each decided from the snapshot that it follows.
+
+    It knows which data files were put already, and of which tables the snapshot was seen to be of
+    the log that is there: a snapshot that is kept from an earlier invocation has to be confirmed.
+    """
+
+    def __init__(self, tables: Sequence[Table], deadline: Deadline) -> None:
+        self._deadline = deadline
+        self._reads = {id(table): table.reads for table in tables}
+        self._confirmed = set[int]()
+        self._staged = set[str]()
+
+    def stage(self, proposals: Sequence[tuple[Table, Proposal]]) -> Conflict | None:
+        """Put the data files, and look whether the commit that each decision starts from is still
+        there; all at once.
+
+        'There is no N+1' says something only while N is there: a log that was cleaned behind a
+        long-idle sandbox, or a table made anew, would take a commit into the void. Returns the
+        conflict after reading such a table cold. Raises StoreError or OutOfTime.
+        """
+        if not proposals:
+            return None
+        puts = [
+            (file.key, partial(table.store.put, file.key, file.payload))
+            for table, proposal in proposals
+            for file in proposal.files
+            if file.key not in self._staged
+        ]
+        looks = [table for table, _ in proposals if not self._is_confirmed(table)]
+        calls: list[Callable[[], object]] = [call for _, call in puts]
+        calls += [table.is_current for table in looks]
+        pool = proposals[0][0].pool
+        answers = request_all(calls, pool, self._deadline, "write data files")
+        self._staged.update(key for key, _ in puts)
+        return self._judge(looks, answers[len(puts) :])
+
+    def confirm(self, tables: Sequence[Table]) -> Conflict | None:
+        """Make sure that kept snapshots are of the logs that are there; read cold what is not.
+
+        Returns a conflict if one was not. Raises StoreError or OutOfTime.
+        """
+        looks = [table for table in tables if not self._is_confirmed(table)]
+        if not looks:
+            return None
+        calls = [table.is_current for table in looks]
+        answers = request_all(calls, looks[0].pool, self._deadline, "read the log")
+        return self._judge(looks, answers)
+
+    def commit(self, table: Table, proposal: Proposal) -> Committed | Conflict:
+        """Put one commit as the version after the snapshot's. Raises StoreError or OutOfTime."""
+        deadline = self._deadline
+        snapshot = table.known(deadline)
+        commit_id = str(uuid4())
+        body = proposal.body(commit_id, deadline.clock.epoch_ms())
+        attempt = 0
+        while True:
+            deadline.begin("commit")
+            deadline.attempts += 1
+            version = snapshot.version + 1
+            try:
+                put = partial(table.store.put_if_absent, commit_key(version), body)
+                e_tag = table.pool.one(put, deadline.left_s)
+                table.follow(Commit(version, parse_commit(body, commit_key(version)), e_tag))
+                return Committed(version, proposal)
+            except AlreadyExists:
+                deadline.conflicts += 1
+            except Unavailable as error:
+                # It may have taken effect, or may still: the log will tell.
+                deadline.failed(error)
+            outcome = catch_up(table, proposal, commit_id, deadline)
+            if outcome is not None:
+                return outcome
+            snapshot = table.known(deadline)
+            attempt += 1
+            # Where nobody has come in between, it was the store that refused.
+            deadline.wait(attempt, "commit", contended=snapshot.version >= version)
+
+    def commit_change(
+        self, table: Table, propose: Callable[[Snapshot], Proposal | None]
+    ) -> Committed | None:
+        """Commit what `propose` makes of the newest snapshot of one table, None for nothing.
+
+        It is asked again whenever the table has moved in a way that matters. Raises StoreError,
+        TableError, OutOfTime, and whatever `propose` raises.
+        """
+        while True:
+            proposal = propose(table.known(self._deadline))
+            if proposal is None:
+                return None
+            if self.stage([(table, proposal)]) is not None:
+                continue
+            outcome = self.commit(table, proposal)
+            if isinstance(outcome, Committed):
+                return outcome
+
+    def _is_confirmed(self, table: Table) -> bool:
+        return id(table) in self._confirmed or table.reads > self._reads[id(table)]
+
+    def _judge(self, looks: Sequence[Table], are_current: Sequence[object]) -> Conflict | None:
+        """Read tables cold whose log is another one, and return the first of them."""
+        self._confirmed |= {id(table) for table in looks}
+        moved = [table for table, same in zip(looks, are_current, strict=True) if not same]
+        for table in moved:
+            table.read(self._deadline)
+        return Conflict(moved[0].name, Why.LOG) if moved else None
+
+
+def catch_up(
+    table: Table, proposal: Proposal, commit_id: str, deadline: Deadline
+) -> Committed | Conflict | None:
+    """Take in what came after the table's snapshot.
+
+    Returns our commit if it is there, the conflict if a foreign one makes the proposal void, and
+    None where it may be put as the version after those.
+    """
+    snapshot = table.known(deadline)
+    commits = table.commits_after(snapshot.version, deadline)
+    if commits is None:
+        table.read(deadline)
+        return Conflict(table.name, Why.LOG)
+    ours: Committed | None = None
+    conflict: Conflict | None = None
+    for commit in commits:
+        if commit_id_of(commit.actions) == commit_id:
+            ours = Committed(commit.version, proposal)
+        elif ours is None and conflict is None:
+            why = proposal.conflict(commit.actions, snapshot)
+            conflict = Conflict(table.name, why) if why is not None else None
+        snapshot = table.follow(commit)
+    return ours or conflict
