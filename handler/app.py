@@ -30,7 +30,7 @@ HEALTH_CHECK_LIMIT_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class InvocationReport:
     """What became of one event: counts, measures and failures, why some are unsettled, the log
     line.
     """
@@ -109,7 +109,7 @@ class Function:
         topic = parse_event(event, self._settings.source).topic
         emit(self._settings.name, "topic", topic, {"contract_drift": 1})
 
-    def run(self, event: Any, context: Any) -> Report:
+    def run(self, event: Any, context: Any) -> InvocationReport:
         """Settle one event and return what became of it. Raises SiltError; logs nothing."""
         started_at = self._clock.monotonic()
         deadline = self._deadline(started_at, context)
@@ -164,7 +164,9 @@ class Function:
             )
         return self._writers[topic]
 
-    def _report(self, batch: Batch, result: Result, deadline: Deadline, cold: bool) -> Report:
+    def _report(
+        self, batch: Batch, result: Result, deadline: Deadline, cold: bool
+    ) -> InvocationReport:
         checked, outcomes = result.batch, result.outcomes
         counts = account(outcomes, checked.repeats, batch.delivered)
         measures: dict[str, float | None] = {
@@ -185,7 +187,7 @@ class Function:
             "peak_memory_mb": _peak_memory_mb(),
         }
         why = self._why(result)
-        return Report(
+        return InvocationReport(
             topic=batch.topic,
             counts=counts,
             measures={name: value for name, value in measures.items() if value is not None},
@@ -266,7 +268,7 @@ def would(result: Result) -> dict[str, int]:
     }
 
 
-def _emit(service: str, report: Report) -> None:
+def _emit(service: str, report: InvocationReport) -> None:
     """Print one EMF record: the accounting and the measures, by topic."""
     plan = report.result.plan
     tripped = plan is not None and plan.stopped == "circuit_breaker"

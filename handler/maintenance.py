@@ -26,7 +26,7 @@ from handler.settings import Settings, limit_s, read_settings
 from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
 from handler.upkeep.engine import Engine
 from handler.upkeep.memory import return_memory
-from handler.upkeep.report import Report
+from handler.upkeep.report import RunReport
 from handler.upkeep.run import MaintenanceRun
 
 DUE_MAX = 1_000
@@ -45,7 +45,7 @@ PartitionFilter = Sequence[Mapping[str, str | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MaintainedTable:
     """One table of a contract: its name, where it is, how it is to be kept."""
 
     name: str
@@ -54,13 +54,13 @@ class Place:
     keys: Keys
 
 
-def places(contracts: Iterable[Contract], root: str) -> dict[str, Place]:
+def places(contracts: Iterable[Contract], root: str) -> dict[str, MaintainedTable]:
     """Return the tables of contracts and their dead letters, by name."""
     found = {}
     for contract in contracts:
         kinds = ((contract.upkeep, ROW_KEYS), (contract.dead_letter_upkeep, DEAD_LETTER_KEYS))
         for (name, uri), (upkeep, keys) in zip(contract.places(root), kinds, strict=True):
-            found[name] = Place(name, uri, upkeep, keys)
+            found[name] = MaintainedTable(name, uri, upkeep, keys)
     return found
 
 
@@ -126,7 +126,7 @@ class Maintenance:
 
     def _run_all(
         self, runs: Mapping[str, MaintenanceRun], steps: Sequence[Step], ends_at: float
-    ) -> tuple[list[Report], dict[str, SiltError]]:
+    ) -> tuple[list[RunReport], dict[str, SiltError]]:
         """Do each step on each table; one that fails or runs out of time stops no other.
 
         A table gets an equal share of the time that is left, and leaves what it does not need.
@@ -212,7 +212,7 @@ class Maintenance:
             say=say,
         )
 
-    def _place(self, name: str) -> Place:
+    def _place(self, name: str) -> MaintainedTable:
         if name not in self.names:
             raise EventError(
                 f"No contract of {self._settings.contracts} has the table {name!r}, or it says "
@@ -273,7 +273,7 @@ def is_partition(value: Any) -> bool:
     )
 
 
-def _measures(report: Report) -> dict[str, float]:
+def _measures(report: RunReport) -> dict[str, float]:
     """Return what becomes a metric: each costs money, so only what an alarm may watch."""
     told = report.as_json()
     stopped = int(report.stopped is not None)

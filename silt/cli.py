@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from handler import __version__
 from handler.errors import SiltError
-from silt.errors import UsageError
+from silt.command_errors import UsageError
 
 COMMANDS = {
     "check": "validate the contracts and the deployment",

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handler.contract.contract import Contract, load_contracts
+from silt.command_errors import UsageError
 from silt.credentials import use_region
 from silt.deployment.deploy_yml import CONTRACTS
 from silt.deployment.plan import Deployment
 from silt.deployment.read import read_deployment
-from silt.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Where tables and contracts are, as far as a command was told."""
 
     root: str | None
@@ -49,7 +49,7 @@ def add_place_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def place_of(options: argparse.Namespace) -> Place:
+def place_of(options: argparse.Namespace) -> Location:
     """Return where tables and contracts are: by the options, what they leave open by the
     deployment, and without one by the environment.
 
@@ -58,13 +58,13 @@ def place_of(options: argparse.Namespace) -> Place:
     """
     root, contracts = options.table_root, options.contracts
     if options.deployment is None:
-        return Place(
+        return Location(
             root or os.environ.get("SILT_TABLE_ROOT"), contracts or os.environ.get("SILT_CONTRACTS")
         )
     deployment = read_deployment(options.deployment)
     use_region(deployment.model.region)
     contracts = contracts or str(deployment.contracts)
-    return Place(root or deployment.model.table_root, contracts, deployment)
+    return Location(root or deployment.model.table_root, contracts, deployment)
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +76,7 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def named_tables(
-    names: Sequence[str], place: Place, *, contracts_needed: bool = False
+    names: Sequence[str], place: Location, *, contracts_needed: bool = False
 ) -> list[NamedTable]:
     """Return the tables of these names, all of the contracts for none. Raises UsageError.
 

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 from silt.local.runtime import Sandbox
-from silt.packaging.wheels import PYTHONS, Arch, Target, install, interpreter
+from silt.packaging.wheels import PYTHONS, Arch, Platform, install, interpreter
 from tests.builders import ROOT
 
 CLIENT_PACKAGES = ("awslambdaric", "simplejson", "snapshot-restore-py")
@@ -27,12 +27,12 @@ main(["bootstrap", handler])
 """As Lambda does: the task's folder first, then the runtime's, then the standard library."""
 
 
-def host_target() -> Target:
+def host_target() -> Platform:
     """Return a target that runs on this machine, the default Python of artifacts if it is here."""
     preferred = sorted(PYTHONS, key=lambda python: python != "3.13")
     running = f"{sys.version_info.major}.{sys.version_info.minor}"
     found = [python for python in preferred if interpreter(python) is not None]
-    return Target(ARCH, (found or [running])[0])
+    return Platform(ARCH, (found or [running])[0])
 
 
 def unpack(artifact: Path, folder: Path) -> Path:
@@ -46,7 +46,7 @@ def unpack(artifact: Path, folder: Path) -> Path:
 class Runtime:
     """The Lambda runtime client in a folder of its own, started by an isolated interpreter."""
 
-    def __init__(self, target: Target, folder: Path) -> None:
+    def __init__(self, target: Platform, folder: Path) -> None:
         lock = folder.with_suffix(".txt")
         entries = re.split(r"\n(?=\S)", (ROOT / "requirements/dev.txt").read_text())
         names = tuple(f"{name}==" for name in CLIENT_PACKAGES)

@@ -12,7 +12,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from handler import __version__
-from silt.errors import PackagingError
+from silt.command_errors import PackagingError
 from silt.local.s3 import LocalS3
 from silt.packaging.artifact import (
     FUNCTIONS,
@@ -27,7 +27,7 @@ from silt.packaging.artifact import (
 )
 from silt.packaging.elf import strip
 from silt.packaging.trim import never_runs
-from silt.packaging.wheels import ARCHES, Target, install
+from silt.packaging.wheels import ARCHES, Platform, install
 from tests.builders import ROOT
 from tests.isolated import ARCH, Runtime, host_target, peak_memory_mb, unpack
 
@@ -66,7 +66,7 @@ def test_artifact_of_each_architecture_stays_below_its_limit(
 ) -> None:
     weigh(made[function])
     (other,) = (arch for arch in ARCHES if arch != ARCH)
-    weigh(make(function, Target(other, "3.13"), SCHEMAS, tmp_path))
+    weigh(make(function, Platform(other, "3.13"), SCHEMAS, tmp_path))
 
 
 def test_artifact_that_is_too_large_is_refused_with_what_takes_the_room(
@@ -185,7 +185,7 @@ def test_bill_of_materials_is_valid_and_names_what_is_there(
 def test_stripped_library_keeps_every_byte_that_a_loader_maps(tmp_path: Path) -> None:
     """Goal: what is shipped for a machine that is not here loads there. Method: each segment of
     each library of the wheels is compared before and after."""
-    install(ROOT / "requirements/ship.txt", Target("arm64", "3.13"), tmp_path)
+    install(ROOT / "requirements/ship.txt", Platform("arm64", "3.13"), tmp_path)
     saved = 0
     libraries = [path for path in tmp_path.rglob("*") if ".so" in path.suffixes]
     assert len(libraries) > 20

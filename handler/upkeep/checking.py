@@ -24,7 +24,7 @@ from handler.delta.statistics import IndexedColumns, Path, parse_statistics, sta
 from handler.delta.tables import Table
 from handler.delta.types import Primitive, leaf_types, to_arrow
 from handler.errors import BrokenLog, NotFound
-from handler.upkeep.report import Report
+from handler.upkeep.report import RunReport
 
 FOOTERS_AT_ONCE = 64
 COMMIT_FILES = 1_000
@@ -37,7 +37,7 @@ class Checking:
     """One table's check in one run."""
 
     table: Table
-    report: Report
+    report: RunReport
     _unreadable: list[str] = field(default_factory=list)
 
     def run(self, files: Sequence[ActiveFile], deadline: Deadline) -> None:

@@ -16,7 +16,7 @@ from handler.delta.tables import Table
 from handler.upkeep.engine import Engine
 from handler.upkeep.folder import Folder, look_through
 from handler.upkeep.properties import HOUR_MS, Retention, retention
-from handler.upkeep.report import Report
+from handler.upkeep.report import RunReport
 
 VACUUM_EVERY_MS = 23 * HOUR_MS
 """Less than a day, so that a schedule of a day does not skip every other one."""
@@ -34,7 +34,7 @@ class Cleaning:
     table: Table
     engine: Engine
     upkeep: Upkeep
-    report: Report
+    report: RunReport
 
     def is_due(self, deadline: Deadline) -> bool:
         """Return whether the table was not cleaned for a day."""

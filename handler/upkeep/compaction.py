@@ -25,7 +25,7 @@ from handler.delta.tables import Table
 from handler.delta.types import to_arrow
 from handler.errors import AccessDenied, BadStore, OutOfTime, SiltError
 from handler.upkeep.due import Bin
-from handler.upkeep.report import Report
+from handler.upkeep.report import RunReport
 
 COMMIT_EVERY_S = 20.0
 """So often what was written is committed: that much work is lost at most when a run is killed."""
@@ -68,7 +68,7 @@ class Compaction:
     table: Table
     keys: Keys | None
     upkeep: Upkeep
-    report: Report
+    report: RunReport
     _purpose: Purpose = COMPACTION
     _pending: list[_Written] = field(default_factory=list)
     _planned_for: Snapshot = field(default_factory=Snapshot)

@@ -64,7 +64,7 @@ def is_narrow(file: ActiveFile, types: int) -> bool:
 
 
 @dataclass(slots=True)
-class Report:
+class RunReport:
     """What was found of a table, and what was done to it.
 
     `repaired`: broken checkpoints or a wrong hint were set aside. `stopped` says why not everything

@@ -22,7 +22,7 @@ from handler.upkeep.due import Bin, due, partitions_of
 from handler.upkeep.engine import Engine
 from handler.upkeep.expiry import REDRIVEN_AT, expire
 from handler.upkeep.repair import repair_log
-from handler.upkeep.report import Figures, Report, is_narrow
+from handler.upkeep.report import Figures, RunReport, is_narrow
 
 CLEANING_SHARE = 0.5
 """A vacuum takes at most so much of a run: what it has deleted then stays deleted, and the next run
@@ -62,7 +62,7 @@ class MaintenanceRun:
         self.table = Table(
             name, store, pool, new_files=lambda: ActiveFiles(newest=newest, oldest=watched)
         )
-        self.report = Report(Figures(name), say)
+        self.report = RunReport(Figures(name), say)
         self._engine = engine
         self._upkeep = upkeep
         self._keys = keys

@@ -36,7 +36,7 @@ OPENINGS_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Discrepancy:
     """Something that is wrong, or that nothing explains."""
 
     code: str
@@ -97,7 +97,7 @@ class Audit:
     partitions: dict[int, PartitionAudit]
     streams: list[Stream]
     commits: int = 0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Discrepancy] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def of(self, partition: int) -> PartitionAudit:
@@ -106,7 +106,7 @@ class Audit:
 
     def find(self, code: str, message: str, **more: Any) -> None:
         """Note something that is wrong."""
-        self.findings.append(Finding(code, message, **more))
+        self.findings.append(Discrepancy(code, message, **more))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from silt import output
+from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
-from silt.errors import UsageError
 from silt.table_places import add_table_arguments, named_tables, place_of
 
 EXAMPLE = """example:

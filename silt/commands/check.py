@@ -10,10 +10,10 @@ from handler.contract.warnings import warnings_of
 from handler.errors import ContractError
 from handler.validate.batch import Checker
 from silt import output
+from silt.command_errors import DeploymentError
+from silt.deployment.cloudformation import cloudformation
 from silt.deployment.deploy_yml import CONTRACTS
 from silt.deployment.read import deployment_file, read_deployment
-from silt.deployment.template import cloudformation
-from silt.errors import DeploymentError
 
 EXAMPLE = """example:
   silt check schemas

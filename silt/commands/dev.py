@@ -9,9 +9,9 @@ from confluent_kafka import KafkaException
 from handler.contract.contract import load_contracts
 from handler.errors import SiltError
 from silt import output
+from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
 from silt.deployment.deploy_yml import CONTRACTS
-from silt.errors import UsageError
 from silt.local.destinations import Destination
 from silt.local.filters import Filters
 from silt.local.mapping import MappingConfig

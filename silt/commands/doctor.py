@@ -8,11 +8,11 @@ from handler.contract.contract import load_contracts
 from handler.errors import ContractError
 from handler.health import Finding, healthy
 from silt import output
+from silt.command_errors import DeploymentError, UsageError
 from silt.deployment.deploy_yml import CONTRACTS
 from silt.deployment.plan import Deployment, TopicDeployment
 from silt.deployment.read import DEPLOYMENT, read_deployment
 from silt.doctor.checks import Broker, of_broker, of_deployment, of_next_deployment, of_tables
-from silt.errors import DeploymentError, UsageError
 
 EXAMPLE = """example:
   silt doctor

@@ -9,11 +9,11 @@ from handler.delta.retry import NEXT_RUN, Deadline, SystemClock
 from handler.errors import EventError, OutOfTime, SiltError
 from handler.maintenance import Maintenance, is_partition
 from handler.settings import read_settings
-from handler.upkeep.report import Report
+from handler.upkeep.report import RunReport
 from handler.upkeep.run import MaintenanceRun
 from silt import output
+from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
-from silt.errors import UsageError
 from silt.table_places import add_place_arguments, place_of
 
 EXAMPLE = """example:
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     clock = SystemClock()
     ends_at = clock.monotonic() + 60 * options.minutes
-    reports, failed = list[Report](), False
+    reports, failed = list[RunReport](), False
     for name, uri in places:
         use_credentials_for(uri)
         say = _sayer(name, quiet=options.json)

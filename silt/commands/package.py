@@ -15,7 +15,7 @@ from silt.packaging.artifact import (
     make,
     up_to_date,
 )
-from silt.packaging.wheels import ARCHES, DEFAULT_ARCH, DEFAULT_PYTHON, PYTHONS, Target
+from silt.packaging.wheels import ARCHES, DEFAULT_ARCH, DEFAULT_PYTHON, PYTHONS, Platform
 
 EXAMPLE = """example:
   silt package
@@ -56,14 +56,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _asked(options: argparse.Namespace) -> tuple[Target, Path]:
+def _asked(options: argparse.Namespace) -> tuple[Platform, Path]:
     """Return target and contracts: as given, as the deployment says, or the defaults."""
-    target, contracts = Target(DEFAULT_ARCH, DEFAULT_PYTHON), Path(CONTRACTS)
+    target, contracts = Platform(DEFAULT_ARCH, DEFAULT_PYTHON), Path(CONTRACTS)
     file = deployment_file(options.deployment)
     if file is not None:
         deployment = read_deployment(file)
         target, contracts = deployment.target, deployment.contracts
-    chosen = Target(options.arch or target.arch, options.python or target.python)
+    chosen = Platform(options.arch or target.arch, options.python or target.python)
     return chosen, options.contracts or contracts
 
 

@@ -5,15 +5,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-from handler.app import Function, Report, would
+from handler.app import Function, InvocationReport, would
 from handler.errors import SiltError
 from handler.kafka.event import parse_event
 from handler.settings import Settings, read_settings
 from handler.sink.outcomes import Outcome
 from silt import output
+from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
 from silt.deployment.plan import Deployment
-from silt.errors import UsageError
 from silt.local.saved import read_events
 from silt.table_places import add_place_arguments, place_of
 
@@ -139,7 +139,7 @@ def _deployed(deployment: Deployment, generation_is_given: bool) -> dict[str, st
     return told
 
 
-def _result(name: str, report: Report, *, dry_run: bool) -> dict[str, Any]:
+def _result(name: str, report: InvocationReport, *, dry_run: bool) -> dict[str, Any]:
     return {
         "event": name,
         "topic": report.topic,
@@ -150,7 +150,7 @@ def _result(name: str, report: Report, *, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def _rejects(report: Report) -> list[dict[str, Any]]:
+def _rejects(report: InvocationReport) -> list[dict[str, Any]]:
     """Return the rejects of a batch that are not settled from before."""
     plan, flat = report.result.plan, report.result.batch.flat
     if plan is None:
@@ -170,7 +170,7 @@ def _rejects(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def _print(name: str, report: Report, *, dry_run: bool) -> None:
+def _print(name: str, report: InvocationReport, *, dry_run: bool) -> None:
     counts = report.counts
     if dry_run:
         plan = would(report.result)

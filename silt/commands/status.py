@@ -12,7 +12,7 @@ from silt.credentials import use_credentials_for
 from silt.table_places import add_table_arguments, named_tables, place_of
 
 if TYPE_CHECKING:
-    from silt.status import Status
+    from silt.table_status import Status
 
 EXAMPLE = """example:
   silt status --table-root .silt/tables
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the health of each table. Returns 1 if anything is wrong with one."""
-    from silt.status import status_of
+    from silt.table_status import status_of
 
     clock, pool = SystemClock(), Pool()
     found: list[Status] = []

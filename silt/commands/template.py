@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from silt import output
+from silt.deployment.cloudformation import cloudformation, serverless
 from silt.deployment.plan import Deployment
 from silt.deployment.read import DEPLOYMENT, read_deployment
-from silt.deployment.template import cloudformation, serverless
 from silt.packaging.artifact import DIST, FUNCTIONS, artifact_name, up_to_date
 
 EXAMPLE = """example:

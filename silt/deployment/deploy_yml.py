@@ -35,11 +35,11 @@ TagValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9 _.:/=+@-]{0,256}$")]
 LogDays = Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 3653]
 
 
-class _Model(BaseModel):
+class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Vpc(_Model):
+class Vpc(_Section):
     """Where in a VPC something runs."""
 
     subnets: Annotated[list[Subnet], Field(min_length=1, max_length=16)] = Field(
@@ -50,7 +50,7 @@ class Vpc(_Model):
     )
 
 
-class Msk(_Model):
+class Msk(_Section):
     """A cluster of Amazon MSK."""
 
     cluster_arn: ClusterArn = Field(
@@ -74,7 +74,7 @@ class Msk(_Model):
     )
 
 
-class SelfManaged(_Model):
+class SelfManaged(_Section):
     """A cluster of Apache Kafka that is not Amazon MSK."""
 
     bootstrap_servers: Annotated[
@@ -106,7 +106,7 @@ class SelfManaged(_Model):
     )
 
 
-class Pollers(_Model):
+class Pollers(_Section):
     """Provisioned mode: pollers that are kept ready, at most 5 MB/s each."""
 
     minimum: Annotated[int, Field(ge=1, le=200)] = Field(1, description="Pollers that always run.")
@@ -129,7 +129,7 @@ def _pollers(value: Any) -> Any:
     raise ValueError("expected on_demand, or minimum and maximum")
 
 
-class Mapping(_Model):
+class Mapping(_Section):
     """The event source mapping of a topic."""
 
     create: bool = Field(
@@ -203,7 +203,7 @@ class Mapping(_Model):
     )
 
 
-class Function(_Model):
+class FunctionSection(_Section):
     """The function of a topic."""
 
     memory_mb: Annotated[int, Field(ge=256, le=10_240)] = Field(
@@ -231,7 +231,7 @@ class Function(_Model):
     )
 
 
-class Maintenance(_Model):
+class MaintenanceSection(_Section):
     """The function that keeps tables in shape."""
 
     enabled: bool = Field(True, description="Deploy the function and its schedule.")
@@ -252,7 +252,7 @@ class Maintenance(_Model):
     vpc: Vpc | None = Field(None, description="As for the functions of topics.")
 
 
-class OnFailure(_Model):
+class OnFailure(_Section):
     """The bucket of batches that AWS gave up on."""
 
     bucket: str | None = Field(
@@ -268,7 +268,7 @@ class OnFailure(_Model):
     )
 
 
-class Alarms(_Model):
+class Alarms(_Section):
     """When somebody is told, by topic."""
 
     enabled: bool = Field(True, description="Make alarms and the dashboard.")
@@ -296,18 +296,20 @@ def _topic(value: Any) -> Any:
     return {"topic": value} if isinstance(value, str) else value
 
 
-class Topic(_Model):
+class Topic(_Section):
     """One topic: a function, a role and a mapping of its own."""
 
     topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")] = Field(
         description="Its name; its contract is found by it."
     )
     mapping: Mapping | None = Field(None, description="What differs from `mapping` of all.")
-    function: Function | None = Field(None, description="What differs from `function` of all.")
+    function: FunctionSection | None = Field(
+        None, description="What differs from `function` of all."
+    )
     alarms: Alarms | None = Field(None, description="What differs from `alarms` of all.")
 
 
-class DeploymentModel(_Model):
+class DeploymentModel(_Section):
     """deploy.yml."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")] = Field(
@@ -336,9 +338,11 @@ class DeploymentModel(_Model):
         list[Annotated[Topic, BeforeValidator(_topic)]], Field(min_length=1, max_length=100)
     ] = Field(description="Names, or a mapping with what differs for one.")
     mapping: Mapping = Field(Mapping.model_validate({}), description="Of all topics.")
-    function: Function = Field(Function.model_validate({}), description="Of all topics.")
-    maintenance: Maintenance = Field(
-        Maintenance.model_validate({}), description="One for all tables."
+    function: FunctionSection = Field(
+        FunctionSection.model_validate({}), description="Of all topics."
+    )
+    maintenance: MaintenanceSection = Field(
+        MaintenanceSection.model_validate({}), description="One for all tables."
     )
     on_failure: OnFailure = Field(OnFailure.model_validate({}), description="One for all topics.")
     alarms: Alarms = Field(Alarms.model_validate({}), description="Of all topics.")

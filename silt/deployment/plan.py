@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handler.contract.contract import Contract
-from silt.deployment.deploy_yml import Alarms, DeploymentModel, Function, Mapping
-from silt.packaging.wheels import Target
+from silt.deployment.deploy_yml import Alarms, DeploymentModel, FunctionSection, Mapping
+from silt.packaging.wheels import Platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class TopicDeployment:
     group: str
     contract: Contract
     mapping: Mapping
-    function: Function
+    function: FunctionSection
     alarms: Alarms
     path: tuple[str | int, ...]
 
@@ -61,9 +61,9 @@ class Deployment:
         return Path(self.file).parent / self.model.contracts
 
     @property
-    def target(self) -> Target:
+    def target(self) -> Platform:
         """Return what the artifacts are made for."""
-        return Target(self.model.architecture, self.model.python)
+        return Platform(self.model.architecture, self.model.python)
 
     @property
     def source(self) -> str | None:

@@ -9,11 +9,11 @@ from pydantic import BaseModel, ValidationError
 from handler.contract import yaml_file
 from handler.contract.compile import nearest
 from handler.contract.contract import load_contracts
+from silt.command_errors import DeploymentError, UsageError
 from silt.deployment.deploy_yml import DeploymentModel
 from silt.deployment.names import consumer_group
 from silt.deployment.plan import Deployment, TopicDeployment
 from silt.deployment.rules import problems_of
-from silt.errors import DeploymentError, UsageError
 
 M = TypeVar("M", bound=BaseModel)
 

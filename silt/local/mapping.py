@@ -24,7 +24,7 @@ from silt.local.events import (
     failed_identifiers,
 )
 from silt.local.filters import Filters
-from silt.local.runtime import Outcome
+from silt.local.runtime import InvocationOutcome
 
 RETRIES_WITH_DESTINATION = 10
 """What endless retries become beside an on-failure destination."""
@@ -100,7 +100,7 @@ class Poller:
         self,
         config: MappingConfig,
         records: Records,
-        invoke: Callable[[Mapping[str, Any]], Outcome],
+        invoke: Callable[[Mapping[str, Any]], InvocationOutcome],
         source: Mapping[str, str],
         *,
         tell: Callable[[str], None] = lambda _line: None,
@@ -217,14 +217,16 @@ class Poller:
             return []
         return sent
 
-    def _attempt(self, records: Sequence[KafkaRecord]) -> Outcome:
+    def _attempt(self, records: Sequence[KafkaRecord]) -> InvocationOutcome:
         outcome = self._invoke(event_of(records, self._source))
         self.progress.invocations += 1
         counts = self.progress.outcomes
         counts[outcome.kind] = counts.get(outcome.kind, 0) + 1
         return outcome
 
-    def _failed(self, records: Sequence[KafkaRecord], outcome: Outcome) -> list[KafkaRecord]:
+    def _failed(
+        self, records: Sequence[KafkaRecord], outcome: InvocationOutcome
+    ) -> list[KafkaRecord]:
         """Return the records that AWS would deliver again after this outcome."""
         if outcome.kind != "response":
             return list(records)

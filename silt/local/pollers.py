@@ -8,7 +8,7 @@ from typing import Any
 
 from silt.local.broker import StartingPosition, TopicRecords, partitions_of
 from silt.local.mapping import MappingConfig, Poller, Progress
-from silt.local.runtime import Outcome, Sandbox
+from silt.local.runtime import InvocationOutcome, Sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +75,13 @@ class LocalMapping:
     def _sleep(self, seconds: float) -> None:
         self._stop.wait(seconds)
 
-    def _invoker(self, sandbox: Sandbox) -> Callable[[Mapping[str, Any]], Outcome]:
-        def invoke(event: Mapping[str, Any]) -> Outcome:
+    def _invoker(self, sandbox: Sandbox) -> Callable[[Mapping[str, Any]], InvocationOutcome]:
+        def invoke(event: Mapping[str, Any]) -> InvocationOutcome:
             with self._lock:
                 self._count += 1
                 number = self._count
             if self._free is not None and not self._free.acquire(blocking=False):
-                return Outcome("throttle", "the reserved concurrency is used up")
+                return InvocationOutcome("throttle", "the reserved concurrency is used up")
             try:
                 if self._stop.is_set():
                     raise Stopped

@@ -31,7 +31,7 @@ MEMORY_MB = 1769
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class InvocationOutcome:
     """What came of one invocation: the answer of the function, or why there is none."""
 
     kind: Kind
@@ -55,7 +55,7 @@ class _Invocation:
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     taken: threading.Event = field(default_factory=threading.Event)
     done: threading.Event = field(default_factory=threading.Event)
-    outcome: Outcome | None = None
+    outcome: InvocationOutcome | None = None
 
 
 class _Server(ThreadingHTTPServer):
@@ -75,7 +75,7 @@ class RuntimeApi:
     def __init__(self) -> None:
         self._lock = threading.Condition()
         self._current: _Invocation | None = None
-        self.init_error: Outcome | None = None
+        self.init_error: InvocationOutcome | None = None
         self.is_warm = False
         """Whether the process has answered before: it needs no time to start."""
         self._server = _Server(("127.0.0.1", 0), _handler_class(self))
@@ -99,7 +99,7 @@ class RuntimeApi:
             self._current = invocation
             self._lock.notify_all()
 
-    def withdraw(self, invocation: _Invocation, outcome: Outcome) -> Outcome:
+    def withdraw(self, invocation: _Invocation, outcome: InvocationOutcome) -> InvocationOutcome:
         """Take an invocation back that has come to this, unless it was answered all the same."""
         with self._lock:
             if invocation.outcome is not None:  # the answer came with the last breath
@@ -134,7 +134,7 @@ class RuntimeApi:
             invocation.taken.set()
             return invocation
 
-    def answer(self, request_id: str, outcome: Outcome) -> bool:
+    def answer(self, request_id: str, outcome: InvocationOutcome) -> bool:
         """Take the function's answer. Returns False for an invocation that is not waited for."""
         with self._lock:
             invocation = self._current
@@ -183,7 +183,7 @@ class Sandbox:
         self.answer_s = 0.0
         """How long the function had the last event that it answered."""
 
-    def invoke(self, event: Mapping[str, Any]) -> Outcome:
+    def invoke(self, event: Mapping[str, Any]) -> InvocationOutcome:
         """Give an event to the function and wait for what comes of it."""
         api = self._started()
         is_first = not api.is_warm
@@ -195,13 +195,13 @@ class Sandbox:
                 self.kill()
                 return api.init_error
             if self.process is None or self.process.poll() is not None:
-                return api.withdraw(invocation, Outcome("crash", "the process ended"))
+                return api.withdraw(invocation, InvocationOutcome("crash", "the process ended"))
             is_taken = invocation.taken.is_set()
             limit_s = self.timeout_s if is_taken or api.is_warm else START_LIMIT_S
             if time.monotonic() - (invocation.taken_at if is_taken else begun) > limit_s:
                 self.end_late()
                 timed_out = f"the function did not answer within {limit_s:g} s"
-                return api.withdraw(invocation, Outcome("timeout", timed_out))
+                return api.withdraw(invocation, InvocationOutcome("timeout", timed_out))
         assert invocation.outcome is not None
         self.answer_s = time.monotonic() - invocation.taken_at
         if is_first:
@@ -313,11 +313,11 @@ def _handler_class(api: RuntimeApi) -> type[BaseHTTPRequestHandler]:
             known = True
             match steps:
                 case ["init", "error"]:
-                    api.init_error = Outcome("error", payload)
+                    api.init_error = InvocationOutcome("error", payload)
                 case ["invocation", request_id, "response"]:
-                    known = api.answer(request_id, Outcome("response", payload))
+                    known = api.answer(request_id, InvocationOutcome("response", payload))
                 case ["invocation", request_id, "error"]:
-                    known = api.answer(request_id, Outcome("error", payload))
+                    known = api.answer(request_id, InvocationOutcome("error", payload))
                 case _:
                     known = False
             self._reply(202 if known else 404, b"{}")

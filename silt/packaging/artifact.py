@@ -18,10 +18,10 @@ from zipfile import BadZipFile
 
 from handler import __version__
 from handler.contract.contract import load_contracts
-from silt.errors import PackagingError, UsageError
+from silt.command_errors import PackagingError, UsageError
 from silt.packaging import sbom
 from silt.packaging.trim import files, trim
-from silt.packaging.wheels import Target, install, interpreter, without_python
+from silt.packaging.wheels import Platform, install, interpreter, without_python
 
 Function = Literal["ingest", "maintenance"]
 
@@ -51,7 +51,7 @@ class Artifact:
     """
 
     function: Function
-    target: Target
+    target: Platform
     build: str
     path: Path
     sha256: str
@@ -64,12 +64,12 @@ class Artifact:
         return sum(self.sizes.values())
 
 
-def artifact_name(function: Function, target: Target) -> str:
+def artifact_name(function: Function, target: Platform) -> str:
     """Return the file name of an artifact: it tells what it is for."""
     return f"silt-{function}-{target.arch}-py{target.python}.zip"
 
 
-def build_of(function: Function, target: Target, contracts: Path) -> str:
+def build_of(function: Function, target: Platform, contracts: Path) -> str:
     """Return the version with a digest of all that an artifact is made from, as it is now."""
     whole = hashlib.sha256()
     inputs = {
@@ -85,7 +85,7 @@ def build_of(function: Function, target: Target, contracts: Path) -> str:
     return f"{__version__}+{whole.hexdigest()[:12]}"
 
 
-def up_to_date(function: Function, target: Target, contracts: Path, out: Path) -> Artifact | None:
+def up_to_date(function: Function, target: Platform, contracts: Path, out: Path) -> Artifact | None:
     """Return the artifact that lies in `out`, if it is made of the inputs as they are now."""
     path = out / artifact_name(function, target)
     build = build_of(function, target, contracts)
@@ -98,7 +98,7 @@ def up_to_date(function: Function, target: Target, contracts: Path, out: Path) -
         return None  # there is none, it is damaged, or it is none of ours
 
 
-def make(function: Function, target: Target, contracts: Path, out: Path) -> Artifact:
+def make(function: Function, target: Platform, contracts: Path, out: Path) -> Artifact:
     """Make an artifact in the folder `out`. Raises ContractError, PackagingError, UsageError."""
     try:
         return _make(function, target, contracts, out)
@@ -109,7 +109,7 @@ def make(function: Function, target: Target, contracts: Path, out: Path) -> Arti
         ) from error
 
 
-def _make(function: Function, target: Target, contracts: Path, out: Path) -> Artifact:
+def _make(function: Function, target: Platform, contracts: Path, out: Path) -> Artifact:
     lock = _lock(function)
     load_contracts(str(contracts))
     out.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def read(path: Path) -> Artifact:
         told = json.loads(archive.read(MANIFEST))
         sizes = _sizes((info.filename, info.file_size) for info in archive.infolist())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    target = Target(told["arch"], told["python"])
+    target = Platform(told["arch"], told["python"])
     return Artifact(told["function"], target, told["build"], path, digest, sizes, told["byte_code"])
 
 
@@ -176,7 +176,7 @@ def _stamped(source: bytes, build: str) -> bytes:
     return stamped
 
 
-def _compile(tree: Path, target: Target) -> bool:
+def _compile(tree: Path, target: Platform) -> bool:
     """Make byte code for the target. Returns False where its Python is not on this machine."""
     python = interpreter(target.python)
     if python is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from silt.errors import PackagingError, UsageError
+from silt.command_errors import PackagingError, UsageError
 
 Arch = Literal["arm64", "x86_64"]
 Python = Literal["3.12", "3.13", "3.14"]
@@ -27,7 +27,7 @@ _MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Platform:
     """What an artifact is for: the architecture and the Python of the function."""
 
     arch: Arch
@@ -39,7 +39,7 @@ class Target:
         return f"{_MACHINES[self.arch]}-{_PLATFORM}"
 
 
-def install(lock: Path, target: Target, folder: Path) -> None:
+def install(lock: Path, target: Platform, folder: Path) -> None:
     """Install what a lock names into a folder, for a target, each file with its locked hash.
 
     Raises PackagingError with what the installer said.

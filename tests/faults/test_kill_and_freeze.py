@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from silt.local.runtime import Outcome
+from silt.local.runtime import InvocationOutcome
 from silt.local.s3 import LocalS3
 from tests.builders import SMALL, event, record, rows
 from tests.reader import rows_of_folder
@@ -29,7 +29,7 @@ from tests.verifier import verify
 
 pytestmark = pytest.mark.timeout(120)
 
-OK = Outcome("response", {"batchItemFailures": []})
+OK = InvocationOutcome("response", {"batchItemFailures": []})
 ALWAYS = [step for step in STEPS if step not in ("look", "look-up", "catch-up")]
 """Steps of a cold invocation whose batch is new and whom nobody disturbs."""
 WHEN = ("before", "after")

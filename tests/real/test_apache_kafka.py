@@ -24,7 +24,7 @@ from handler.errors import SiltError, TopicRecreated
 from silt.cli import main
 from silt.local.broker import TopicRecords, partitions_of
 from silt.local.mapping import MappingConfig, Poller
-from silt.local.runtime import Outcome
+from silt.local.runtime import InvocationOutcome
 from tests.builders import SMALL, function_for
 from tests.reader import rows_of_folder
 from tests.real.brokers import fresh_topic
@@ -50,8 +50,8 @@ def settle(servers: str, folder: Path, *, group: str = "silt", **settings: Any) 
     """Read the topic to its end, and settle it with a function in this process."""
     function = function_for(folder, CONTRACT, source="kafka", clock=SystemClock(), **settings)
 
-    def invoke(event: Mapping[str, Any]) -> Outcome:
-        return Outcome("response", function.handle(event, None))
+    def invoke(event: Mapping[str, Any]) -> InvocationOutcome:
+        return InvocationOutcome("response", function.handle(event, None))
 
     records = TopicRecords(servers, "orders", partitions_of(servers, "orders"), group)
     source = {"eventSource": "SelfManagedKafka", "bootstrapServers": servers}

@@ -14,8 +14,8 @@ import boto3
 import moto.cloudformation.models as moto_cloudformation
 import pytest
 
+from silt.deployment.cloudformation import cloudformation
 from silt.deployment.read import read_deployment
-from silt.deployment.template import cloudformation
 from silt.packaging.artifact import artifact_name
 from tests.artifacts import place_artifacts
 from tests.builders import ROOT

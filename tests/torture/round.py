@@ -25,7 +25,7 @@ from silt.audit.proof import audit
 from silt.local.broker import TopicRecords, committed_offsets
 from silt.local.destinations import Destination
 from silt.local.mapping import MappingConfig, Poller
-from silt.local.runtime import Outcome
+from silt.local.runtime import InvocationOutcome
 from silt.local.s3 import LocalS3
 from tests.builders import ROOT, SMALL
 from tests.real.brokers import PARTITIONS, Broker, fresh_topic
@@ -242,10 +242,10 @@ class Round:
         self._sandboxes.append(made)
         return made
 
-    def _invoker(self, sandbox: FrailSandbox) -> Callable[[Mapping[str, Any]], Outcome]:
+    def _invoker(self, sandbox: FrailSandbox) -> Callable[[Mapping[str, Any]], InvocationOutcome]:
         dice = random.Random(self._dice.random())
 
-        def invoke(event: Mapping[str, Any]) -> Outcome:
+        def invoke(event: Mapping[str, Any]) -> InvocationOutcome:
             if self._stop.is_set():
                 raise SystemExit  # what is under way now is not needed any more
             if self._calm.is_set():

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from silt.cli import main
+from silt.command_errors import DeploymentError
 from silt.deployment.names import FUNCTION_NAME_MAX, consumer_group, function_key, function_name
 from silt.deployment.read import read_deployment
-from silt.errors import DeploymentError
 from tests.builders import ROOT
 from tests.deployments import write_contract
 

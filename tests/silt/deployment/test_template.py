@@ -16,12 +16,12 @@ from moto import mock_aws
 
 from handler.settings import read_settings
 from silt.cli import main
+from silt.command_errors import DeploymentError
 from silt.deployment.alarms import of_maintenance, of_topic
+from silt.deployment.cloudformation import cloudformation, serverless
 from silt.deployment.limits import ENVIRONMENT_MAX, POLICY_MAX, RESOURCES_MAX
 from silt.deployment.plan import Deployment
 from silt.deployment.read import read_deployment
-from silt.deployment.template import cloudformation, serverless
-from silt.errors import DeploymentError
 from silt.packaging.artifact import FUNCTIONS
 from tests.artifacts import place_artifacts
 from tests.builders import ROOT

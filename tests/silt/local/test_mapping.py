@@ -20,12 +20,12 @@ from silt.local.events import (
 )
 from silt.local.filters import Filters
 from silt.local.mapping import MappingConfig, Poller
-from silt.local.runtime import Outcome
+from silt.local.runtime import InvocationOutcome
 from silt.local.saved import read_events
 from tests.builders import ROOT
 
 SOURCE = {"eventSource": "SelfManagedKafka", "bootstrapServers": "b:1"}
-GOOD = Outcome("response", {"batchItemFailures": []})
+GOOD = InvocationOutcome("response", {"batchItemFailures": []})
 
 
 NOW = dt.datetime(2026, 5, 1, tzinfo=dt.UTC)
@@ -58,11 +58,11 @@ class Feed:
 
 
 def poller(
-    records: list[KafkaRecord], answers: list[Outcome], **settings: Any
+    records: list[KafkaRecord], answers: list[InvocationOutcome], **settings: Any
 ) -> tuple[Poller, Feed, list[list[int]]]:
     feed, seen = Feed(records), list[list[int]]()
 
-    def invoke(event: Any) -> Outcome:
+    def invoke(event: Any) -> InvocationOutcome:
         batch = parse_event(json.loads(json.dumps(event)))
         seen.append([offset for stream in batch.streams for offset in stream.offsets])
         return answers.pop(0) if answers else GOOD
@@ -79,9 +79,9 @@ def poller(
     return made, feed, seen
 
 
-def partial(*offsets: int) -> Outcome:
+def partial(*offsets: int) -> InvocationOutcome:
     items = [{"itemIdentifier": {"partition": "t-0", "offset": o}} for o in offsets]
-    return Outcome("response", {"batchItemFailures": items})
+    return InvocationOutcome("response", {"batchItemFailures": items})
 
 
 def test_batches_end_at_their_size_and_offsets_are_committed_after_success() -> None:
@@ -160,7 +160,7 @@ def test_filter_that_takes_nothing_ends_a_batch_all_the_same() -> None:
 
 
 def test_bisecting_uses_up_no_retry() -> None:
-    error = Outcome("error", "no")
+    error = InvocationOutcome("error", "no")
     made, _, seen = poller(
         [kafka(i) for i in range(2)],
         [error, GOOD, error],
@@ -192,14 +192,14 @@ def test_partial_failure_brings_back_the_listed_records_only() -> None:
 
 @pytest.mark.parametrize("kind", ["error", "timeout", "crash"])
 def test_failed_invocation_brings_the_whole_batch_back(kind: Any) -> None:
-    made, _, seen = poller([kafka(0), kafka(1)], [Outcome(kind, "no")])
+    made, _, seen = poller([kafka(0), kafka(1)], [InvocationOutcome(kind, "no")])
     made.run_once()
     assert seen == [[0, 1], [0, 1]]
     assert made.progress.retries == 1
 
 
 def test_unknown_or_malformed_identifier_fails_the_whole_batch() -> None:
-    malformed = Outcome("response", {"batchItemFailures": [{"itemIdentifier": "x"}]})
+    malformed = InvocationOutcome("response", {"batchItemFailures": [{"itemIdentifier": "x"}]})
     made, _, seen = poller([kafka(0), kafka(1)], [partial(9), malformed])
     made.run_once()
     assert seen == [[0, 1]] * 3
@@ -241,7 +241,7 @@ def test_document_of_a_given_up_batch_has_the_shape_of_aws(tmp_path: Path) -> No
     golden["KafkaBatchInfo"]["recordInfo"]["t-0"] = golden["KafkaBatchInfo"]["recordInfo"].pop(
         "orders-0"
     )
-    error = Outcome("error", "no")
+    error = InvocationOutcome("error", "no")
     for shape in ("s3", "sqs"):
         folder = tmp_path / shape
         made, _, _ = poller(
@@ -268,7 +268,7 @@ def names_of(document: dict[str, Any], before: str = "") -> set[str]:
 
 
 def test_endless_retries_are_ten_beside_a_destination(tmp_path: Path) -> None:
-    error = Outcome("error", "no")
+    error = InvocationOutcome("error", "no")
     made, _, seen = poller([kafka(0)], [error] * 50, on_failure=Destination(str(tmp_path)))
     made.run_once()
     assert len(seen) == 11
@@ -296,7 +296,7 @@ def test_records_that_grew_too_old_are_given_up_and_the_others_go_on(tmp_path: P
 
 
 def test_throttled_invocation_is_tried_again_and_uses_up_no_retry() -> None:
-    throttle, error = Outcome("throttle", "no"), Outcome("error", "no")
+    throttle, error = InvocationOutcome("throttle", "no"), InvocationOutcome("error", "no")
     made, _, seen = poller(
         [kafka(0)], [throttle, throttle, error, throttle, GOOD], maximum_retry_attempts=1
     )
@@ -336,7 +336,7 @@ def test_destination_that_cannot_be_written_ends_the_mapping_before_the_offset_m
 
 
 def test_bisect_halves_a_batch_on_an_error() -> None:
-    error = Outcome("error", "no")
+    error = InvocationOutcome("error", "no")
     settings = {"bisect_batch_on_function_error": True}
     made, _, seen = poller([kafka(i) for i in range(4)], [error, error], **settings)
     made.run_once()

@@ -3,6 +3,7 @@
 from typing import Any
 
 from handler import __version__
+from silt.command_errors import DeploymentError
 from silt.deployment.alarms import alarms_of
 from silt.deployment.buckets import buckets_of
 from silt.deployment.dashboard import dashboard
@@ -17,7 +18,6 @@ from silt.deployment.limits import beyond
 from silt.deployment.mappings import event_source_mapping
 from silt.deployment.names import function_key
 from silt.deployment.plan import Deployment
-from silt.errors import DeploymentError
 
 
 def cloudformation(deployment: Deployment) -> dict[str, Any]:
