@@ -20,8 +20,9 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
+from handler.delta.change import Change, DataFile
 from handler.delta.commit import Transaction
-from handler.delta.log import Change, DataFile, Metadata, Protocol, Snapshot, Txn, new_metadata
+from handler.delta.log import Metadata, Protocol, Snapshot, Txn, new_metadata
 from handler.delta.look_up import Keys
 from handler.delta.retry import Clock, Deadline, SystemClock
 from handler.delta.store import Entry, Object, Pool

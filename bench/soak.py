@@ -25,8 +25,8 @@ from confluent_kafka import Producer
 from silt import output
 from silt.audit.proof import audit
 from silt.audit.sources import compare_with_list
-from silt.local.demo import make_order
 from silt.local.mapping import MappingConfig
+from silt.local.orders import make_order
 from silt.local.pollers import LocalMapping, LocalSettings
 from silt.local.s3 import LocalS3
 from tests.builders import ROOT

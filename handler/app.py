@@ -13,7 +13,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from handler import __build__, health
-from handler.contract.contract import chosen, load_contracts
+from handler.contract.load import chosen, load_contracts
 from handler.delta.retry import Clock, Deadline, SystemClock
 from handler.delta.store import Pool, Store, open_store
 from handler.errors import EventError, SiltError, Superseded, TableError, UnknownTopic

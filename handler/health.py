@@ -119,9 +119,9 @@ def warnings_of_log(table: Table) -> list[tuple[str, str]]:
         )
         found.append((text, fix))
     maintain = f"Run silt maintain {table.name}, or wait for the next run of maintenance."
-    reasons = dict.fromkeys(table.damage.checkpoints.values())
+    reasons = dict.fromkeys(table.log.damage.checkpoints.values())
     found += [(f"a checkpoint cannot be read and is passed over: {r}", maintain) for r in reasons]
-    if table.damage.hint_is_wrong:
+    if table.log.damage.hint_is_wrong:
         found.append(("_last_checkpoint names a checkpoint that cannot be read", maintain))
     return found
 

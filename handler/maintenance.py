@@ -15,7 +15,8 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from handler import __build__, health
-from handler.contract.contract import Contract, chosen, load_contracts
+from handler.contract.contract import Contract
+from handler.contract.load import chosen, load_contracts
 from handler.contract.upkeep import Upkeep
 from handler.delta.look_up import Keys
 from handler.delta.retry import NEXT_RUN, Clock, Deadline, SystemClock

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from handler.contract.contract import json_schema
+from handler.contract.load import json_schema
 from handler.contract.model import (
     CircuitBreakerModel,
     ColumnModel,
@@ -23,16 +23,13 @@ from silt.deployment.deploy_yml import (
     DeploymentModel,
     FunctionSection,
     MaintenanceSection,
-    Msk,
     OnFailure,
-    Pollers,
-    SelfManaged,
     Topic,
-    Vpc,
     deployment_schema,
 )
-from silt.deployment.deploy_yml import Mapping as EventSourceMapping
 from silt.deployment.functions import MAINTENANCE_KEY, functions_of
+from silt.deployment.mapping_section import Mapping as EventSourceMapping
+from silt.deployment.mapping_section import Msk, Pollers, SelfManaged, Vpc
 from silt.deployment.permissions import Statement
 from silt.deployment.read import read_deployment
 

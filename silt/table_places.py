@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from handler.contract.contract import Contract, load_contracts
+from handler.contract.contract import Contract
+from handler.contract.load import load_contracts
 from silt.command_errors import UsageError
 from silt.credentials import use_region
 from silt.deployment.deploy_yml import CONTRACTS

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handler.app import Function
-from handler.contract.contract import Contract, parse_contract
+from handler.contract.contract import Contract
+from handler.contract.load import parse_contract
 from handler.delta.store import open_store
 from handler.settings import Settings
 

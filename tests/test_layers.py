@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -27,7 +28,7 @@ SHIPPED = {
     *("pydantic", "yaml"),
 }
 ONLY_IN = {
-    "obstore": {"delta.store"},
+    "obstore": {"delta.store", "delta.store_errors"},
     "aws_lambda_powertools": {"app", "maintenance", "metrics"},
     # Of the Lambda runtime, not shipped; and the engine is in the artifact of maintenance alone.
     "boto3": {"maintenance"},
@@ -138,6 +139,17 @@ def test_function_of_appends_needs_nothing_of_maintenance() -> None:
     assert not {name for name in needed if name.startswith(("upkeep", "maintenance"))}
 
 
+def test_no_two_modules_or_classes_share_a_name() -> None:
+    """But for the commands, which are named as a person calls them."""
+    names = Counter[str]()
+    for path in [*(ROOT / "handler").rglob("*.py"), *(ROOT / "silt").rglob("*.py")]:
+        if path.stem != "__init__" and path.parent.name != "commands":
+            names[f"module {path.stem}"] += 1
+        tree = ast.parse(path.read_text())
+        names.update(f"class {node.name}" for node in tree.body if isinstance(node, ast.ClassDef))
+    assert [name for name, count in names.items() if count > 1] == []
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_imports_no_other_command(command: str) -> None:
     imported = imports_of(ROOT / "silt/commands" / f"{command}.py")
@@ -148,7 +160,7 @@ def test_command_imports_no_other_command(command: str) -> None:
 def test_modules_and_functions_stay_small() -> None:
     for path in [*(ROOT / "handler").rglob("*.py"), *(ROOT / "silt").rglob("*.py")]:
         text = path.read_text()
-        assert len(text.splitlines()) <= 450, f"{path.name} has more than one reason to change"
+        assert len(text.splitlines()) <= 300, f"{path.name} has more than one reason to change"
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1

@@ -1,43 +1,27 @@
 """From the words of one contract file to its compiled columns: what the models alone cannot say."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from difflib import get_close_matches
+from collections.abc import Mapping
 from typing import Any
 
-from handler.contract.compiled import Column, Derived, Rules, broken_rule
+from handler.contract.compiled import Column, Rules, broken_rule
+from handler.contract.derive import (
+    check_derived,
+    check_partition_columns,
+    forbid_empty_partitions,
+    parse_from,
+)
 from handler.contract.model import BOUNDS, ColumnModel, ContractModel
 from handler.contract.patterns import PatternRefused, check_pattern
+from handler.contract.reserved import NESTED, RESCUED, Report, nearest
 from handler.contract.values import UNIT_US, Refused, Scalar, read_scalar
 from handler.contract.yaml_file import Path
 from handler.delta.types import (
     INTEGER_BITS,
     PRIMITIVES,
-    Array,
-    DataType,
-    Field,
-    Primitive,
-    Struct,
     normal_type,
     parse_decimal,
 )
-
-Report = Callable[[Path, str], None]
-
-KAFKA_COLUMNS: Mapping[str, DataType] = {
-    "_kafka_partition": Primitive("integer"),
-    "_kafka_offset": Primitive("long"),
-    "_kafka_timestamp": Primitive("timestamp"),
-    "_kafka_topic": Primitive("string"),
-    "_kafka_timestamp_type": Primitive("string"),
-    "_kafka_key": Primitive("binary"),
-    "_kafka_headers": Array(
-        Struct((Field("name", Primitive("string")), Field("value", Primitive("binary"))))
-    ),
-}
-RESCUED = "_rescued"
-PARTS = ("date", "year", "month", "day", "hour")
 
 STRUCTS_MAX = 32
 SCHEMA_DEPTH_MAX = 3 * STRUCTS_MAX
@@ -47,18 +31,10 @@ LEVELS_MAX = 60
 """Arrow imports schemas of at most 64 levels from other libraries (kMaxImportRecursionLevel), and
 reads Parquet of at most 100, of which an array or a map takes two."""
 
-_NESTED = ("struct", "array", "map")
 _WITH_LENGTH = ("string", "binary", "array", "map")
 _ORDERED = ("date", "timestamp", "timestamp_ntz", "double", "float", *INTEGER_BITS)
 _NAME = re.compile(r'[^ ,;{}()=."\\\x00-\x1f]+')
 _SOURCE = re.compile(r'[^"\\\x00-\x1f]*')
-_FROM = re.compile(rf"(?:({'|'.join(PARTS)})\(\s*)?([^()\s]+?)\s*(\))?")
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` or nothing, for the end of a message."""
-    close = get_close_matches(word, list(words), n=1, cutoff=0.6)
-    return f". Did you mean {close[0]!r}?" if close else ""
 
 
 def compile_columns(model: ContractModel, report: Report) -> tuple[Column, ...]:
@@ -67,8 +43,8 @@ def compile_columns(model: ContractModel, report: Report) -> tuple[Column, ...]:
     by_name = {column.name: column for column in columns}
     for column in columns:
         if column.derived is not None:
-            _check_derived(column, column.derived, by_name, report)
-    _check_partitions(model, by_name, report)
+            check_derived(column, column.derived, by_name, report)
+    check_partition_columns(model, by_name, report)
     for column in columns:
         if _depth(column, 3, 1) > SCHEMA_DEPTH_MAX or _depth(column, 1, 2) > LEVELS_MAX:
             report(
@@ -78,7 +54,7 @@ def compile_columns(model: ContractModel, report: Report) -> tuple[Column, ...]:
                 f"map counts as a third of one), and at most {LEVELS_MAX // 2} arrays or maps (a "
                 "struct counts as half of one). Keep what is deeper as a string",
             )
-    columns = _forbid_empty_partitions(model, columns, report)
+    columns = forbid_empty_partitions(model, columns, report)
     for i, name in enumerate(model.retired):
         filled = {f"_kafka_{kind}" for kind in ("partition", "offset", "timestamp")}
         filled |= {f"_kafka_{kind}" for kind in model.kafka_columns}
@@ -120,9 +96,9 @@ def _compile_level(
 def compile_column(name: str, model: ColumnModel, path: Path, report: Report) -> Column:
     """Compile one column and its parts."""
     type_name = normal_type(model.type)
-    known = type_name in PRIMITIVES or type_name in _NESTED
+    known = type_name in PRIMITIVES or type_name in NESTED
     if not known and parse_decimal(type_name) is None:
-        words = [*PRIMITIVES, *_NESTED, "decimal(12,2)"]
+        words = [*PRIMITIVES, *NESTED, "decimal(12,2)"]
         message = f"{model.type!r} is no type{nearest(type_name, words)}"
         if type_name.startswith("decimal"):
             message = (
@@ -133,7 +109,7 @@ def compile_column(name: str, model: ColumnModel, path: Path, report: Report) ->
     _check_keys(type_name, model, path, report)
     derived = None
     if model.from_ is not None:
-        derived = _parse_from(model.from_, path, report)
+        derived = parse_from(model.from_, path, report)
     if model.source is not None and len(path) >= 2 and path[-1] in ("items", "values"):
         report((*path, "source"), "what an array or a map holds has no name, so it has no source")
     return Column(
@@ -168,7 +144,7 @@ def _compile_parts(
 
 def _check_keys(type_name: str, model: ColumnModel, path: Path, report: Report) -> None:
     """Report keys that say nothing about a column of this type."""
-    scalar = type_name not in _NESTED
+    scalar = type_name not in NESTED
     ordered = type_name in _ORDERED or parse_decimal(type_name) is not None
     fits = {
         "fields": type_name == "struct",
@@ -200,7 +176,7 @@ def _check_keys(type_name: str, model: ColumnModel, path: Path, report: Report) 
 def _compile_default(
     type_name: str, model: ColumnModel, path: Path, report: Report
 ) -> Scalar | None:
-    if model.default is None or type_name in _NESTED:
+    if model.default is None or type_name in NESTED:
         return None
     scalar = _scalar(type_name, model.unit, model.default, (*path, "default"), report)
     if scalar is not None and model.unit is not None and isinstance(model.default, str):
@@ -244,7 +220,7 @@ def _compile_rules(type_name: str, model: ColumnModel, path: Path, report: Repor
         except PatternRefused as refused:
             report((*path, "pattern"), str(refused))
     allowed = None
-    if model.enum is not None and type_name not in _NESTED:
+    if model.enum is not None and type_name not in NESTED:
         scalars = [
             _scalar(type_name, model.unit, value, (*path, "enum", i), report)
             for i, value in enumerate(model.enum)
@@ -275,103 +251,7 @@ def _check_empty(bounds: Mapping[str, Any], model: ColumnModel, path: Path, repo
         report((*path, "max_length"), "no value can obey `min_length` and `max_length` at once")
 
 
-def _parse_from(text: str, path: Path, report: Report) -> Derived | None:
-    match = _FROM.fullmatch(text.strip())
-    if match is None or (match[1] is None) is not (match[3] is None):
-        report(
-            (*path, "from"),
-            f"{text!r} is no source. Expected a column, a path such as customer.country, or one of "
-            + ", ".join(f"{part}(column)" for part in PARTS),
-        )
-        return None
-    return Derived(tuple(match[2].split(".")), match[1])
-
-
-def _check_derived(
-    column: Column, derived: Derived, columns: Mapping[str, Column], report: Report
-) -> None:
-    here: Path = ("columns", column.name, "from")
-    source = _resolve(derived.path, columns)
-    if source is None:
-        words = [*columns, *KAFKA_COLUMNS]
-        dotted = ".".join(derived.path)
-        report(here, f"there is no column {dotted!r} to derive from{nearest(dotted, words)}")
-        return
-    name = source if isinstance(source, str) else source.type
-    if isinstance(source, Column) and source.derived is not None:
-        report(here, f"{'.'.join(derived.path)!r} is derived itself. Name what it is derived from")
-        return
-    part = derived.part or ("date" if column.type == "date" and "timestamp" in name else None)
-    if part is None:
-        if name in _NESTED:
-            report(here, f"only a scalar can be copied, and the source is of type {name}")
-        elif name != column.type:
-            report(here, f"the source is of type {name}, the column of type {column.type}")
-    elif name not in ("timestamp", "timestamp_ntz", "date") or (part == "hour" and name == "date"):
-        report(here, f"there is no {part} in a {name}")
-    elif part == "date" and column.type != "date":
-        report(here, f"a date makes a column of type date, not {column.type}")
-    elif part != "date" and column.type not in ("integer", "long", "short"):
-        report(here, f"a {part} makes a column of type integer, short or long, not {column.type}")
-
-
 def _depth(column: Column, struct: int, repeated: int) -> int:
     """Return how deep a column is nested: what a struct counts, and what an array or a map."""
     own = struct if column.type == "struct" else repeated if column.parts else 0
     return own + max((_depth(part, struct, repeated) for part in column.parts), default=0)
-
-
-def _forbid_empty_partitions(
-    model: ContractModel, columns: tuple[Column, ...], report: Report
-) -> tuple[Column, ...]:
-    """Give the strings that part the table a least length of 1:
-
-    Delta reads an empty one as null.
-    """
-    paths: set[tuple[str, ...]] = {(name,) for name in model.partition_by}
-    paths |= {c.derived.path for c in columns if c.derived is not None and (c.name,) in paths}
-
-    def forbid(column: Column, path: tuple[str, ...], here: Path) -> Column:
-        if path in paths and column.type == "string":
-            if column.default is not None and column.default.order == "":
-                report((*here, "default"), "Delta reads an empty partition value as null")
-            rules = replace(column.rules, min_length=max(1, column.rules.min_length or 0))
-            return replace(column, rules=rules)
-        if column.type == "struct":
-            parts = (forbid(p, (*path, p.name), (*here, "fields", p.name)) for p in column.parts)
-            return replace(column, parts=tuple(parts))
-        return column
-
-    return tuple(forbid(column, (column.name,), ("columns", column.name)) for column in columns)
-
-
-def _resolve(path: tuple[str, ...], columns: Mapping[str, Column]) -> Column | str | None:
-    """Return the column at a path through structs, the type of a Kafka column, or None."""
-    if len(path) == 1 and path[0] in KAFKA_COLUMNS:
-        kafka = KAFKA_COLUMNS[path[0]]
-        return kafka.name if isinstance(kafka, Primitive) else "array"
-    column = columns.get(path[0])
-    for name in path[1:]:
-        if column is None or column.type != "struct":
-            return None
-        column = next((part for part in column.parts if part.name == name), None)
-    return column
-
-
-def _check_partitions(model: ContractModel, columns: Mapping[str, Column], report: Report) -> None:
-    for i, name in enumerate(model.partition_by):
-        here: Path = ("partition_by", i)
-        column = columns.get(name)
-        if column is None:
-            report(here, f"{name!r} is no column of this contract{nearest(name, columns)}")
-        elif column.type in (*_NESTED, "double", "float", "binary"):
-            report(
-                here,
-                f"{name!r} is of type {column.type}, by which a table cannot be partitioned. "
-                "Choose a string, number, boolean, date or timestamp",
-            )
-        elif name in model.partition_by[:i]:
-            report(here, f"{name!r} stands twice")
-    for i, name in enumerate(model.kafka_columns):
-        if name in model.kafka_columns[:i]:
-            report(("kafka_columns", i), f"{name!r} stands twice")

@@ -12,17 +12,11 @@ from functools import partial
 from typing import Protocol
 from uuid import uuid4
 
-from handler.delta.log import (
-    Actions,
-    DataFile,
-    Snapshot,
-    Why,
-    commit_id_of,
-    commit_key,
-    parse_commit,
-)
+from handler.delta.change import DataFile, Why
+from handler.delta.log import Actions, Snapshot, commit_id_of, commit_key, parse_commit
+from handler.delta.log_reader import Commit
 from handler.delta.retry import Deadline, request_all
-from handler.delta.tables import Commit, Table
+from handler.delta.tables import Table
 from handler.errors import AlreadyExists, Unavailable
 
 
@@ -176,7 +170,7 @@ def catch_up(
     None where it may be put as the version after those.
     """
     snapshot = table.known(deadline)
-    commits = table.commits_after(snapshot.version, deadline)
+    commits = table.log.commits_after(snapshot.version, deadline)
     if commits is None:
         table.read(deadline)
         return Conflict(table.name, Why.LOG)

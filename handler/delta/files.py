@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handler.delta.active import SORTED_TAG, TYPES_TAG
-from handler.delta.log import DataFile, Metadata
+from handler.delta.change import DataFile
+from handler.delta.log import Metadata
 from handler.delta.look_up import Keys
 from handler.delta.ranges import RANGES_TAG, Ranges
 from handler.delta.statistics import ColumnFacts, IndexedColumns, statistics

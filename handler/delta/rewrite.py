@@ -12,16 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handler.delta.active import ActiveFile, ActiveFiles
+from handler.delta.change import DataFile, Why, encode_commit
 from handler.delta.commit import Transaction
 from handler.delta.features import check_rewritable
 from handler.delta.log import (
     ENGINE,
     Actions,
-    DataFile,
     Metadata,
     Snapshot,
-    Why,
-    encode_commit,
     file_id,
     parse_metadata,
     parse_protocol,

@@ -4,7 +4,6 @@ The only module that knows `obstore`. Its errors become ours here, with their ca
 """
 
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -15,20 +14,11 @@ from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import (
-    AlreadyExistsError,
     BaseError,
-    InvalidPathError,
-    NotFoundError,
-    NotSupportedError,
-    PermissionDeniedError,
-    PreconditionError,
-    UnauthenticatedError,
-    UnknownConfigurationKeyError,
 )
 
+from handler.delta.store_errors import first_line, translated
 from handler.errors import (
-    AccessDenied,
-    AlreadyExists,
     BadStore,
     NotFound,
     StoreError,
@@ -44,11 +34,6 @@ PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 2
 PARALLEL_MAX = 32
 """At most so many requests are under way at once."""
-_STATUS = re.compile(r"status code: (\d{3})")
-_MAY_PASS = (408, 409, 412, 425, 429)
-"""Client errors that are no verdict on a plain request: AWS says 409 when operations meet."""
-_XML = '<?xml version="1.0" encoding="UTF-8"?>'
-_TAG = r"<%s>([^<]{1,300})<"
 _DIRECTORY_BUCKET = "--x-s3"
 """How the name of one ends ('Directory bucket naming rules' of S3), and no other may."""
 _REFUSED_OPTIONS = {
@@ -133,13 +118,13 @@ class ObjectStore:
 
     def get(self, key: str) -> Object:
         """Return an object. Raises NotFound."""
-        with _translated(f"get {key}"):
+        with translated(f"get {key}"):
             result = obstore.get(self._store, self._prefix + key)
             return Object(bytes(result.bytes()), result.meta["e_tag"])
 
     def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return parts of an object: start and end (exclusive) in bytes."""
-        with _translated(f"get parts of {key}"):
+        with translated(f"get parts of {key}"):
             starts, ends = [r[0] for r in ranges], [r[1] for r in ranges]
             path = self._prefix + key
             parts = obstore.get_ranges(self._store, path, starts=starts, ends=ends)
@@ -147,7 +132,7 @@ class ObjectStore:
 
     def head(self, key: str) -> str | None:
         """Return an object's ETag. Raises NotFound."""
-        with _translated(f"head {key}"):
+        with translated(f"head {key}"):
             return obstore.head(self._store, self._prefix + key)["e_tag"]
 
     def list(self, prefix: str, after: str) -> list[Entry]:
@@ -169,7 +154,7 @@ class ObjectStore:
     def _entries(self, prefix: str, after: str | None) -> Iterator[Entry]:
         cut = len(self._prefix)
         offset = self._prefix + after if after is not None else None
-        with _translated(f"list {prefix}"):
+        with translated(f"list {prefix}"):
             for page in obstore.list(
                 self._store, self._prefix + prefix, offset=offset, chunk_size=1000
             ):
@@ -179,7 +164,7 @@ class ObjectStore:
 
     def put(self, key: str, data: Any) -> None:
         """Write an object, whatever was there: bytes, or a local file by its Path."""
-        with _translated(f"put {key}"):
+        with translated(f"put {key}"):
             # A request has ten seconds: a large file goes in parts.
             large = isinstance(data, Path) and data.stat().st_size > PART_BYTES
             obstore.put(
@@ -193,7 +178,7 @@ class ObjectStore:
 
     def put_if_absent(self, key: str, data: bytes) -> str | None:
         """Write an object where there is none and return its ETag. Raises AlreadyExists."""
-        with _translated(f"put {key} if absent", conditional=True):
+        with translated(f"put {key} if absent", conditional=True):
             path = self._prefix + key
             result = obstore.put(self._store, path, data, mode="create", use_multipart=False)
             return result["e_tag"]
@@ -201,7 +186,7 @@ class ObjectStore:
     def delete(self, key: str) -> None:
         """Delete an object, if it is there. Only maintenance may: the role of appends may not."""
         try:
-            with _translated(f"delete {key}"):
+            with translated(f"delete {key}"):
                 obstore.delete(self._store, self._prefix + key)
         except NotFound:  # S3 does not say; a disk does
             pass
@@ -209,7 +194,7 @@ class ObjectStore:
     def delete_all(self, keys: Sequence[str]) -> None:
         """Delete objects, those that are there, in as few requests as the store allows."""
         try:
-            with _translated(f"delete {len(keys)} objects"):
+            with translated(f"delete {len(keys)} objects"):
                 obstore.delete(self._store, [self._prefix + key for key in keys])
         except NotFound:  # S3 does not say; a disk does, and leaves out the rest
             for key in keys:
@@ -267,66 +252,7 @@ def open_store(uri: str) -> ObjectStore:
         )
         return ObjectStore(store)
     except (BaseError, OSError, ValueError) as error:
-        raise BadStore(f"The table's place {uri} cannot be opened: {_first_line(error)}") from error
-
-
-class _translated:  # noqa: N801 - reads as a clause: with _translated(...)
-    """Turn the library's errors into ours, with what was being done."""
-
-    def __init__(self, what: str, *, conditional: bool = False) -> None:
-        self._what = what
-        self._conditional = conditional
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (BaseError, OSError)):
-            raise translate(error, self._what, conditional=self._conditional) from error
-
-
-def translate(error: BaseException, what: str, *, conditional: bool = False) -> StoreError:
-    """Return our error for one of obstore's. What is not known to be final may pass.
-
-    `conditional`: the request set a condition. A 409 or 412 to one that set none is no answer to
-    it: AWS says so when operations on one key meet.
-    """
-    message = f"Cannot {what}: {_first_line(error)}"
-    if isinstance(error, AlreadyExistsError | FileExistsError | PreconditionError):
-        return AlreadyExists(message) if conditional else Unavailable(message)
-    if isinstance(error, NotFoundError | FileNotFoundError):
-        return NotFound(message)
-    if isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError):
-        return AccessDenied(f"{message} See troubleshooting.md#access-denied")
-    if isinstance(error, InvalidPathError | NotSupportedError | UnknownConfigurationKeyError):
-        return BadStore(message)
-    return _by_status(error, message)
-
-
-def _by_status(error: BaseException, message: str) -> StoreError:
-    """Return our error for what obstore has no name for: its text holds the answer's status."""
-    text = str(error)
-    if "builder error" in text:  # the request was never sent: the URL cannot be
-        return BadStore(f"{message} Is the endpoint plain HTTP? Then AWS_ALLOW_HTTP must be true.")
-    if "configured region" in text:
-        return BadStore(f"{message} Is AWS_REGION the bucket's region?")
-    match = _STATUS.search(text)
-    status = int(match[1]) if match is not None else None
-    if status in (401, 403):
-        return AccessDenied(f"{message} See troubleshooting.md#access-denied")
-    if status == 404:
-        return NotFound(message)
-    if status is not None and 300 <= status < 500 and status not in _MAY_PASS:
-        return BadStore(message)
-    return Unavailable(message)
-
-
-def _first_line(error: BaseException) -> str:
-    """Return the error in a line, with what S3 says in its answer."""
-    text = str(error)
-    line = (text.strip().splitlines() or [type(error).__name__])[0].removesuffix(_XML)[:500]
-    told = [match[1] for tag in ("Code", "Message") if (match := re.search(_TAG % tag, text))]
-    return f"{line.rstrip(' :')} ({': '.join(told)})" if told else line
+        raise BadStore(f"The table's place {uri} cannot be opened: {first_line(error)}") from error
 
 
 class Pool:

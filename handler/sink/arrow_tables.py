@@ -6,14 +6,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from handler.contract.compile import KAFKA_COLUMNS, RESCUED
 from handler.contract.contract import DEAD_LETTER_FIELDS, REDRIVE_FIELDS, Contract
+from handler.contract.reserved import KAFKA_COLUMNS, RESCUED
 from handler.delta.types import Field, to_arrow
 from handler.errors import Problem
 from handler.kafka.event import Batch, decode_base64, decode_headers, timestamp_type
 from handler.kafka.offsets import storable_us
 from handler.sink.unknown_columns import Added, place_unknown
-from handler.validate.batch import Checked
+from handler.validate.checked import Checked
 from handler.validate.columns import derive
 from handler.validate.unknown import rescued_text
 

@@ -10,7 +10,8 @@ from handler.kafka.event import Batch, decode_base64
 from handler.kafka.offsets import Evidence, Stream, storable_us
 from handler.sink.arrow_tables import Flat, flatten
 from handler.sink.outcomes import drops_tombstones
-from handler.validate.batch import Checked, Checker
+from handler.validate.batch import Checker
+from handler.validate.checked import Checked
 
 
 @dataclass(frozen=True, slots=True)

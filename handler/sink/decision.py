@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from handler.delta.change import Change, DataFile
 from handler.delta.files import data_files
-from handler.delta.log import Change, DataFile, Snapshot, Txn
+from handler.delta.log import Snapshot, Txn
 from handler.kafka.offsets import earlier_app_ids
 from handler.sink.arrow_tables import build_dead_letters, build_rows, placed
 from handler.sink.checked_batch import CheckedBatch

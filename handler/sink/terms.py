@@ -12,8 +12,9 @@ from uuid import uuid4
 
 from handler import __version__
 from handler.contract.contract import Contract
+from handler.delta.change import Change
 from handler.delta.commit import Transaction
-from handler.delta.log import Change, Snapshot
+from handler.delta.log import Snapshot
 from handler.delta.retry import Deadline
 from handler.delta.tables import Table
 from handler.errors import Superseded

@@ -8,8 +8,9 @@ from functools import partial
 from itertools import islice
 
 from handler.contract.upkeep import Upkeep
+from handler.delta.change import Change
 from handler.delta.commit import Transaction
-from handler.delta.log import LOG, Change, Snapshot, Txn, version_of
+from handler.delta.log import LOG, Snapshot, Txn, version_of
 from handler.delta.retry import Deadline, request_all
 from handler.delta.rewrite import active_files
 from handler.delta.tables import Table
@@ -106,7 +107,7 @@ class Cleaning:
         if held.why_not_clean is not None:
             self.report.note(f"the log is not cleaned: {held.why_not_clean}")
             return
-        start = folder.log_start(self.table.checkpoint)
+        start = folder.log_start(self.table.log.checkpoint)
         while start is not None and (keys := self._old_log(start, deadline)):
             call = partial(self.table.store.delete_all, keys)
             request_all([call], self.table.pool, deadline, "clean the log")

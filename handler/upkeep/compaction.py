@@ -14,8 +14,9 @@ from typing import Any
 import pyarrow as pa
 
 from handler.contract.upkeep import Upkeep
+from handler.delta.change import DataFile
 from handler.delta.files import DataFileWriter, in_order
-from handler.delta.log import DataFile, Snapshot
+from handler.delta.log import Snapshot
 from handler.delta.look_up import Keys
 from handler.delta.retry import Deadline, request_all
 from handler.delta.rewrite import Rewrite, active_files, rewrite
@@ -107,7 +108,7 @@ class Compaction:
     def _catch_up(self, deadline: Deadline) -> None:
         """Read what others have committed: another run may have done the next bin by now."""
         snapshot = self.table.known(deadline)
-        commits = self.table.commits_after(snapshot.version, deadline)
+        commits = self.table.log.commits_after(snapshot.version, deadline)
         if commits is None:
             self.table.read(deadline)
             return

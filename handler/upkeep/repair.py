@@ -19,7 +19,7 @@ def repair_log(table: Table, deadline: Deadline, note: Callable[[str], None]) ->
     replaced since is left alone; what is set aside is copied first, so a kill does no harm. Raises
     StoreError.
     """
-    damage = table.damage
+    damage = table.log.damage
     store = table.store
     for key, broken in damage.checkpoints.items():
         content = _content(table, key, deadline)

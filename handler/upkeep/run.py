@@ -85,7 +85,7 @@ class MaintenanceRun:
         self.figures.version = snapshot.version
         if snapshot.exists:
             # A log that begins at 0 has version + 1 commits and no checkpoint, which is -1.
-            self.figures.commits_since_checkpoint = snapshot.version - self.table.checkpoint
+            self.figures.commits_since_checkpoint = snapshot.version - self.table.log.checkpoint
         return snapshot.exists
 
     def repair(self, deadline: Deadline) -> None:
@@ -108,7 +108,7 @@ class MaintenanceRun:
 
         Raises OutOfTime, EngineFailed, StoreError or TableError.
         """
-        version, newest = self.table.checkpoint, self.figures.version
+        version, newest = self.table.log.checkpoint, self.figures.version
         while self.checkpoint_is_due:
             version = min(version + CHECKPOINT_COMMITS_MAX, newest)
             self._engine.do("checkpoint", deadline.left_s, version=version)

@@ -6,8 +6,7 @@ value is ever cast: Arrow's builders would turn 2.5 into 2 and true into 1.0, so
 checked before.
 """
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,12 +16,20 @@ from handler.contract.compiled import Column
 from handler.contract.contract import Contract
 from handler.delta.types import to_arrow
 from handler.errors import Problem, RejectCode
+from handler.validate.checked import (
+    Checked,
+    FirstProblem,
+    Verdict,
+    inexact_problem,
+    unknown_problem,
+    value_problem,
+)
 from handler.validate.columns import finish, struct_of
 from handler.validate.decode import Written, dump_exactly, parse_numbers, parse_payloads
-from handler.validate.diagnose import examine, path_of, problem, problem_at
+from handler.validate.diagnose import examine
 from handler.validate.kinds import all_convert, kind_problem, object_type, refusal
 from handler.validate.numbers import Decimals, Doubles, Inexact
-from handler.validate.scalars import Finished, Places
+from handler.validate.scalars import Finished
 from handler.validate.size import Sizes
 from handler.validate.slices import Slice
 from handler.validate.unknown import TooManyPaths, UnknownFields
@@ -42,36 +49,6 @@ LARGE_BYTES = 1 << 20
 """Larger records are not held as objects twice at one time."""
 _BYTES_OF_A_VALUE = 16
 """To parse so many bytes of a reject once more costs as much as to look at a value."""
-
-FirstProblem = Callable[[], Problem]
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What became of a batch. `positions[i]` is the index in the batch of row i of `columns`,
-    rising.
-
-    `columns` are the finished columns of the contract that the JSON brings, by name. `rejects` and
-    `unknown` (fields that the contract lacks, by path) are by index in the batch.
-    """
-
-    columns: Mapping[str, pa.Array]
-    positions: Sequence[int]
-    rejects: Mapping[int, Sequence[Problem]]
-    unknown: Mapping[int, Mapping[str, Any]]
-
-
-@dataclass(slots=True)
-class _Verdict:
-    """What is found of a batch while it is checked.
-
-    `first` tells the first problem of a reject, if it is asked for; the problems of `final` are all
-    that there is to say.
-    """
-
-    first: dict[int, FirstProblem] = field(default_factory=dict)
-    final: dict[int, Problem] = field(default_factory=dict)
-    unknown: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class Checker:
@@ -96,7 +73,7 @@ class Checker:
 
         Whatever the bytes are, each comes out as a row or as a reject.
         """
-        verdict = _Verdict()
+        verdict = Verdict()
         parsed = parse_payloads(payloads)
         verdict.final.update(parsed.problems)
         batch = Slice(parsed.positions, parsed.objects, [payloads[i] for i in parsed.positions])
@@ -119,7 +96,7 @@ class Checker:
             for i, column in enumerate(self._columns)
         }
 
-    def _slices(self, batch: Slice, verdict: _Verdict) -> Iterator[Slice]:
+    def _slices(self, batch: Slice, verdict: Verdict) -> Iterator[Slice]:
         """Refuse records that expand to too many values, and part the others by how many they are.
 
         There is always one slice, if only an empty one.
@@ -148,7 +125,7 @@ class Checker:
             size += values
         yield batch.between(start, len(bounds)).without(verdict.final)
 
-    def _check_slice(self, part: Slice, verdict: _Verdict) -> tuple[list[int], list[pa.Array]]:
+    def _check_slice(self, part: Slice, verdict: Verdict) -> tuple[list[int], list[pa.Array]]:
         """Check records together. Returns which are rows, and their finished columns."""
         refused = self._check_kinds(part)
         refused |= self._find_unknown(part, refused, verdict)
@@ -199,7 +176,7 @@ class Checker:
         return refused
 
     def _find_unknown(
-        self, part: Slice, refused: Container[int], verdict: _Verdict
+        self, part: Slice, refused: Container[int], verdict: Verdict
     ) -> dict[int, FirstProblem]:
         """Find the fields that the contract lacks, where it says something of them."""
         if self._known_only is None:
@@ -211,7 +188,7 @@ class Checker:
             if position in refused or refusal(part.objects[i], self._known_only) is None:
                 continue
             if self._unknown_fields == "reject":
-                found[position] = _unknown_problem
+                found[position] = unknown_problem
                 continue
             try:
                 if len(payload) > LARGE_BYTES and self._unknown_fields == "rescue":
@@ -254,7 +231,7 @@ class Checker:
                 try:
                     self._doubles.convert_integers(value)
                 except Inexact as inexact:
-                    refused[position] = partial(_inexact_problem, inexact)
+                    refused[position] = partial(inexact_problem, inexact)
         return pa.array(part.without(refused).objects, wire), refused
 
     def _refused_values(self, part: Slice, finished: Sequence[Finished]) -> dict[int, FirstProblem]:
@@ -263,13 +240,13 @@ class Checker:
         for column, result in zip(self._columns, finished, strict=True):
             for row in result.wrong.rows:
                 value = part.objects[row][column.source]
-                first = partial(_value_problem, value, column, result.wrong, row)
+                first = partial(value_problem, value, column, result.wrong, row)
                 wrong.setdefault(part.positions[row], first)
         for row in sorted({row for result in finished for row in result.unsure}):
             try:
                 self._doubles.check_text(part.objects[row], part.payloads[row])
             except Inexact as inexact:
-                wrong.setdefault(part.positions[row], partial(_inexact_problem, inexact))
+                wrong.setdefault(part.positions[row], partial(inexact_problem, inexact))
         return wrong
 
     def _diagnose(
@@ -307,16 +284,3 @@ class _Nulls:
         if type_ not in self._made:
             self._made[type_] = pa.nulls(self._rows, type_)
         return self._made[type_]
-
-
-def _value_problem(value: Any, column: Column, wrong: Places, row: int) -> Problem:
-    return problem_at(value, column, wrong.lead(row))
-
-
-def _inexact_problem(inexact: Inexact) -> Problem:
-    return problem(inexact.code, path_of(inexact.steps), inexact.message)
-
-
-def _unknown_problem() -> Problem:
-    message = "the record has a field that is not in the contract, and unknown_fields is reject"
-    return Problem(RejectCode.UNKNOWN_FIELD, "", message)

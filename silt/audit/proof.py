@@ -5,9 +5,8 @@ Offsets are read by the Delta engine, as a stream, into compressed bitmaps: a ta
 rows takes a few hundred megabytes. The log is read commit by commit.
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -26,87 +25,12 @@ from handler.errors import NotFound, SiltError
 from handler.kafka.offsets import Stream
 from handler.sink.outcomes import NAMES
 from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
-from silt.audit.offset_sets import Offsets, Range, between, ranges_of
+from silt.audit.findings import LISTED_MAX, Audit, PartitionAudit
+from silt.audit.offset_sets import Offsets, between, ranges_of
 
 LIMIT_S = 600.0
-LISTED_MAX = 20
-"""So many ranges of a finding are listed; the count is of all."""
 OPENINGS_MAX = 5
 """So often the two tables are opened, to see both at one moment while they are written to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Discrepancy:
-    """Something that is wrong, or that nothing explains."""
-
-    code: str
-    message: str
-    partition: int | None = None
-    version: int | None = None
-    ranges: Sequence[Range] = ()
-
-
-@dataclass(slots=True)
-class PartitionAudit:
-    """What stands of one partition. `explained` counts offsets in gaps by what explains them."""
-
-    partition: int
-    rows: Offsets = field(default_factory=Offsets)
-    dead_letters: Offsets = field(default_factory=Offsets)
-    skipped: BitMap64 = field(default_factory=BitMap64)
-    """Offsets that a rule dropped, as the commits say."""
-    late: int = 0
-    explained: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def seen(self) -> BitMap64:
-        """Return the offsets that stand in either table."""
-        return self.rows.seen | self.dead_letters.seen
-
-    @property
-    def known(self) -> BitMap64:
-        """Return the offsets that stand, or that a rule dropped."""
-        return self.seen | self.skipped
-
-    @property
-    def in_gaps(self) -> int:
-        """Return how many offsets between the first and the last are not known."""
-        known = self.known
-        return known.max() - known.min() + 1 - len(known) if known else 0
-
-    def gap_ranges(self, limit: int) -> list[Range]:
-        """Return the first ranges of offsets that are not known."""
-        known = list(ranges_of(self.known, limit + 1))
-        return [(a[1] + 1, b[0] - 1) for a, b in itertools.pairwise(known)]
-
-    def gaps_within(self, first: int, last: int) -> BitMap64:
-        """Return the offsets of gaps between two: whole, a gap may be too large for a set."""
-        known = self.known
-        if not known:
-            return BitMap64()
-        first, last = max(first, known.min()), min(last, known.max())
-        return between(first, last) - known if first <= last else BitMap64()
-
-
-@dataclass(slots=True)
-class Audit:
-    """What an audit saw of a table and its dead letters."""
-
-    uri: str
-    version: int
-    partitions: dict[int, PartitionAudit]
-    streams: list[Stream]
-    commits: int = 0
-    findings: list[Discrepancy] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def of(self, partition: int) -> PartitionAudit:
-        """Return the part of one partition."""
-        return self.partitions.setdefault(partition, PartitionAudit(partition))
-
-    def find(self, code: str, message: str, **more: Any) -> None:
-        """Note something that is wrong."""
-        self.findings.append(Discrepancy(code, message, **more))
 
 
 @dataclass(frozen=True, slots=True)

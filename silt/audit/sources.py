@@ -11,8 +11,8 @@ from pyroaring import BitMap64
 
 from handler.errors import SiltError
 from handler.kafka.event import OFFSET_MAX, PARTITION_MAX
+from silt.audit.findings import LISTED_MAX, Audit, PartitionAudit
 from silt.audit.offset_sets import Range, between, ranges_of
-from silt.audit.proof import LISTED_MAX, Audit, PartitionAudit
 from silt.local.broker import METADATA_LIMIT_S, QUIET, committed_offsets, partitions_of
 
 POLL_LIMIT_S = 15.0

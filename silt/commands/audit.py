@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Audit each table and print what was found. Returns 1 if there is any finding."""
-    from silt.audit.proof import Audit, audit
+    from silt.audit.findings import Audit
+    from silt.audit.proof import audit
     from silt.audit.sources import compare_with_broker, compare_with_list
 
     client = _client(options.kafka)

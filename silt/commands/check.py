@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from handler.contract import yaml_file
-from handler.contract.contract import Contract, load_contracts
+from handler.contract.contract import Contract
+from handler.contract.load import load_contracts
 from handler.contract.readers import unreadable_partitions
 from handler.contract.warnings import warnings_of
 from handler.errors import ContractError

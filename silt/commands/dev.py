@@ -6,7 +6,7 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 
-from handler.contract.contract import load_contracts
+from handler.contract.load import load_contracts
 from handler.errors import SiltError
 from silt import output
 from silt.command_errors import UsageError

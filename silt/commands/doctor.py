@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from handler.contract.contract import load_contracts
+from handler.contract.load import load_contracts
 from handler.errors import ContractError
 from handler.health import Finding, healthy
 from silt import output

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from silt.deployment.deploy_yml import DeploymentModel, Vpc
+from silt.deployment.deploy_yml import DeploymentModel
+from silt.deployment.mapping_section import Vpc
 from silt.deployment.names import function_key, function_name, maintenance_name
 from silt.deployment.permissions import Statement, of_maintenance, of_topic, policy
 from silt.deployment.plan import Deployment

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from silt.deployment.deploy_yml import DeploymentModel, Msk, Pollers, SelfManaged
+from silt.deployment.deploy_yml import DeploymentModel
 from silt.deployment.functions import tags_of
+from silt.deployment.mapping_section import Msk, Pollers, SelfManaged
 from silt.deployment.names import function_key, on_failure_arn
 from silt.deployment.plan import Deployment, TopicDeployment
 

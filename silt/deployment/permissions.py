@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from silt.deployment.deploy_yml import DeploymentModel, Msk, SelfManaged
+from silt.deployment.deploy_yml import DeploymentModel
+from silt.deployment.mapping_section import Msk, SelfManaged
 from silt.deployment.names import bucket_and_prefix, function_name, maintenance_name, on_failure_arn
 from silt.deployment.plan import Deployment, TopicDeployment
 

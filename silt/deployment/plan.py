@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handler.contract.contract import Contract
-from silt.deployment.deploy_yml import Alarms, DeploymentModel, FunctionSection, Mapping
+from silt.deployment.deploy_yml import Alarms, DeploymentModel, FunctionSection
+from silt.deployment.mapping_section import Mapping
 from silt.packaging.wheels import Platform
 
 

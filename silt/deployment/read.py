@@ -7,8 +7,8 @@ from typing import Any, NoReturn, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from handler.contract import yaml_file
-from handler.contract.compile import nearest
-from handler.contract.contract import load_contracts
+from handler.contract.load import load_contracts
+from handler.contract.reserved import nearest
 from silt.command_errors import DeploymentError, UsageError
 from silt.deployment.deploy_yml import DeploymentModel
 from silt.deployment.names import consumer_group

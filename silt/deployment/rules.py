@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from handler.delta.store import unsupported
-from silt.deployment.deploy_yml import Msk, SelfManaged
+from silt.deployment.mapping_section import Msk, SelfManaged
 from silt.deployment.names import bucket_and_prefix, function_key, function_name, maintenance_name
 from silt.deployment.plan import Deployment, TopicDeployment
 from silt.local.filters import FilterError, Filters

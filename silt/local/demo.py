@@ -7,37 +7,29 @@ belongs, exactly once.
 """
 
 import contextlib
-import datetime as dt
 import fcntl
-import json
-import random
 import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
-from confluent_kafka import Producer
-from deltalake import DeltaTable, QueryBuilder
 
 from handler.errors import SiltError
 from silt import output
 from silt.local.broker import EmbeddedBroker
 from silt.local.mapping import MappingConfig
+from silt.local.orders import PARTITIONS, TOPIC, produce
 from silt.local.pollers import LocalMapping, LocalSettings
 from silt.local.runtime import Sandbox
 from silt.local.s3 import LocalS3
+from silt.local.verdict import accounting, judge, read_table
 
-TOPIC = "orders"
 ORDERS = 4_000
-PARTITIONS = 4
-SEED = 20_260_501
 BUCKET = "lake"
 LIMIT_S = 120.0
 KILL_AFTER_S = (0.012, 0.010, 0.008, 0.006, 0.004, 0.002, 0.0)
@@ -46,96 +38,6 @@ TAKEN_LIMIT_S = 5.0
 """A warm function takes its event long before that."""
 WARM_AFTER = 5
 """The number of the first invocation that may be killed: by then both sandboxes are warm."""
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """One record as the producer made it, and where it must end: row, dead_letter or skip."""
-
-    value: bytes | None
-    fate: str
-    code: str | None = None
-    row: dict[str, Any] | None = None
-
-
-@dataclass(slots=True)
-class Produced:
-    """The producer's own list: each record with the place that the broker confirmed."""
-
-    records: list[tuple[int, int, Made]] = field(default_factory=list)
-
-
-def make_order(number: int, dice: random.Random) -> Made:
-    """Make one order: one in 40 is bad, one in 100 is a tombstone."""
-    if number % 100 == 99:
-        return Made(None, "skip")
-    placed = dt.datetime(2026, 5, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=dice.randrange(172_800))
-    skus = [f"sku-{dice.randrange(1000)}" for _ in range(dice.randrange(4))]
-    row: dict[str, Any] = {
-        "order_id": f"o-{number:06}",
-        "amount": f"{dice.randrange(1, 100_000) / 100:.2f}",
-        "quantity": dice.randrange(1, 9),
-        "status": dice.choice(["new", "paid", "shipped"]),
-        "placed_at": placed.isoformat().replace("+00:00", "Z"),
-        "customer_id": dice.randrange(1 << 40),
-        "skus": skus,
-    }
-    order: dict[str, Any] = {
-        **{k: row[k] for k in ("order_id", "amount", "quantity", "status", "placed_at")},
-        "customer": {"id": row["customer_id"], "e_mail": f"c{number}@example.com"},
-        "items": [{"sku": sku, "price": dice.randrange(1, 9999) / 100} for sku in skus],
-        "tags": {"channel": dice.choice(["web", "shop"])},
-    }
-    if number % 40 == 7:
-        return _spoil(order, number // 40)
-    return Made(json.dumps(order).encode(), "row", row=row)
-
-
-def _spoil(order: dict[str, Any], number: int) -> Made:
-    """Break an order in one of the ways that producers do."""
-    kind = number % 6
-    if kind == 0:
-        return Made(json.dumps(order).encode()[:-5], "dead_letter", "not_json")
-    changes: list[tuple[dict[str, Any], str]] = [
-        ({"quantity": 1.5}, "wrong_type"),
-        ({"amount": "12.345"}, "bad_decimal"),
-        ({"status": "lost"}, "not_allowed"),
-        ({"placed_at": "yesterday"}, "bad_timestamp"),
-        ({"order_id": None}, "missing"),
-    ]
-    change, code = changes[kind - 1]
-    return Made(json.dumps({**order, **change}).encode(), "dead_letter", code)
-
-
-def produce(servers: str, count: int) -> Produced:
-    """Produce orders with a real client and keep what the broker confirmed."""
-    dice = random.Random(SEED)
-    produced = Produced()
-    producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "log_level": 0})
-
-    def confirm(made: Made) -> Any:
-        def delivered(error: Any, message: Any) -> None:
-            if error is not None:
-                raise SiltError(f"The broker did not take a record: {error}")
-            produced.records.append((message.partition(), message.offset(), made))
-
-        return delivered
-
-    for number in range(count):
-        made = make_order(number, dice)
-        producer.produce(
-            TOPIC,
-            value=made.value,
-            key=f"o-{number:06}".encode(),
-            partition=number % PARTITIONS,
-            headers=[("source", b"demo")],
-            on_delivery=confirm(made),
-        )
-        producer.poll(0)
-    producer.flush(30)
-    if len(produced.records) != count:
-        raise SiltError(f"The broker confirmed {len(produced.records)} of {count} records.")
-    return produced
 
 
 class KillOnce:
@@ -197,101 +99,6 @@ def ingest(servers: str, s3: LocalS3, folder: Path, count: int) -> LocalMapping:
     finally:
         mapping.close()
     return mapping
-
-
-def read_table(s3: LocalS3, name: str) -> pa.Table:
-    """Read a table with the Delta engine, which shares no code with the function."""
-    table = DeltaTable(f"s3://{BUCKET}/demo/{name}", storage_options=s3.environment)
-    query = QueryBuilder().register("t", table).execute("select * from t")
-    return pa.table(query.read_all())
-
-
-VERDICT = """
-with expected as (select * from produced where fate = ?),
-     found as (select * from {table}),
-     twice as (select 1 from found group by partition, "offset" having count(*) > 1)
-select
-  (select count(*) from expected) as expected,
-  (select count(*) from found) as found,
-  (select count(*) from expected anti join found using (partition, "offset")) as lost,
-  (select count(*) from twice) as doubled,
-  (select count(*) from found anti join expected using (partition, "offset")) as invented,
-  (select count(*) from expected e join found f using (partition, "offset")
-     where (e.content, e.code) is distinct from (f.content, f.code)) as altered
-"""
-
-
-def judge(produced: Produced, rows: pa.Table, dead_letters: pa.Table) -> list[tuple[Any, ...]]:
-    """Compare both tables with the producer's list, in SQL. Returns a line for rows and one for
-    dead letters.
-
-    A line has the counts of expected, found, lost, doubled, invented and altered records.
-    """
-    database = duckdb.connect()
-    database.execute("set TimeZone='UTC'")
-    listed = [
-        {
-            "partition": partition,
-            "offset": offset,
-            "fate": made.fate,
-            "code": made.code,
-            "value": made.value if made.fate == "dead_letter" else None,
-            **(made.row or {}),
-        }
-        for partition, offset, made in produced.records
-    ]
-    database.register("listed", pa.Table.from_pylist(_with_all_names(listed)))
-    database.register("rows_read", rows)
-    database.register("dead_read", dead_letters)
-    order = (
-        "(order_id, cast(amount as decimal(12,2)), cast(quantity as integer), status, "
-        "cast(placed_at as timestamptz), cast({customer} as bigint), {skus})"
-    )
-    sent = order.format(customer="customer_id", skus="skus")
-    found = order.format(customer="customer.id", skus="[item.sku for item in items]")
-    database.execute(f"""
-        create table produced as select partition, "offset", fate, code,
-          case when fate = 'row'
-            then cast({sent} as varchar)
-            else hex(value) end as content
-        from listed;
-        create table rows_found as select _kafka_partition as partition, _kafka_offset as "offset",
-          cast(null as varchar) as code,
-          cast({found} as varchar) as content
-        from rows_read;
-        create table dead_found as select partition, "offset", error_code as code,
-          hex(value) as content
-        from dead_read;
-    """)
-    result = []
-    for fate, table in (("row", "rows_found"), ("dead_letter", "dead_found")):
-        line = database.execute(VERDICT.format(table=table), [fate]).fetchone()
-        assert line is not None
-        result.append(line)
-    return result
-
-
-def _with_all_names(listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    names = list(dict.fromkeys(name for entry in listed for name in entry))
-    return [{name: entry.get(name) for name in names} for entry in listed]
-
-
-def accounting(log: Path) -> dict[str, int]:
-    """Add up what the invocations said of themselves; the killed one said nothing."""
-    totals: dict[str, int] = {}
-    for line in log.read_text().splitlines():
-        if '"message":"invocation"' in line and line.startswith("{"):
-            entry = json.loads(line)
-            for name in (
-                "delivered",
-                "appended",
-                "dead_lettered",
-                "skipped_by_rule",
-                "duplicates",
-                "unsettled",
-            ):
-                totals[name] = totals.get(name, 0) + entry[name]
-    return totals
 
 
 def keep(s3: LocalS3, folder: Path) -> None:

@@ -24,7 +24,7 @@ from silt.local.events import (
     failed_identifiers,
 )
 from silt.local.filters import Filters
-from silt.local.runtime import InvocationOutcome
+from silt.local.runtime_api import InvocationOutcome
 
 RETRIES_WITH_DESTINATION = 10
 """What endless retries become beside an on-failure destination."""

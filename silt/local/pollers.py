@@ -8,7 +8,8 @@ from typing import Any
 
 from silt.local.broker import StartingPosition, TopicRecords, partitions_of
 from silt.local.mapping import MappingConfig, Poller, Progress
-from silt.local.runtime import InvocationOutcome, Sandbox
+from silt.local.runtime import Sandbox
+from silt.local.runtime_api import InvocationOutcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Literal
 from zipfile import BadZipFile
 
 from handler import __version__
-from handler.contract.contract import load_contracts
+from handler.contract.load import load_contracts
 from silt.command_errors import PackagingError, UsageError
 from silt.packaging import sbom
 from silt.packaging.trim import files, trim

@@ -19,19 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 from greenlet import getcurrent
 
-from handler.delta import commit, log
+from handler.delta import change as changes
+from handler.delta import commit
+from handler.delta.change import Change, DataFile
 from handler.delta.commit import Transaction
-from handler.delta.log import (
-    Change,
-    DataFile,
-    Protocol,
-    Snapshot,
-    Txn,
-    commit_bytes,
-    commit_key,
-    new_metadata,
-    parse_commit,
-)
+from handler.delta.log import Protocol, Snapshot, Txn, commit_key, new_metadata, parse_commit
 from handler.delta.look_up import Keys, Matches, Query
 from handler.delta.retry import ATTEMPT_MIN_S, Deadline
 from handler.delta.tables import Table
@@ -221,7 +213,7 @@ class World:
         self.objects.data.clear()
         self.base = len(self.objects.landed)
         change = Change(files=(), txns={}, metadata=METADATA, protocol=Protocol())
-        self.objects.put_if_absent(commit_key(0), commit_bytes(change, "anew", NOW_MS))
+        self.objects.put_if_absent(commit_key(0), change.body("anew", NOW_MS))
 
     def before(self, partition: int, *batches: Sequence[int]) -> None:
         """Fill the table before the case begins."""
@@ -236,7 +228,7 @@ class World:
                 metadata=METADATA if number == 0 else None,
                 protocol=Protocol() if number == 0 else None,
             )
-            body = commit_bytes(change, f"before-{number}", NOW_MS)
+            body = change.body(f"before-{number}", NOW_MS)
             self.objects.put_if_absent(commit_key(number), body)
 
     def case(self, faults_max: int = 0) -> Case:
@@ -398,7 +390,7 @@ def plain_put(asking: Asking, key: str, data: bytes) -> str:
 
 
 BROKEN = {
-    "a stream that moved is not seen": (log, "conflict_with", lambda *_: None),
+    "a stream that moved is not seen": (changes, "conflict_with", lambda *_: None),
     "a retry does not read what came": (commit, "catch_up", without_rereading),
     "no look at commit N": (Table, "is_current", lambda _self: True),
     "a plain put for a put-if-absent": (Asking, "put_if_absent", plain_put),

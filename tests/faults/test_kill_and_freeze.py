@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from silt.local.runtime import InvocationOutcome
+from silt.local.runtime_api import InvocationOutcome
 from silt.local.s3 import LocalS3
 from tests.builders import SMALL, event, record, rows
 from tests.reader import rows_of_folder

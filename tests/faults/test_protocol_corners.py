@@ -12,17 +12,9 @@ from typing import Any
 import obstore
 import pytest
 
+from handler.delta.change import Change, Why, conflict_with
 from handler.delta.commit import Transaction
-from handler.delta.log import (
-    Change,
-    Protocol,
-    Snapshot,
-    Txn,
-    Why,
-    commit_key,
-    conflict_with,
-    new_metadata,
-)
+from handler.delta.log import Protocol, Snapshot, Txn, commit_key, new_metadata
 from handler.delta.look_up import Keys, Query
 from handler.delta.retry import Deadline
 from handler.delta.store import Pool, open_store

@@ -16,20 +16,9 @@ from greenlet import getcurrent
 
 from handler.delta import commit
 from handler.delta.active import ActiveFile, ActiveFiles
+from handler.delta.change import Change, DataFile, Why, encode_commit
 from handler.delta.commit import Transaction
-from handler.delta.log import (
-    Change,
-    DataFile,
-    Metadata,
-    Protocol,
-    Snapshot,
-    Txn,
-    Why,
-    commit_bytes,
-    commit_key,
-    encode_commit,
-    new_metadata,
-)
+from handler.delta.log import Metadata, Protocol, Snapshot, Txn, commit_key, new_metadata
 from handler.delta.retry import Deadline
 from handler.delta.rewrite import Rewrite, rewrite
 from handler.delta.tables import Table
@@ -69,7 +58,7 @@ class World:
             metadata=METADATA,
             protocol=Protocol(),
         )
-        self.objects.put_if_absent(commit_key(0), commit_bytes(made, "made", NOW_MS))
+        self.objects.put_if_absent(commit_key(0), made.body("made", NOW_MS))
         self.actors: list[Actor] = []
         self.faults_max = faults_max
 
@@ -273,8 +262,6 @@ def test_broken_rewrite_is_caught(what: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def planned(metadata: Metadata = METADATA, **more: Any) -> tuple[Rewrite, Any]:
-    from handler.delta.log import Snapshot
-
     snapshot = Snapshot(3, None, Protocol(), metadata, {})
     file = ActiveFile("a.parquet", {}, 1, NOW_MS, 1)
     return Rewrite("OPTIMIZE", snapshot, removed=[file], **more), snapshot

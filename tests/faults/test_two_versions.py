@@ -17,14 +17,9 @@ from hypothesis import strategies as st
 
 from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
 from handler.delta import commit, files
+from handler.delta.change import Change
 from handler.delta.commit import Transaction
-from handler.delta.log import (
-    Change,
-    Snapshot,
-    commit_bytes,
-    commit_key,
-    parse_commit,
-)
+from handler.delta.log import Snapshot, commit_key, parse_commit
 from handler.delta.retry import Deadline
 from handler.errors import Superseded
 from handler.kafka.event import Batch, parse_event
@@ -62,7 +57,7 @@ class World:
                 properties = {"silt.term": "t0", "silt.contract": governor_of(governor)}
                 metadata = needed.metadata.with_configuration(properties)
                 made = Change(files=(), txns={}, metadata=metadata, protocol=needed.protocol)
-                body = commit_bytes(made, "made", NOW_MS)
+                body = made.body("made", NOW_MS)
                 self.objects.put_if_absent(folder + commit_key(0), body)
 
     def sandbox(self, name: str, contract: Contract, warm: bool = False) -> None:

@@ -24,7 +24,7 @@ from handler.errors import SiltError, TopicRecreated
 from silt.cli import main
 from silt.local.broker import TopicRecords, partitions_of
 from silt.local.mapping import MappingConfig, Poller
-from silt.local.runtime import InvocationOutcome
+from silt.local.runtime_api import InvocationOutcome
 from tests.builders import SMALL, function_for
 from tests.reader import rows_of_folder
 from tests.real.brokers import fresh_topic

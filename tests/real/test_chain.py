@@ -18,12 +18,14 @@ from confluent_kafka import Producer
 
 from handler.errors import AccessDenied, NotFound
 from silt.cli import main
-from silt.local.demo import ingest, judge, produce, read_table
+from silt.local.demo import ingest
 from silt.local.destinations import Destination
 from silt.local.mapping import MappingConfig
+from silt.local.orders import produce
 from silt.local.pollers import LocalMapping, LocalSettings
 from silt.local.runtime import Sandbox
 from silt.local.s3 import LocalS3
+from silt.local.verdict import judge, read_table
 from tests.builders import ROOT, SMALL, event, function_for, rows
 from tests.moto_account import moto_account
 from tests.reader import rows_of_folder
@@ -54,7 +56,7 @@ def test_the_judge_sees_what_is_wrong() -> None:
     """Lose, double, move and alter a row: the verdict must count each."""
     import pyarrow as pa
 
-    from silt.local.demo import Made, Produced
+    from silt.local.orders import Made, Produced
 
     produced = Produced()
     listed = []

@@ -25,7 +25,7 @@ from silt.audit.proof import audit
 from silt.local.broker import TopicRecords, committed_offsets
 from silt.local.destinations import Destination
 from silt.local.mapping import MappingConfig, Poller
-from silt.local.runtime import InvocationOutcome
+from silt.local.runtime_api import InvocationOutcome
 from silt.local.s3 import LocalS3
 from tests.builders import ROOT, SMALL
 from tests.real.brokers import PARTITIONS, Broker, fresh_topic

@@ -7,7 +7,7 @@ import pytest
 from deltalake import DeltaTable
 from jsonschema import Draft202012Validator
 
-from handler.contract.contract import json_schema, load_contracts
+from handler.contract.load import json_schema, load_contracts
 from handler.errors import ContractError
 from tests.builders import (
     ROOT,

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handler.delta.bounds import lower_bound, upper_bound
 from handler.delta.files import DataFileWriter, data_files, partition_value
 from handler.delta.log import new_metadata
-from handler.delta.statistics import lower_bound, upper_bound
 from handler.delta.types import Array, Field, Primitive, Struct, from_json, to_arrow, to_json
 
 

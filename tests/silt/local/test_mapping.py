@@ -20,7 +20,7 @@ from silt.local.events import (
 )
 from silt.local.filters import Filters
 from silt.local.mapping import MappingConfig, Poller
-from silt.local.runtime import InvocationOutcome
+from silt.local.runtime_api import InvocationOutcome
 from silt.local.saved import read_events
 from tests.builders import ROOT
 

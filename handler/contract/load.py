@@ -1,0 +1,273 @@
+"""Contract files in, `Contract`s out: every problem with its file and line."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from hashlib import sha256
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import ValidationError
+
+from handler.contract import yaml_file
+from handler.contract.compile import compile_columns
+from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
+from handler.contract.model import (
+    BOUNDS,
+    CircuitBreakerModel,
+    ColumnModel,
+    ContractModel,
+    MaintenanceModel,
+    RetentionModel,
+)
+from handler.contract.reserved import KAFKA_COLUMNS, nearest
+from handler.contract.upkeep import compile_upkeep
+from handler.contract.yaml_file import Document, Path
+from handler.delta.types import Primitive
+from handler.errors import ContractError, SettingsError
+
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_TABLE = re.compile(r"(?:[a-z][a-z0-9+.-]*://[^/?#%\s]+/|file:///|/)?[^/?#%\s]+(?:/[^/?#%\s]+)*/?")
+_KINDS = {
+    "string_type": "a string",
+    "bool_type": "true or false",
+    "int_type": "an integer",
+    "float_type": "a number",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+
+
+def load_contracts(folder: str | FilePath) -> dict[str, Contract]:
+    """Read every `*.yaml` and `*.yml` of a folder. Returns contracts by topic.
+
+    Raises ContractError with all problems of all files.
+    """
+    root = FilePath(folder)
+    try:
+        files = sorted([*root.glob("*.yaml"), *root.glob("*.yml")]) if root.is_dir() else []
+    except OSError as error:
+        raise ContractError([f"{root}: the folder cannot be read: {error.strerror}"]) from error
+    if not files:
+        raise ContractError(
+            [f"{root}: there is no contract here. Expected a folder with files such as orders.yaml"]
+        )
+    problems: list[str] = []
+    contracts: dict[str, Contract] = {}
+    tables: dict[str, Contract] = {}
+    for file in files:
+        contract, document = parse_contract(_read(file, problems), str(file), problems)
+        if contract is None:
+            continue
+        names = (
+            (contracts, contract.topic, "topic", "one contract a topic"),
+            (tables, contract.table.strip("/"), "table", "one topic feeds a table"),
+            (
+                tables,
+                f"{contract.table.strip('/')}{DEAD_LETTERS_SUFFIX}",
+                "table",
+                "they are its dead letters",
+            ),
+        )
+        for known, name, key, rule in names:
+            if (other := known.setdefault(name, contract)) is not contract:
+                line = document.line((key,))
+                problems.append(
+                    f"{file}:{line}: {key}: {name!r} is the {key} of {other.file} too, and {rule}"
+                )
+                break
+        problems += _nested(contract, document, tables)
+    if problems:
+        raise ContractError(problems)
+    return contracts
+
+
+def chosen(
+    contracts: Mapping[str, Contract], topics: Sequence[str] | None
+) -> Mapping[str, Contract]:
+    """Return the contracts of some topics, all for None. Raises SettingsError for an unknown "
+    "one."""
+    if topics is None:
+        return contracts
+    if missing := [topic for topic in topics if topic not in contracts]:
+        raise SettingsError(
+            f"SILT_TOPICS names {', '.join(map(repr, missing))}, and there are contracts for "
+            f"{', '.join(sorted(contracts))} alone. The function did not start; nothing was read."
+        )
+    return {topic: contracts[topic] for topic in topics}
+
+
+def _nested(contract: Contract, document: Document, tables: Mapping[str, Contract]) -> list[str]:
+    """Return what is wrong with a table that lies within another, or has one within."""
+    own = contract.table.strip("/")
+    return [
+        f"{contract.file}:{document.line(('table',))}: table: {contract.table!r} and {name!r} of "
+        f"{other.file} lie one within the other, where a vacuum of the one would delete the other"
+        for name, other in tables.items()
+        if own.startswith(f"{name}/") or name.startswith(f"{own}/")
+    ]
+
+
+def _read(file: FilePath, problems: list[str]) -> str:
+    try:
+        return file.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{file}: the file cannot be read as UTF-8: {error}")
+        return "{}"
+
+
+def parse_contract(text: str, file: str, problems: list[str]) -> tuple[Contract | None, Document]:
+    """Parse one contract and add a line to `problems` for each thing that is wrong with it."""
+    document = yaml_file.parse(text)
+    found = list(document.problems)
+
+    def report(path: Path, message: str) -> None:
+        found.append((path, document.line(path), message))
+
+    contract = None
+    if document.data is not None:
+        contract = _compile(document, file, report)
+    problems += yaml_file.told(file, found)
+    return (None if found else contract), document
+
+
+def _compile(document: Document, file: str, report: Any) -> Contract | None:
+    if not isinstance(document.data, dict):
+        report((), "expected a mapping with topic, table and columns")
+        return None
+    model, broken = _validate(document, report)
+    if model is None:
+        return None
+
+    def report_unless_broken(path: Path, message: str) -> None:
+        if not any(path[: len(bad)] == bad for bad in broken):
+            report(path, message)
+
+    if _TOPIC.fullmatch(model.topic) is None or model.topic in (".", ".."):
+        report_unless_broken(("topic",), f"{model.topic!r} is no name of a Kafka topic")
+    segments = model.table.split("/")
+    if _TABLE.fullmatch(model.table) is None or "." in segments or ".." in segments:
+        report_unless_broken(
+            ("table",),
+            f"{model.table!r} is no table. Expected a path such as sales/orders, or "
+            "s3://bucket/path",
+        )
+    columns = compile_columns(model, report_unless_broken)
+    types = {column.name: column.type for column in columns}
+    types |= {name: f.name for name, f in KAFKA_COLUMNS.items() if isinstance(f, Primitive)}
+    rows, dead_letters = compile_upkeep(
+        model.maintenance, model.partition_by, types, report_unless_broken
+    )
+    # How a table is maintained decides about no record: it makes no new version.
+    told = model.model_dump(mode="json", by_alias=True, exclude={"maintenance"})
+    fingerprint = sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+    return Contract(
+        file=file,
+        topic=model.topic,
+        table=model.table,
+        version=f"{model.version}+{fingerprint}" if model.version else fingerprint,
+        description=model.description,
+        columns=columns,
+        partition_by=tuple(model.partition_by),
+        kafka_columns=tuple(model.kafka_columns),
+        unknown_fields=model.unknown_fields,
+        max_values=model.max_values,
+        max_columns=model.max_columns,
+        on_invalid=model.on_invalid,
+        circuit_breaker=model.circuit_breaker,
+        redelivered=model.redelivered,
+        on_tombstone=model.on_tombstone,
+        evolution=model.evolution,
+        retired=tuple(model.retired),
+        upkeep=rows,
+        dead_letter_upkeep=dead_letters,
+    )
+
+
+def _validate(document: Document, report: Any) -> tuple[ContractModel | None, list[Path]]:
+    """Validate against the models; mend what is broken so that the rest is checked too."""
+    data = deepcopy(document.data)
+    broken: list[Path] = []
+    trapped = {path for path, _line, _message in document.problems}
+    for _round in range(20):  # each round mends what the one before uncovered
+        try:
+            return ContractModel.model_validate(data), broken
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            paths = [yaml_file.written_path(data, detail["loc"]) for detail in details]
+            for path, detail in zip(paths, details, strict=True):
+                if path in broken:
+                    continue
+                broken.append(path)
+                if path not in trapped:
+                    report(path, _explain(document, path, dict(detail)))
+                _mend(data, path, detail["type"])
+    return None, broken
+
+
+def _mend(data: Any, path: Path, kind: str) -> None:
+    if not path:
+        return
+    for step in path[:-1]:
+        data = data[step]
+    last = path[-1]
+    stand_in: Any = None
+    if last in ("topic", "table"):
+        stand_in = "x"
+    elif last == "type":
+        stand_in = "string"
+    elif last == "columns" and len(path) == 1:
+        stand_in = {"x": {"type": "string"}}
+    elif kind in ("model_type", "model_attributes_type") and path[:1] == ("columns",):
+        stand_in = {"type": "string"}
+    if stand_in is not None:
+        data[last] = stand_in
+    elif isinstance(data, dict):
+        data.pop(last, None)
+    else:
+        data[last] = "topic" if path[0] == "kafka_columns" else "x"
+
+
+def _explain(document: Document, path: Path, detail: Mapping[str, Any]) -> str:
+    kind, given = detail["type"], detail["input"]
+    last = str(path[-1]) if path else ""
+    if kind == "missing":
+        return f"`{last}` is missing. It is required"
+    if kind == "extra_forbidden":
+        return f"there is no key {last!r}{nearest(last, _keys_beside(path))}"
+    if kind == "literal_error":
+        words = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
+        return f"{given!r} is none of {', '.join(words)}{nearest(str(given), words)}"
+    sized = path[0] == "maintenance" and last not in ("sort_by", "dead_letters")
+    if sized and kind in ("string_pattern_mismatch", "string_type"):
+        sizes = last == "target_file_size"
+        return f"{given!r} is no {'size, such as 128 MiB' if sizes else 'time, such as 12h or 7d'}"
+    if kind == "string_type" and path in document.texts and not isinstance(given, str):
+        written = document.texts[path]
+        return f'expected a string, and YAML reads {written} as {given!r}. Write "{written}"'
+    if last in BOUNDS:
+        return "expected a number, or a string that the column's type accepts"
+    if kind in _KINDS:
+        return f"expected {_KINDS[kind]}, got {given!r}"[:300]
+    return str(detail["msg"]).replace("Input should", "it should").replace("Dictionary", "it")
+
+
+def _keys_beside(path: Path) -> list[str]:
+    if len(path) == 1:
+        return list(ContractModel.model_fields)
+    if path[0] == "circuit_breaker":
+        return list(CircuitBreakerModel.model_fields)
+    if path[0] == "maintenance":
+        return list((MaintenanceModel if len(path) == 2 else RetentionModel).model_fields)
+    return [f.alias or name for name, f in ColumnModel.model_fields.items()]
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a contract file, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **ContractModel.model_json_schema(by_alias=True),
+    }

@@ -1,0 +1,265 @@
+"""Reading the log of a table: the newest snapshot by its checkpoint, and the commits after it."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
+
+from handler.delta.checkpoint import (
+    HINT,
+    BrokenCheckpoint,
+    Checkpoint,
+    FileListing,
+    complete_checkpoints,
+    parse_hint,
+    read_checkpoint,
+)
+from handler.delta.log import LOG, Actions, Snapshot, apply, commit_key, parse_commit, version_of
+from handler.delta.retry import Deadline, request_all
+from handler.delta.store import Entry, Object, Pool, Store
+from handler.errors import BrokenLog, NotFound
+
+_AHEAD = 3
+_COMMITS_AT_ONCE = 1000
+"""So many commits are held in memory while a log is read."""
+
+Files = TypeVar("Files", bound=FileListing)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One commit that was read."""
+
+    version: int
+    actions: Actions
+    e_tag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A part of a checkpoint that cannot be read: why, and which content it was."""
+
+    reason: str
+    e_tag: str | None
+
+
+@dataclass(slots=True)
+class Damage:
+    """What of a table's log is broken and was done without: for the operator, and for repair.
+
+    `checkpoints` are the keys of checkpoints that cannot be read. `hint_is_wrong`:
+    `_last_checkpoint` names one that is not there or cannot be read; `hint_e_tag` tells which
+    content that was.
+    """
+
+    checkpoints: dict[str, Broken] = field(default_factory=dict)
+    hint_is_wrong: bool = False
+    hint_e_tag: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.checkpoints) or self.hint_is_wrong
+
+    @property
+    def reasons(self) -> list[str]:
+        """Return why checkpoints cannot be read, each reason once."""
+        return list(dict.fromkeys(broken.reason for broken in self.checkpoints.values()))
+
+
+@dataclass(slots=True)
+class LogReader:
+    """Reads the log of one table.
+
+    `checkpoint`: the version of the checkpoint that it was last read from, -1 if there was none.
+    `damage`: what was broken then. `warn` is given a line for each thing that is broken.
+    """
+
+    name: str
+    store: Store
+    pool: Pool
+    warn: Callable[[str], None]
+    checkpoint: int = -1
+    damage: Damage = field(default_factory=Damage)
+
+    def commits_after(self, version: int, deadline: Deadline) -> list[Commit] | None:
+        """Return the commits after a version, in order; None where the log has a gap behind it.
+
+        It ends with a commit that is not there, never with a listing: that may lag behind.
+        """
+        commits = list[Commit]()
+        while True:
+            ahead = [version + 1 + i for i in range(_AHEAD)]
+            for number, answer in zip(ahead, self._get_commits(ahead, deadline), strict=True):
+                if answer is None:
+                    return commits
+                commits.append(answer)
+                version = number
+            entries = self._list(commit_key(version), deadline)
+            numbers = sorted(v for e in entries if (v := version_of(e.key)) is not None)
+            if numbers != list(range(version + 1, version + 1 + len(numbers))):
+                return None
+            for number, answer in zip(numbers, self._get_commits(numbers, deadline), strict=True):
+                if answer is None:
+                    return None
+                commits.append(answer)
+                version = number
+
+    def _get_commits(self, versions: Iterable[int], deadline: Deadline) -> list[Commit | None]:
+        def call(version: int) -> Callable[[], Commit | None]:
+            def get() -> Commit | None:
+                try:
+                    entry = self.store.get(commit_key(version))
+                except NotFound:
+                    return None
+                actions = parse_commit(entry.data, f"{self.name}/{commit_key(version)}")
+                return Commit(version, actions, entry.e_tag)
+
+            return get
+
+        return request_all([call(v) for v in versions], self.pool, deadline, "read the log")
+
+    def _list(self, after: str, deadline: Deadline) -> list[Entry]:
+        call = partial(self.store.list, LOG, after)
+        return list(request_all([call], self.pool, deadline, "list the log")[0])
+
+    def load(
+        self, deadline: Deadline, new_files: Callable[[], Files] | None
+    ) -> tuple[Snapshot, Files | None]:
+        """Read the newest snapshot: hint, listing, then checkpoint and commits at once.
+
+        A checkpoint that cannot be read is passed over for an older one, or for the commits from
+        the first on, as long as all that follow it are there.
+        """
+        hint = self._hint(deadline)
+        after = f"{LOG}/{hint:020}." if hint is not None else f"{LOG}/"
+        entries = self._list(after, deadline)
+        checkpoints = complete_checkpoints(entries)
+        if hint is not None and not checkpoints:
+            # The hint names a checkpoint that is not there: it costs a listing of everything.
+            entries = self._list(f"{LOG}/", deadline)
+            checkpoints = complete_checkpoints(entries)
+            self.damage.hint_is_wrong = True
+        complete = hint is None or self.damage.hint_is_wrong  # every file of the log is listed
+        while checkpoints:
+            files = new_files() if new_files is not None else None
+            try:
+                snapshot = read_checkpoint(self.store, checkpoints[0], files, self.pool, deadline)
+            except BrokenCheckpoint as broken:
+                self._pass_over(checkpoints.pop(0), str(broken), hint)
+                if not checkpoints and not complete:
+                    entries, complete = self._list(f"{LOG}/", deadline), True
+                    checkpoints = [
+                        checkpoint
+                        for checkpoint in complete_checkpoints(entries)
+                        if checkpoint.parts[0].key not in self.damage.checkpoints
+                    ]
+                continue
+            tags = {entry.key: entry.e_tag for entry in entries}
+            snapshot = replace(snapshot, e_tag=tags.get(commit_key(snapshot.version)))
+            return self._follow(snapshot, entries, files, hint, deadline)
+        files = new_files() if new_files is not None else None
+        return self._follow(Snapshot(), entries, files, hint, deadline)
+
+    def _pass_over(self, checkpoint: Checkpoint, reason: str, hint: int | None) -> None:
+        for entry in checkpoint.parts:
+            self.damage.checkpoints[entry.key] = Broken(reason, entry.e_tag)
+        if checkpoint.version == hint:
+            self.damage.hint_is_wrong = True
+        self.warn(
+            f"Table {self.name}: a checkpoint cannot be read and is passed over: {reason}. "
+            "Maintenance sets it aside and writes another: troubleshooting.md#broken-checkpoint"
+        )
+
+    def _follow(
+        self,
+        snapshot: Snapshot,
+        entries: Sequence[Entry],
+        files: Files | None,
+        hint: int | None,
+        deadline: Deadline,
+    ) -> tuple[Snapshot, Files | None]:
+        """Apply the commits that follow a checkpoint, or all of a log that has none."""
+        self.checkpoint = snapshot.version
+        first = snapshot.version + 1
+        versions = sorted(
+            version
+            for entry in entries
+            if (version := version_of(entry.key)) is not None and version >= first
+        )
+        self._check_listing(versions, first, entries, hint)
+        for commit in self._commits(versions, first, deadline):
+            snapshot = apply(snapshot, commit.version, commit.actions, commit.e_tag)
+            if files is not None:
+                files.apply(commit.actions)
+        return snapshot, files
+
+    def _check_listing(
+        self, versions: Sequence[int], first: int, entries: Sequence[Entry], hint: int | None
+    ) -> None:
+        """Refuse a log whose commits do not follow each other from `first` on."""
+        broken = "".join(
+            f" {reason}." for reason in dict.fromkeys(self.damage.checkpoints.values())
+        )
+        if first == 0 and not versions:
+            if any(entry.key.endswith((".parquet", ".json")) for entry in entries):
+                raise BrokenLog(
+                    f"The log of {self.name} has no checkpoint that Silt can read.{broken}"
+                )
+            if hint is not None:
+                raise BrokenLog(
+                    f"{self.name}/{HINT} names a checkpoint of version {hint}, and the listing of "
+                    "the log is empty. If the table was deleted, delete this object too. Nothing "
+                    "was written."
+                )
+        if versions != list(range(first, first + len(versions))):
+            why = (
+                f"These checkpoints cannot be read, and no older state is complete:{broken}"
+                if broken
+                else "Somebody removed commits, or its checkpoint is of a kind that Silt does not "
+                "read (v2)."
+            )
+            raise BrokenLog(
+                f"The log of {self.name} has a gap: after version {first - 1} come "
+                f"{_some(versions)}. {why} Nothing was written."
+            )
+
+    def _commits(self, versions: Sequence[int], first: int, deadline: Deadline) -> Iterator[Commit]:
+        """Yield these commits and those that came since: `first` is next if there is none."""
+        following = versions[-1] + 1 if versions else first
+        numbers = [*versions, following]
+        for start in range(0, len(numbers), _COMMITS_AT_ONCE):
+            part = numbers[start : start + _COMMITS_AT_ONCE]
+            for version, commit in zip(part, self._get_commits(part, deadline), strict=True):
+                if commit is not None:
+                    yield commit
+                elif version == following:
+                    return
+                else:
+                    raise BrokenLog(
+                        f"{self.name}/{commit_key(version)} vanished while it was read."
+                    )
+        rest = self.commits_after(following, deadline)
+        if rest is None:
+            raise BrokenLog(f"The log of {self.name} has a gap after version {following}.")
+        yield from rest
+
+    def _hint(self, deadline: Deadline) -> int | None:
+        """Return the version that `_last_checkpoint` names, and note if it names none."""
+
+        def get() -> Object | None:
+            try:
+                return self.store.get(HINT)
+            except NotFound:
+                return None
+
+        entry = request_all([get], self.pool, deadline, "read the log")[0]
+        hint = parse_hint(entry.data) if entry is not None else None
+        self.damage = Damage(
+            hint_is_wrong=entry is not None and hint is None,
+            hint_e_tag=entry.e_tag if entry is not None else None,
+        )
+        return hint
+
+
+def _some(versions: Sequence[int]) -> str:
+    shown = ", ".join(map(str, versions[:5]))
+    return f"versions {shown}{', ...' if len(versions) > 5 else ''}" if versions else "none"

@@ -1,0 +1,56 @@
+"""What became of a batch, and what is found of it while it is checked."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from handler.contract.compiled import Column
+from handler.errors import Problem, RejectCode
+from handler.validate.diagnose import path_of, problem, problem_at
+from handler.validate.numbers import Inexact
+from handler.validate.scalars import Places
+
+FirstProblem = Callable[[], Problem]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What became of a batch. `positions[i]` is the index in the batch of row i of `columns`,
+    rising.
+
+    `columns` are the finished columns of the contract that the JSON brings, by name. `rejects` and
+    `unknown` (fields that the contract lacks, by path) are by index in the batch.
+    """
+
+    columns: Mapping[str, pa.Array]
+    positions: Sequence[int]
+    rejects: Mapping[int, Sequence[Problem]]
+    unknown: Mapping[int, Mapping[str, Any]]
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What is found of a batch while it is checked.
+
+    `first` tells the first problem of a reject, if it is asked for; the problems of `final` are all
+    that there is to say.
+    """
+
+    first: dict[int, FirstProblem] = field(default_factory=dict)
+    final: dict[int, Problem] = field(default_factory=dict)
+    unknown: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def value_problem(value: Any, column: Column, wrong: Places, row: int) -> Problem:
+    return problem_at(value, column, wrong.lead(row))
+
+
+def inexact_problem(inexact: Inexact) -> Problem:
+    return problem(inexact.code, path_of(inexact.steps), inexact.message)
+
+
+def unknown_problem() -> Problem:
+    message = "the record has a field that is not in the contract, and unknown_fields is reject"
+    return Problem(RejectCode.UNKNOWN_FIELD, "", message)
