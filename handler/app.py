@@ -149,7 +149,7 @@ class Function:
         if contract is None:
             raise UnknownTopic(
                 f"There is no contract for the topic {topic!r} in {self._settings.contracts}. "
-                f"Contracts are there for {', '.join(sorted(self._contracts))}. Nothing was "
+                f"There are contracts for {', '.join(sorted(self._contracts))}. Nothing was "
                 "written. Add a contract, or point the mapping elsewhere: "
                 "troubleshooting.md#unknown-topic"
             )
@@ -239,7 +239,7 @@ class Function:
         """
         if event["silt"] != "health":
             raise EventError(
-                f"{event['silt']!r} is nothing that this function does. Expected 'health', or an "
+                f"{event['silt']!r} is not a command of this function. Expected 'health', or an "
                 "event of a Kafka event source mapping. Nothing was written."
             )
         deadline = self._deadline(self._clock.monotonic(), context)

@@ -129,8 +129,8 @@ class EngineFailed(SiltError):
     def __init__(self, do: str, uri: str, kind: str, message: str) -> None:
         self.kind = kind
         super().__init__(
-            f"The Delta engine could not {do} {uri}: {kind}: {message}. No row is lost or doubled "
-            "by that; the next run tries again: troubleshooting.md#engine-failed"
+            f"The Delta engine could not {do} {uri}: {kind}: {message}. No row is lost or "
+            f"duplicated; the next run tries again: troubleshooting.md#engine-failed"
         )
 
 

@@ -71,8 +71,8 @@ def tell(logger: Any, findings: Iterable[Finding]) -> None:
 def described(snapshot: Snapshot) -> str:
     """Return how a table is that could be read and fits its contract."""
     if not snapshot.exists:
-        return "not there yet; the first record makes it"
-    return f"version {snapshot.version}, as the contract says"
+        return "does not exist yet; the first record creates it"
+    return f"version {snapshot.version}, matches the contract"
 
 
 def of_table(name: str, look: Callable[[], str]) -> Finding:
@@ -85,18 +85,18 @@ def of_table(name: str, look: Callable[[], str]) -> Finding:
         )
         return Finding("table", name, "wrong", str(error), fix)
     except TableError as error:
-        return Finding("table", name, "wrong", str(error), "Mend the contract or the table.")
+        return Finding("table", name, "wrong", str(error), "Fix the contract or the table.")
     except OutOfTime as error:
-        return Finding("table", name, "unknown", str(error), "Is the store slow, or out of reach?")
+        return Finding("table", name, "unknown", str(error), "Is the store slow or unreachable?")
     except (StoreError, SettingsError) as error:
         return Finding("table", name, "wrong", str(error), _REACH)
     except SiltError as error:
         return Finding(
-            "table", name, "wrong", str(error), "docs/troubleshooting.md has the message."
+            "table", name, "wrong", str(error), "docs/troubleshooting.md explains the message."
         )
     except Exception as error:  # a contract that cannot be compiled stops no other topic
         reason = f"{type(error).__name__}: {error}"
-        return Finding("table", name, "wrong", reason, "silt check says more.")
+        return Finding("table", name, "wrong", reason, "Run silt check for details.")
 
 
 def of_log(name: str, table: Table) -> Iterator[Finding]:
@@ -120,7 +120,7 @@ def warnings_of_log(table: Table) -> list[tuple[str, str]]:
         found.append((text, fix))
     maintain = f"Run silt maintain {table.name}, or wait for the next run of maintenance."
     reasons = dict.fromkeys(table.log.damage.checkpoints.values())
-    found += [(f"a checkpoint cannot be read and is passed over: {r}", maintain) for r in reasons]
+    found += [(f"a checkpoint cannot be read and is skipped: {r}", maintain) for r in reasons]
     if table.log.damage.hint_is_wrong:
         found.append(("_last_checkpoint names a checkpoint that cannot be read", maintain))
     return found
@@ -173,9 +173,10 @@ def _conditional_put(name: str, first: object, again: object) -> Finding:
         "conditional put",
         name,
         "wrong",
-        "the store took a put-if-absent where an object was: two writers would overwrite each "
+        "the store accepted a put-if-absent although the object existed: two writers would "
+        "overwrite each "
         "other's commits",
-        "Use a store that honours If-None-Match, as Amazon S3 does. Nothing is safe without it.",
+        "Use a store that honors If-None-Match, as Amazon S3 does. Nothing is safe without it.",
     )
 
 
@@ -195,13 +196,13 @@ def _missing(name: str, result: object) -> Finding:
             "missing object",
             name,
             "wrong",
-            "a missing object is answered by 403, so that a table that is not there, or a version "
-            "that is not yet, cannot be told from a denied one",
+            "a missing object is answered with 403, so a missing table or version looks like "
+            "denied access",
             "Allow s3:ListBucket on the bucket, with StringLikeIfExists on s3:prefix: "
             "docs/permissions.md",
         )
     if isinstance(result, NotFound):
-        return Finding("missing object", name, "ok", "answered by 404")
+        return Finding("missing object", name, "ok", "answered with 404")
     return _allowed("missing object", name, result, "s3:GetObject on its folder")
 
 
@@ -214,5 +215,6 @@ def _clock(name: str, skew_ms: int) -> Finding:
         name,
         "wrong",
         f"this machine's clock is {told}",
-        "Set the clock by NTP. A recreated topic is told by times, within five minutes.",
+        "Synchronize the clock by NTP. A recreated topic is recognized by timestamps, to "
+        "within five minutes.",
     )

@@ -156,7 +156,7 @@ class Maintenance:
         return [runs[name].report for name in names if name not in failed], failed
 
     def _due(self, names: Sequence[str], ends_at: float) -> list[dict[str, Any]]:
-        """Return the partitions that are to be compacted, each with its table."""
+        """Return the partitions that need compaction, each with its table."""
         found = list[dict[str, Any]]()
         deadline = _deadline(self._clock, ends_at)
         for name in names:
@@ -183,7 +183,7 @@ class Maintenance:
     @staticmethod
     def _described(run: MaintenanceRun, deadline: Deadline) -> str:
         if not run.look(deadline):
-            return "not there yet; the first record makes it"
+            return "does not exist yet; the first record creates it"
         run.survey(deadline)
         return f"version {run.figures.version}, read by the engine"
 

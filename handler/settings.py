@@ -44,14 +44,14 @@ class Settings(BaseModel):
     )
     topics: Topics | None = Field(
         None,
-        description="Of which topics contracts count, separated by commas: those that the "
+        description="The topics whose contracts are used, separated by commas: those that the "
         "role may write. Default: all of the folder",
         json_schema_extra={"expected": "names of topics, such as orders,clicks"},
     )
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = Field(
         "silt",
         description="Names the deployment in log lines and metrics (service), so that two in one "
-        "account stay apart",
+        "account can be distinguished",
         json_schema_extra={"expected": "1 to 100 of A-Z, a-z, 0-9, '.', '_' and '-'"},
     )
     source: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = Field(
@@ -72,7 +72,7 @@ class Settings(BaseModel):
     )
     dry_run: Boolean = Field(
         False,
-        description="Everything but the commits; every record is reported as unsettled. "
+        description="Do everything except commit, and report every record as unsettled. "
         "Maintenance: say what is due, do nothing",
         json_schema_extra={"expected": "true or false"},
     )
@@ -93,7 +93,7 @@ class Settings(BaseModel):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO",
-        description="The least level that is logged",
+        description="The lowest level that is logged",
         json_schema_extra={"expected": "DEBUG, INFO, WARNING or ERROR"},
     )
 

@@ -13,13 +13,13 @@ from silt.command_errors import UsageError
 
 COMMANDS = {
     "check": "validate the contracts and the deployment",
-    "replay": "give saved events to the function again",
-    "audit": "prove from a table that each record stands once",
+    "replay": "replay saved events through the function",
+    "audit": "prove that a table contains each record exactly once",
     "status": "show the health of tables",
     "maintain": "checkpoint, compact and clean tables now",
     "dev": "run the local event source mapping on a Kafka topic",
-    "package": "make the artifacts that run in Lambda",
-    "doctor": "find what is wrong with a deployment, and how to mend it",
+    "package": "build the artifacts that run in Lambda",
+    "doctor": "find what is wrong with a deployment, and how to fix it",
     "template": "print the deployment as a CloudFormation template",
 }
 """Each command with what it does, in a few words."""
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser(name: str | None) -> argparse.ArgumentParser:
     """Return the parser, with the options of one command: the others are only named."""
     whole = argparse.ArgumentParser(
-        prog="silt", description="Lay Kafka records down in Delta tables, each exactly once."
+        prog="silt", description="Write Kafka topics to Delta tables, each record exactly once."
     )
     whole.add_argument("--version", action="version", version=f"silt {__version__}")
     commands = whole.add_subparsers(dest="command", metavar="COMMAND")

@@ -42,7 +42,9 @@ class NamedTable:
 def add_place_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that `place_of` reads."""
     parser.add_argument(
-        "--deployment", type=Path, help="take the place of tables and contracts from a deploy.yml"
+        "--deployment",
+        type=Path,
+        help="take the location of tables and contracts from a deploy.yml",
     )
     parser.add_argument("--table-root", help="where the tables are (or SILT_TABLE_ROOT)")
     parser.add_argument(
@@ -100,7 +102,7 @@ def named_tables(
             )
         if not place.root:
             raise UsageError(
-                f"Where is {name}? Give --deployment, --table-root, or the table's URI."
+                f"Where is {name}? Use --deployment, --table-root, or the table's URI."
             )
         tables.append(NamedTable(name, contract.uri(place.root), contract))
     return tables

@@ -143,19 +143,17 @@ def _upkeep_remarks(status: Status, upkeep: Upkeep) -> None:
     if commits > CHECKPOINTS_MISSED * upkeep.checkpoint_commits:
         texts.append(f"{commits} commits since the last checkpoint: is maintenance running?")
     if figures.partitions_due:
-        texts.append(
-            f"{figures.partitions_due} of {figures.partitions} partitions are to be compacted"
-        )
+        texts.append(f"{figures.partitions_due} of {figures.partitions} partitions need compaction")
     if figures.narrow_files:
         texts.append(
-            f"{figures.narrow_files} files have a column in a narrower type than the table's: "
+            f"{figures.narrow_files} files have a column with a narrower type than the table's: "
             "compaction rewrites them first"
         )
     if figures.unchecked_files:
-        texts.append(f"{figures.unchecked_files} files have statistics that are to be checked")
+        texts.append(f"{figures.unchecked_files} files have statistics that need checking")
     late_hours = (figures.retain_hours or 0) + UNREFERENCED_LATE_HOURS
     if figures.files_to_vacuum and (figures.oldest_unreferenced_hours or 0) > late_hours:
-        texts.append(f"{figures.files_to_vacuum} files are to be vacuumed, some long since")
+        texts.append(f"{figures.files_to_vacuum} files can be vacuumed, some of them for long")
     status.remarks += [Remark("attention", text) for text in texts]
 
 

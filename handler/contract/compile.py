@@ -33,6 +33,33 @@ reads Parquet of at most 100, of which an array or a map takes two."""
 
 _WITH_LENGTH = ("string", "binary", "array", "map")
 _ORDERED = ("date", "timestamp", "timestamp_ntz", "double", "float", *INTEGER_BITS)
+ELSEWHERE = {
+    "text": "string",
+    "varchar": "string",
+    "str": "string",
+    "uuid": "string",
+    "bigint": "long",
+    "int64": "long",
+    "int": "integer",
+    "int32": "integer",
+    "smallint": "short",
+    "int16": "short",
+    "tinyint": "byte",
+    "int8": "byte",
+    "real": "float",
+    "float32": "float",
+    "float64": "double",
+    "number": "double",
+    "numeric": "decimal(12,2)",
+    "bool": "boolean",
+    "bytes": "binary",
+    "datetime": "timestamp",
+    "timestamptz": "timestamp",
+    "object": "struct",
+    "record": "struct",
+    "list": "array",
+}
+"""What types are called in SQL, Avro, Arrow and JSON Schema, and what they are here."""
 _NAME = re.compile(r'[^ ,;{}()=."\\\x00-\x1f]+')
 _SOURCE = re.compile(r'[^"\\\x00-\x1f]*')
 
@@ -50,7 +77,7 @@ def compile_columns(model: ContractModel, report: Report) -> tuple[Column, ...]:
             report(
                 ("columns", column.name),
                 f"{column.name!r} is nested too deep: deltalake, DuckDB and polars could not open "
-                f"the table. At most {STRUCTS_MAX} structs lie one within the other (an array or a "
+                f"the table. At most {STRUCTS_MAX} structs may be nested (an array or a "
                 f"map counts as a third of one), and at most {LEVELS_MAX // 2} arrays or maps (a "
                 "struct counts as half of one). Keep what is deeper as a string",
             )
@@ -76,16 +103,17 @@ def _compile_level(
         if _NAME.fullmatch(name) is None:
             report(
                 here,
-                f"{name!r} is no name of a column: none of ' ,;{{}}()=.', no quotes or line breaks",
+                f"{name!r} is not a valid column name: it may not contain any of ' "
+                f",;{{}}()=.', quotes or line breaks",
             )
         if len(path) == 1 and (name.lower().startswith("_kafka_") or name.lower() == RESCUED):
-            report(here, f"the names _kafka_* and {RESCUED} are Silt's own. Choose another")
+            report(here, f"the names _kafka_* and {RESCUED} are reserved for Silt. Choose another")
         if (twin := names.setdefault(name.lower(), name)) != name:
-            report(
-                here, f"{name!r} and {twin!r} differ only in case, which Delta takes for one name"
-            )
+            report(here, f"{name!r} and {twin!r} differ only in case, and Delta ignores case")
         if model.source is not None and _SOURCE.fullmatch(model.source) is None:
-            report((*here, "source"), "a field's name has no quotes, backslashes or line breaks")
+            report(
+                (*here, "source"), "a field name may not contain quotes, backslashes or line breaks"
+            )
         column = compile_column(name, model, here, report)
         if column.derived is None and ((other := sources.setdefault(column.source, name)) != name):
             report(here, f"{name!r} and {other!r} both read the field {column.source!r}. Keep one")
@@ -98,20 +126,14 @@ def compile_column(name: str, model: ColumnModel, path: Path, report: Report) ->
     type_name = normal_type(model.type)
     known = type_name in PRIMITIVES or type_name in NESTED
     if not known and parse_decimal(type_name) is None:
-        words = [*PRIMITIVES, *NESTED, "decimal(12,2)"]
-        message = f"{model.type!r} is no type{nearest(type_name, words)}"
-        if type_name.startswith("decimal"):
-            message = (
-                f"{model.type!r} is no type: decimal(p,s) has p from 1 to 38 and s from 0 to p"
-            )
-        report((*path, "type"), message)
+        report((*path, "type"), f"{model.type!r} is not a type{_likely_type(type_name)}")
         return Column(name, model.source or name, "string")
     _check_keys(type_name, model, path, report)
     derived = None
     if model.from_ is not None:
         derived = parse_from(model.from_, path, report)
     if model.source is not None and len(path) >= 2 and path[-1] in ("items", "values"):
-        report((*path, "source"), "what an array or a map holds has no name, so it has no source")
+        report((*path, "source"), "items and values have no name, so they take no `source`")
     return Column(
         name=name,
         source=model.source if model.source is not None else name,
@@ -160,16 +182,19 @@ def _check_keys(type_name: str, model: ColumnModel, path: Path, report: Report) 
     }
     for key, fit in fits.items():
         if key in model.model_fields_set and not fit:
-            report((*path, key), f"`{key}` says nothing about a column of type {type_name}")
+            report((*path, key), f"`{key}` does not apply to a column of type {type_name}")
     if model.from_ is not None:
         if len(path) != 2:
-            report((*path, "from"), "only a column of the table can be derived, not a part of one")
+            report((*path, "from"), "only a top-level column can be derived")
         rest = model.model_fields_set - {"type", "description", "from_"}
         for key in sorted(rest):
-            report((*path, key), f"a derived column takes no `{key}`: its source has the rules")
+            report(
+                (*path, key), f"`{key}` is not allowed on a derived column: set it on the source"
+            )
     elif model.required and "default" in model.model_fields_set:
         report(
-            (*path, "default"), "a required column has no default: the record must bring a value"
+            (*path, "default"),
+            "a required column cannot have a default: the record must have a value",
         )
 
 
@@ -182,13 +207,28 @@ def _compile_default(
     if scalar is not None and model.unit is not None and isinstance(model.default, str):
         value, rest = divmod(scalar.order, UNIT_US[model.unit])
         if rest:
-            report((*path, "default"), f"the default is finer than the column's unit, {model.unit}")
+            report(
+                (*path, "default"),
+                f"the default has more precision than the column's unit, {model.unit}",
+            )
         scalar = Scalar(value, scalar.order)
     if scalar is not None:
         rules = _compile_rules(type_name, model, path, lambda _path, _message: None)
         if (broken := broken_rule(rules, scalar.order)) is not None:
             report((*path, "default"), f"the default breaks the column's own rule: {broken[1]}")
     return scalar
+
+
+def _likely_type(word: str) -> str:
+    """Return the end of a message about an unknown type: the likely one, and all of them."""
+    if word.startswith("decimal"):
+        return (
+            ". Expected decimal(p,s) with p from 1 to 38 and s from 0 to p, such as decimal(12,2)"
+        )
+    types = [*PRIMITIVES, "decimal(p,s)", *NESTED]
+    likely = ELSEWHERE.get(word)
+    hint = f". Did you mean {likely!r}?" if likely is not None else nearest(word, types)
+    return f"{hint or '.'} Types are {', '.join(types)}"
 
 
 def _scalar(
@@ -200,7 +240,9 @@ def _scalar(
         return read_scalar(type_name, unit, value)
     except Refused as refused:
         quotes = ". Put it in quotes" if type_name == "string" else ""
-        report(path, f"this is no {type_name}: {refused.message.split('. Silt')[0]}{quotes}")
+        report(
+            path, f"this is not a valid {type_name}: {refused.message.split('. Silt')[0]}{quotes}"
+        )
         return None
 
 
@@ -245,10 +287,10 @@ def _check_empty(bounds: Mapping[str, Any], model: ColumnModel, path: Path, repo
         low, high = bounds.get(low_key), bounds.get(high_key)
         strict = (low_key, high_key) != ("minimum", "maximum")
         if low is not None and high is not None and (low > high or (strict and low == high)):
-            report((*path, high_key), f"no value can obey `{low_key}` and `{high_key}` at once")
+            report((*path, high_key), f"no value can satisfy `{low_key}` and `{high_key}` at once")
     least, most = model.min_length, model.max_length
     if least is not None and most is not None and least > most:
-        report((*path, "max_length"), "no value can obey `min_length` and `max_length` at once")
+        report((*path, "max_length"), "no value can satisfy `min_length` and `max_length` at once")
 
 
 def _depth(column: Column, struct: int, repeated: int) -> int:

@@ -72,7 +72,7 @@ def broken_rule(rules: Rules, order: Any) -> tuple[str, str] | None:
     if rules.maximum is not None and order > rules.maximum:
         return "maximum", f"it is more than the maximum {rules.maximum}"
     if rules.exclusive_minimum is not None and order <= rules.exclusive_minimum:
-        return "exclusive_minimum", f"it is not more than {rules.exclusive_minimum}"
+        return "exclusive_minimum", f"it must be greater than {rules.exclusive_minimum}"
     if rules.exclusive_maximum is not None and order >= rules.exclusive_maximum:
         return "exclusive_maximum", f"it is not less than {rules.exclusive_maximum}"
     if rules.allowed is not None and order not in rules.allowed:

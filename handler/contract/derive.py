@@ -20,8 +20,8 @@ def parse_from(text: str, path: Path, report: Report) -> Derived | None:
     if match is None or (match[1] is None) is not (match[3] is None):
         report(
             (*path, "from"),
-            f"{text!r} is no source. Expected a column, a path such as customer.country, or one of "
-            + ", ".join(f"{part}(column)" for part in PARTS),
+            f"{text!r} is not a valid source. Expected a column, a path such as "
+            f"customer.country, or one of " + ", ".join(f"{part}(column)" for part in PARTS),
         )
         return None
     return Derived(tuple(match[2].split(".")), match[1])
@@ -39,7 +39,7 @@ def check_derived(
         return
     name = source if isinstance(source, str) else source.type
     if isinstance(source, Column) and source.derived is not None:
-        report(here, f"{'.'.join(derived.path)!r} is derived itself. Name what it is derived from")
+        report(here, f"{'.'.join(derived.path)!r} is itself derived. Name its source instead")
         return
     part = derived.part or ("date" if column.type == "date" and "timestamp" in name else None)
     if part is None:
@@ -50,9 +50,9 @@ def check_derived(
     elif name not in ("timestamp", "timestamp_ntz", "date") or (part == "hour" and name == "date"):
         report(here, f"there is no {part} in a {name}")
     elif part == "date" and column.type != "date":
-        report(here, f"a date makes a column of type date, not {column.type}")
+        report(here, f"a date needs a column of type date, not {column.type}")
     elif part != "date" and column.type not in ("integer", "long", "short"):
-        report(here, f"a {part} makes a column of type integer, short or long, not {column.type}")
+        report(here, f"a {part} needs a column of type integer, short or long, not {column.type}")
 
 
 def forbid_empty_partitions(
@@ -99,7 +99,7 @@ def check_partition_columns(
         here: Path = ("partition_by", i)
         column = columns.get(name)
         if column is None:
-            report(here, f"{name!r} is no column of this contract{nearest(name, columns)}")
+            report(here, f"{name!r} is not a column of this contract{nearest(name, columns)}")
         elif column.type in (*NESTED, "double", "float", "binary"):
             report(
                 here,
@@ -107,7 +107,7 @@ def check_partition_columns(
                 "Choose a string, number, boolean, date or timestamp",
             )
         elif name in model.partition_by[:i]:
-            report(here, f"{name!r} stands twice")
+            report(here, f"{name!r} is listed twice")
     for i, name in enumerate(model.kafka_columns):
         if name in model.kafka_columns[:i]:
-            report(("kafka_columns", i), f"{name!r} stands twice")
+            report(("kafka_columns", i), f"{name!r} is listed twice")

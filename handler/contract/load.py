@@ -63,8 +63,8 @@ def load_contracts(folder: str | FilePath) -> dict[str, Contract]:
         if contract is None:
             continue
         names = (
-            (contracts, contract.topic, "topic", "one contract a topic"),
-            (tables, contract.table.strip("/"), "table", "one topic feeds a table"),
+            (contracts, contract.topic, "topic", "a topic can have only one contract"),
+            (tables, contract.table.strip("/"), "table", "a table can be fed by only one topic"),
             (
                 tables,
                 f"{contract.table.strip('/')}{DEAD_LETTERS_SUFFIX}",
@@ -105,7 +105,7 @@ def _nested(contract: Contract, document: Document, tables: Mapping[str, Contrac
     own = contract.table.strip("/")
     return [
         f"{contract.file}:{document.line(('table',))}: table: {contract.table!r} and {name!r} of "
-        f"{other.file} lie one within the other, where a vacuum of the one would delete the other"
+        f"{other.file} are nested: a vacuum of one would delete the other"
         for name, other in tables.items()
         if own.startswith(f"{name}/") or name.startswith(f"{own}/")
     ]
@@ -147,12 +147,12 @@ def _compile(document: Document, file: str, report: Any) -> Contract | None:
             report(path, message)
 
     if _TOPIC.fullmatch(model.topic) is None or model.topic in (".", ".."):
-        report_unless_broken(("topic",), f"{model.topic!r} is no name of a Kafka topic")
+        report_unless_broken(("topic",), f"{model.topic!r} is not a valid Kafka topic name")
     segments = model.table.split("/")
     if _TABLE.fullmatch(model.table) is None or "." in segments or ".." in segments:
         report_unless_broken(
             ("table",),
-            f"{model.table!r} is no table. Expected a path such as sales/orders, or "
+            f"{model.table!r} is not a valid table. Expected a path such as sales/orders, or "
             "s3://bucket/path",
         )
     columns = compile_columns(model, report_unless_broken)
@@ -214,17 +214,17 @@ def _mend(data: Any, path: Path, kind: str) -> None:
     for step in path[:-1]:
         data = data[step]
     last = path[-1]
-    stand_in: Any = None
+    filler: Any = None
     if last in ("topic", "table"):
-        stand_in = "x"
+        filler = "x"
     elif last == "type":
-        stand_in = "string"
+        filler = "string"
     elif last == "columns" and len(path) == 1:
-        stand_in = {"x": {"type": "string"}}
+        filler = {"x": {"type": "string"}}
     elif kind in ("model_type", "model_attributes_type") and path[:1] == ("columns",):
-        stand_in = {"type": "string"}
-    if stand_in is not None:
-        data[last] = stand_in
+        filler = {"type": "string"}
+    if filler is not None:
+        data[last] = filler
     elif isinstance(data, dict):
         data.pop(last, None)
     else:
@@ -237,17 +237,18 @@ def _explain(document: Document, path: Path, detail: Mapping[str, Any]) -> str:
     if kind == "missing":
         return f"`{last}` is missing. It is required"
     if kind == "extra_forbidden":
-        return f"there is no key {last!r}{nearest(last, _keys_beside(path))}"
+        return f"unknown key {last!r}{nearest(last, _keys_beside(path))}"
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
-        return f"{given!r} is none of {', '.join(words)}{nearest(str(given), words)}"
+        return f"{given!r} is not one of {', '.join(words)}{nearest(str(given), words)}"
     sized = path[0] == "maintenance" and last not in ("sort_by", "dead_letters")
     if sized and kind in ("string_pattern_mismatch", "string_type"):
-        sizes = last == "target_file_size"
-        return f"{given!r} is no {'size, such as 128 MiB' if sizes else 'time, such as 12h or 7d'}"
+        is_size = last == "target_file_size"
+        expected = "size, such as 128 MiB" if is_size else "time, such as 12h or 7d"
+        return f"{given!r} is not a valid {expected}"
     if kind == "string_type" and path in document.texts and not isinstance(given, str):
         written = document.texts[path]
-        return f'expected a string, and YAML reads {written} as {given!r}. Write "{written}"'
+        return f'expected a string, but YAML reads {written} as {given!r}. Write "{written}"'
     if last in BOUNDS:
         return "expected a number, or a string that the column's type accepts"
     if kind in _KINDS:

@@ -29,7 +29,7 @@ class ColumnModel(_Model):
     )
     description: str | None = Field(None, description="Becomes the column's comment.")
     required: bool = Field(False, description="Refuse a record in which it is missing or null.")
-    default: Any = Field(None, description="Stands in for a missing or null value; scalars only.")
+    default: Any = Field(None, description="Used for a missing or null value; scalars only.")
     source: str | None = Field(None, description="The name in the JSON, if it is another.")
     from_: str | None = Field(
         None,
@@ -37,8 +37,8 @@ class ColumnModel(_Model):
         description="Derive the column: a column, a path such as customer.country, a Kafka column "
         "such as _kafka_timestamp, or date(x), year(x), month(x), day(x), hour(x) of one.",
     )
-    minimum: Bound | None = Field(None, description="The least value that is allowed.")
-    maximum: Bound | None = Field(None, description="The greatest value that is allowed.")
+    minimum: Bound | None = Field(None, description="The smallest value that is allowed.")
+    maximum: Bound | None = Field(None, description="The largest value that is allowed.")
     exclusive_minimum: Bound | None = Field(None, description="Values must be greater.")
     exclusive_maximum: Bound | None = Field(None, description="Values must be less.")
     min_length: Length | None = Field(
@@ -48,7 +48,8 @@ class ColumnModel(_Model):
     max_length: Length | None = Field(None, description="As min_length.")
     pattern: str | None = Field(
         None,
-        description="An RE2 regular expression that must match somewhere; anchor it by ^ and \\z.",
+        description="An RE2 regular expression that must match somewhere; anchor it with ^ and "
+        "\\z.",
     )
     enum: Annotated[list[Any], Field(min_length=1)] | None = Field(
         None, description="The values that are allowed."
@@ -90,8 +91,8 @@ class RetentionModel(_Model):
     )
     log_retain: Annotated[str, Field(pattern=_TIME)] | None = Field(
         None,
-        description="How long commits are kept: so far back time travel goes. Default: what the "
-        "table's properties say, else 30d.",
+        description="How long commits are kept, which is how far back time travel goes. Default: "
+        "what the table's properties say, else 30d.",
     )
 
 
@@ -108,7 +109,7 @@ class DeadLetterModel(RetentionModel):
 class MaintenanceModel(RetentionModel):
     """How the table and its dead letters are kept in shape."""
 
-    enabled: bool = Field(True, description="Whether maintenance touches the two tables at all.")
+    enabled: bool = Field(True, description="Whether maintenance works on the two tables.")
     target_file_size: Annotated[str, Field(pattern=_SIZE)] = Field(
         "128 MiB", description="How large compacted files become."
     )
@@ -132,32 +133,34 @@ class MaintenanceModel(RetentionModel):
 class ContractModel(_Model):
     """One Kafka topic, the Delta table that it becomes, and the rules between them."""
 
-    topic: str = Field(description="The Kafka topic; one contract a topic.")
+    topic: str = Field(description="The Kafka topic; a topic can have only one contract.")
     table: str = Field(description="A path under SILT_TABLE_ROOT, or an absolute URI.")
-    version: str | None = Field(None, description="A label of yours; stands in each dead letter.")
+    version: str | None = Field(
+        None, description="A label of your own, stored with each dead letter."
+    )
     description: str | None = Field(None, description="Becomes the table's description.")
     columns: Annotated[dict[str, ColumnModel], Field(min_length=1)] = Field(
         description="The columns of the table, by name."
     )
-    partition_by: list[str] = Field([], description="Columns that part the table into folders.")
+    partition_by: list[str] = Field([], description="Columns that the table is partitioned by.")
     kafka_columns: list[Literal["topic", "timestamp_type", "key", "headers"]] = Field(
         [],
         description="Kafka columns besides partition, offset and timestamp, which are always in.",
     )
     unknown_fields: Literal["ignore", "reject", "rescue", "add"] = Field(
         "ignore",
-        description="Fields that the contract lacks: drop them, refuse the record, keep them as "
-        "JSON in _rescued, or add columns for them.",
+        description="Fields that are not in the contract: drop them, refuse the record, keep "
+        "them as JSON in _rescued, or add columns for them.",
     )
     max_values: Annotated[int, Field(ge=1, le=100_000_000)] = Field(
         4_000_000,
-        description="A record that becomes more values than this in its columns is a reject: an "
+        description="A record that becomes more values than this in its columns is rejected: an "
         "array of structs counts all their fields for each item.",
     )
     max_columns: Annotated[int, Field(ge=1, le=10_000)] = Field(
         1_000,
-        description="With `unknown_fields: add`, data adds no column to a table that has so many; "
-        "what it would add is rescued. Columns of the contract may be more.",
+        description="With `unknown_fields: add`, data adds no column to a table that already has "
+        "this many; what it would add is rescued. Columns of the contract may be more.",
     )
     on_invalid: Literal["dead_letter", "fail"] = Field(
         "dead_letter",
@@ -181,5 +184,5 @@ class ContractModel(_Model):
         [], description="Columns that the table keeps and that are no longer filled."
     )
     maintenance: MaintenanceModel = Field(
-        MaintenanceModel.model_validate({}), description="How the two tables are kept in shape."
+        MaintenanceModel.model_validate({}), description="How the two tables are maintained."
     )

@@ -44,7 +44,7 @@ _FLAGS = {
     "x": "RE2 has no verbose mode. Write the pattern without spaces and comments",
     "a": "RE2's \\w, \\d, \\s and \\b are ASCII already. Remove the flag",
     "u": "write \\pL for letters and \\p{Nd} for digits of every script, and remove the flag",
-    "L": "RE2 knows no locales. Remove the flag",
+    "L": "RE2 has no locales. Remove the flag",
 }
 _ESCAPES = {
     "Z": r"write \z for the end of the text",
@@ -183,7 +183,7 @@ def _difference(token: _Token, *, multiline: bool) -> Difference | None:
             re2 = r"(?:^|[^0-9A-Za-z_]) before a word, (?:[^0-9A-Za-z_]|\z) after it"
             return Difference("\\b", meaning, python, re2)
         case "\\B" if not inside:
-            meaning = "is no boundary of [0-9A-Za-z_] in RE2, and of no script's words in Python"
+            meaning = "is not a boundary of [0-9A-Za-z_] in RE2, and of no script's words in Python"
             return Difference(
                 "\\B", meaning, f"[{_WORD}] on both sides", "[0-9A-Za-z_] on both sides"
             )

@@ -50,7 +50,7 @@ def compile_upkeep(
     here: Path = ("maintenance",)
     target = _size(given.target_file_size)
     if not _TARGET_MIN <= target <= _TARGET_MAX:
-        report((*here, "target_file_size"), "a file is to be from 1 MiB to 1 GiB large")
+        report((*here, "target_file_size"), "a file must be from 1 MiB to 1 GiB")
     _check_sort(given.sort_by, partition_by, types, report)
     retain_ms, log_retain_ms = _retention(given, here, report)
     rows = Upkeep(
@@ -105,13 +105,17 @@ def _check_sort(
     for i, name in enumerate(sort_by):
         here: Path = ("maintenance", "sort_by", i)
         if name not in types:
-            report(here, f"{name!r} is no column of the table")
+            report(here, f"{name!r} is not a column of the table")
         elif name in partition_by:
-            report(here, f"{name!r} parts the table, so within a file it never differs")
+            report(here, f"{name!r} is a partition column, so it never differs within a file")
         elif types[name] in _UNSORTABLE:
-            report(here, f"{name!r} is no number, string, date or timestamp to sort by")
+            report(
+                here,
+                f"{name!r} is not a number, string, date or timestamp, so rows cannot be "
+                f"sorted by it",
+            )
         elif name in sort_by[:i]:
-            report(here, f"{name!r} stands twice")
+            report(here, f"{name!r} is listed twice")
 
 
 def _time_ms(text: str) -> int:

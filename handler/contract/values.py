@@ -224,7 +224,7 @@ def _read_timestamp(type_name: str, unit: str | None, value: Any) -> Scalar:
         moment = _EPOCH + timedelta(microseconds=_clamp(microseconds))
         wire = moment.isoformat(timespec="microseconds") + ("Z" if type_name == "timestamp" else "")
     if not TIMESTAMP_MIN_US <= microseconds <= TIMESTAMP_MAX_US:
-        raise Refused(RejectCode.OUT_OF_RANGE, "the timestamp is not in the years 1 to 9999 of UTC")
+        raise Refused(RejectCode.OUT_OF_RANGE, "the timestamp is outside the years 1 to 9999 (UTC)")
     return Scalar(wire, microseconds)
 
 
@@ -250,7 +250,7 @@ def _parse_timestamp(text: str, *, zoned: bool) -> int:
         offset_min = _offset_minutes(match[6])
     except ValueError:
         raise Refused(
-            RejectCode.BAD_TIMESTAMP, "the timestamp names a day, a time or an offset that is none"
+            RejectCode.BAD_TIMESTAMP, "the timestamp has an invalid day, time or offset"
         ) from None
     whole = (moment - _EPOCH) // timedelta(microseconds=1)
     return whole + int(fraction.ljust(6, "0")) - offset_min * 60_000_000

@@ -52,7 +52,9 @@ def parse(text: str) -> Document:
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or str(error) or type(error).__name__
-        document.problems.append(((), mark.line + 1 if mark else 1, f"this is no YAML: {what}"))
+        document.problems.append(
+            ((), mark.line + 1 if mark else 1, f"this is not valid YAML: {what}")
+        )
         return document
     if root is None:
         document.problems.append(((), 1, "the file is empty"))
@@ -107,7 +109,7 @@ def _value(document: Document, node: yaml.Node, path: Path, parents: frozenset[i
     if document.nodes > NODES_MAX:
         message = (
             f"the file has more than {NODES_MAX:,} values, each use of an alias counted. Split "
-            "the topic's fields into fewer columns, or keep rare ones by unknown_fields: rescue"
+            "the topic's fields into fewer columns, or keep rare ones with unknown_fields: rescue"
         )
         raise _Unbounded((), node, message)
     inside = parents | {id(node)}
@@ -131,7 +133,8 @@ def _mapping(
                 document,
                 (*path, key),
                 key_node,
-                f"the key {key!r} stands twice, first on line {first_lines[key]}. Keep one of them",
+                f"the key {key!r} is listed twice, first on line {first_lines[key]}. Keep one "
+                f"of them",
             )
             continue
         first_lines[key] = line
@@ -173,7 +176,9 @@ def _scalar(document: Document, node: yaml.Node, path: Path) -> Any:
     text = str(node.value)
     document.texts[path] = text
     if not _is_text(text):
-        _problem(document, path, node, "this is no text: it has half of a surrogate pair")
+        _problem(
+            document, path, node, "this is not valid text: it contains half of a surrogate pair"
+        )
         return ""
     tag = node.tag.removeprefix(_TAG)
     if (
@@ -195,7 +200,7 @@ def _scalar(document: Document, node: yaml.Node, path: Path) -> Any:
         return float(text)
     elif tag in ("int", "float"):
         trap = (
-            f"YAML reads {text} as another number than a person does. "
+            f"YAML reads {text} as a different number than a person would. "
             f'Write "{text}" for the text, or a plain decimal number'
         )
     else:

@@ -90,7 +90,8 @@ def check_rewritable(snapshot: Snapshot, table: str, *, data_change: bool) -> No
     ]
     if refused:
         raise UnsupportedTable(
-            f"Table {table} uses {', '.join(refused)}, under which Silt replaces no rows. Nothing "
+            f"Table {table} uses {', '.join(refused)}, with which Silt does not rewrite rows. "
+            f"Nothing "
             "was written. See troubleshooting.md#unsupported-table"
         )
 

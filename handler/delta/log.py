@@ -173,7 +173,7 @@ def parse_commit(data: bytes, key: str) -> list[dict[str, Any]]:
         except orjson.JSONDecodeError as error:
             raise BrokenLog(f"{key}, line {number}, is no JSON: {error}") from error
         if not isinstance(action, dict):
-            raise BrokenLog(f"{key}, line {number}, is no action of a Delta commit.")
+            raise BrokenLog(f"{key}, line {number}, is not a Delta action.")
         actions.append(action)
     return actions
 
@@ -222,7 +222,7 @@ def parse_metadata(value: Mapping[str, Any]) -> Metadata:
     """Read a metaData action. Raises UnsupportedTable for a type that is not known."""
     schema = from_json(orjson.loads(value["schemaString"]))
     if not isinstance(schema, Struct):
-        raise UnsupportedTable("The table's schema is no struct.")
+        raise UnsupportedTable("The table's schema is not a struct.")
     return Metadata(
         schema.fields,
         tuple(value.get("partitionColumns") or ()),

@@ -165,8 +165,8 @@ class LogReader:
         if checkpoint.version == hint:
             self.damage.hint_is_wrong = True
         self.warn(
-            f"Table {self.name}: a checkpoint cannot be read and is passed over: {reason}. "
-            "Maintenance sets it aside and writes another: troubleshooting.md#broken-checkpoint"
+            f"Table {self.name}: a checkpoint cannot be read and is skipped: {reason}. "
+            "Maintenance moves it aside and writes another: troubleshooting.md#broken-checkpoint"
         )
 
     def _follow(

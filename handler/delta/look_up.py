@@ -104,7 +104,7 @@ class Candidates:
     def _add(self, action: Mapping[str, Any]) -> None:
         path = unquote(action["path"])
         if "://" in path or path.startswith("/"):
-            raise BrokenLog(f"The file {path} is outside of the table, where Silt cannot look.")
+            raise BrokenLog(f"The file {path} is outside the table, where Silt cannot read it.")
         self.active[file_id(action)] = Entry(path, int(action["size"]))
 
     def _may_hold(self, ranges: str | None, stats: str | None) -> bool:

@@ -151,7 +151,7 @@ def _chunk_range(entry: Entry, chunk: Any) -> tuple[int, int]:
     end = start + chunk.total_compressed_size
     if not 0 <= start <= end <= entry.size:
         raise BrokenLog(
-            f"{entry.key} cannot be read as Parquet: its footer names bytes that it does not have."
+            f"{entry.key} cannot be read as Parquet: its footer refers to bytes beyond its end."
         )
     return start, end
 
@@ -191,4 +191,4 @@ class _Sparse(io.RawIOBase):
             if begin >= 0 and begin + size <= len(part) and size >= 0:
                 self._position += size
                 return part[begin : begin + size]
-        raise OSError(f"{self._entry.key}: bytes that were not fetched are asked for")
+        raise OSError(f"{self._entry.key}: bytes were requested that had not been fetched")

@@ -213,14 +213,14 @@ def unsupported(uri: str) -> str | None:
     place = urlsplit(uri)
     if place.netloc.endswith(_DIRECTORY_BUCKET):
         return (
-            f"{uri} is in a directory bucket (S3 Express One Zone), whose keys are listed in no "
-            "order. Expected a general purpose bucket"
+            f"{uri} is in a directory bucket (S3 Express One Zone), which lists keys in no "
+            "particular order. Expected a general purpose bucket"
         )
     if odd := [character for character in "%?#" if character in uri]:
-        return f"{uri} has {odd[0]!r}, which is read as a part of a URL. Give it another name"
+        return f"{uri} has {odd[0]!r}, which would be read as part of a URL. Rename it"
     folders = place.path.removeprefix("/").removesuffix("/").split("/")
     if folders != [""] and {"", ".", ".."} & {*folders}:
-        return f"{uri} has an empty folder, '.' or '..'. Write out where it is"
+        return f"{uri} has an empty folder, '.' or '..'. Give the full path"
     return None
 
 
@@ -252,7 +252,9 @@ def open_store(uri: str) -> ObjectStore:
         )
         return ObjectStore(store)
     except (BaseError, OSError, ValueError) as error:
-        raise BadStore(f"The table's place {uri} cannot be opened: {first_line(error)}") from error
+        raise BadStore(
+            f"The table's location {uri} cannot be opened: {first_line(error)}"
+        ) from error
 
 
 class Pool:

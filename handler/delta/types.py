@@ -163,7 +163,7 @@ def from_json(value: Any) -> DataType:
         case {"type": "map", "keyType": key, "valueType": item}:
             contains_null = bool(value.get("valueContainsNull", True))
             return Map(from_json(item), from_json(key), contains_null)
-    raise UnsupportedTable(f"The table's schema has {value!r}, which is no type of Delta.")
+    raise UnsupportedTable(f"The table's schema has {value!r}, which is not a Delta type.")
 
 
 def _field_from_json(value: Mapping[str, Any]) -> Field:

@@ -27,7 +27,7 @@ class StreamRecords:
 
     `timestamps` are milliseconds since 1970 as the broker keeps them; `repeats` counts the copies
     that were dropped because the event held the same record twice. `values` are base64, None for a
-    tombstone; `records` are AWS's own objects.
+    tombstone; `records` are reserved for AWS objects.
     """
 
     partition: int
@@ -67,14 +67,16 @@ def parse_event(event: Any, source: str | None = None) -> Batch:
         )
     groups = event.get("records")
     if not isinstance(groups, dict):
-        raise EventError("records is no object of topic-partition to a list of records.")
+        raise EventError(
+            "records must be an object that maps each topic-partition to a list of records."
+        )
     streams = [_parse_stream(key, records) for key, records in groups.items() if records != []]
     if not streams:
-        raise EventError("The event holds no records. A mapping never sends such an event.")
+        raise EventError("The event contains no records. A mapping never sends such an event.")
     topics = sorted({topic for topic, _ in streams})
     if len(topics) > 1:
         raise EventError(
-            f"The event holds records of {len(topics)} topics ({_short(', '.join(topics))}). A "
+            f"The event contains records of {len(topics)} topics ({_short(', '.join(topics))}). A "
             "mapping reads one topic: give each topic a mapping and a function of its own."
         )
     return Batch(source or _source(event), topics[0], tuple(stream for _, stream in streams))
@@ -89,14 +91,15 @@ def _source(event: Mapping[str, Any]) -> str:
         names = sorted(server.strip() for server in servers.split(","))
         return "kafka-" + sha256(",".join(names).encode()).hexdigest()[:12]
     raise EventError(
-        "The event names no cluster: neither eventSourceArn nor bootstrapServers is a string. "
+        "The event does not name a cluster: neither eventSourceArn nor bootstrapServers is a "
+        "string. "
         "Set SILT_SOURCE if the mapping leaves them out."
     )
 
 
 def _parse_stream(key: str, records: Any) -> tuple[str, StreamRecords]:
     if not isinstance(records, list):
-        raise EventError(f"records[{_short(key)}] is no list.")
+        raise EventError(f"records[{_short(key)}] is not a list.")
     try:
         offsets = list(map(itemgetter("offset"), records))
         timestamps = list(map(itemgetter("timestamp"), records))
@@ -118,7 +121,7 @@ def _parse_stream(key: str, records: Any) -> tuple[str, StreamRecords]:
     if type(topic) is not str or type(partition) is not int or key != f"{topic}-{partition}":
         _diagnose(key, records)
     if not 0 <= partition <= PARTITION_MAX:
-        raise EventError(f"records[{_short(key)}] has a partition that is no 32-bit number.")
+        raise EventError(f"records[{_short(key)}] has a partition that is not a 32-bit number.")
     stream = StreamRecords(partition, offsets, timestamps, values, records)
     # Strictly rising offsets are the rule; only then is the list its own sorted set.
     if sorted(set(offsets)) != offsets:
@@ -158,19 +161,20 @@ def _diagnose(key: str, records: Sequence[Any]) -> NoReturn:
     for i, record in enumerate(records):
         where = f"records[{_short(key)}][{i}]"
         if not isinstance(record, dict):
-            raise EventError(f"{where} is no object.")
-        for name, kind in (("topic", str), ("partition", int), ("offset", int), ("timestamp", int)):
+            raise EventError(f"{where} is not an object.")
+        for name in ("topic", "partition", "offset", "timestamp"):
+            kind, noun = (str, "a string") if name == "topic" else (int, "an integer")
             if type(record.get(name)) is not kind:
-                raise EventError(f"{where}.{name} is missing or no {kind.__name__}.")
+                raise EventError(f"{where}.{name} is missing or not {noun}.")
         if not 0 <= record["offset"] <= OFFSET_MAX:
-            raise EventError(f"{where}.offset is no 64-bit offset.")
+            raise EventError(f"{where}.offset is not a 64-bit offset.")
         for name in ("key", "value"):
             if record.get(name) is not None and not isinstance(record[name], str):
                 raise EventError(f"{where}.{name} is neither base64 text nor null.")
         if key != f"{record['topic']}-{record['partition']}":
             raise EventError(
                 f"{where} is of {_short(record['topic'])}, partition {record['partition']}, "
-                "which is not the key that it stands under."
+                "which does not match its key."
             )
     raise EventError(f"records[{_short(key)}] contradicts itself.")
 
@@ -215,7 +219,7 @@ def timestamp_type(record: Mapping[str, Any]) -> str | None:
     """Return what a record's timestamp means, as AWS sends it. Raises EventError."""
     kind = record.get("timestampType")
     if kind is not None and not isinstance(kind, str):
-        raise EventError(f"{_place(record)}: its timestampType is no text.")
+        raise EventError(f"{_place(record)}: its timestampType is not text.")
     return kind
 
 

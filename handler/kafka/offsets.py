@@ -203,7 +203,7 @@ def _recreated(
     stream: Stream, offset: int, timestamp_ms: int, held: frozenset[int | None]
 ) -> TopicRecreated:
     times = " and ".join(
-        _moment(us // 1000) if us is not None else "one that no table can hold"
+        _moment(us // 1000) if us is not None else "one that no table can store"
         for us in sorted(held, key=lambda us: us or 0)
     )
     following = stream.generation + 1

@@ -85,7 +85,7 @@ def _without_bad_timestamps(checked: Checked, timestamps: Sequence[int]) -> Chec
     problems = dict(checked.rejects)
     for i, timestamp in enumerate(timestamps):
         if storable_us(timestamp) is None:
-            message = f"the record's timestamp, {timestamp} ms, is not in the years 1 to 9999"
+            message = f"the record's timestamp, {timestamp} ms, is outside the years 1 to 9999"
             problem = Problem(RejectCode.OUT_OF_RANGE, "_kafka_timestamp", message)
             problems[i] = [problem, *problems.get(i, [])]
     return replace(checked, rejects=problems)

@@ -51,7 +51,7 @@ def fit(
             fitting.lacking(f.name)
         if not f.nullable:
             fitting.differences.append(
-                f"{f.name}: the table requires this column, and the contract lacks it"
+                f"{f.name}: the table requires this column, but it is not in the contract"
             )
     if fitting.differences:
         raise TableMismatch(table, fitting.differences)
@@ -62,7 +62,7 @@ def check_partitions(table: str, has: Sequence[str], wants: Sequence[str]) -> No
     """Refuse a table that is parted otherwise than the contract says. Raises TableMismatch."""
     if tuple(has) != tuple(wants):
         difference = (
-            f"the table is parted by {list(has)}, the contract by {list(wants)}. A table's "
+            f"the table is partitioned by {list(has)}, the contract by {list(wants)}. A table's "
             "partitions cannot change: make a new table, or set partition_by to the table's"
         )
         raise TableMismatch(table, [difference])
@@ -102,10 +102,10 @@ class _Fitting:
         """Note a column that came from the contract and that the contract lacks now."""
         if path not in self._retired:
             self.differences.append(
-                f"{path}: the table has this column from the contract, and the contract lacks it "
-                "now. A drop or a rename would lose its values without a word. To stop filling it, "
-                f"write `retired: [{path}]`; to rename it, also add the new column; to be rid of "
-                "it, make a new table"
+                f"{path}: this column came from the contract and is no longer in it. Dropping "
+                f"or renaming it would silently lose its values. To stop filling it, "
+                f"write `retired: [{path}]`; to rename it, also add the new column; to remove "
+                f"it, create a new table"
             )
 
     def fields(
@@ -140,7 +140,8 @@ class _Fitting:
                 self.differences.append(f"{path}: the table has {twin!r}: only the case differs")
             elif self._evolution == "none":
                 self.differences.append(
-                    f"{path}: the table lacks this column ({describe(want.type)}), and evolution "
+                    f"{path}: the table does not have this column ({describe(want.type)}), and "
+                    f"evolution "
                     "is none"
                 )
             elif in_map:

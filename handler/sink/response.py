@@ -25,7 +25,8 @@ def account(outcomes: bytes, repeats: int, delivered: int) -> dict[str, int]:
     if sum(parts.values()) != delivered:
         raise AccountingBroken(
             f"{delivered} records were delivered, and {parts} do not add up to that. This is an "
-            "error in Silt. The invocation fails, so that the records come again: please report it."
+            "error in Silt. The invocation fails, so that AWS delivers the records again: "
+            "please report it."
         )
     return {"delivered": delivered, **parts}
 
@@ -52,8 +53,8 @@ def raise_for(items: Sequence[Mapping[str, Any]], why: str) -> None:
         first = items[0]["itemIdentifier"]
         raise Unsettled(
             f"{len(items)} records are unsettled ({why}), the first at {first['partition']} offset "
-            f"{first['offset']}. What is good has been committed. SILT_PARTIAL_BATCH_RESPONSE is "
-            "false, so the whole batch has to come again, which is harmless."
+            f"{first['offset']}. The other records were committed. SILT_PARTIAL_BATCH_RESPONSE is "
+            "false, so the whole batch will be delivered again, which does no harm."
         )
 
 

@@ -195,9 +195,7 @@ class Compaction:
 
     def _conflict(self, each: Bin) -> None:
         self.report.conflicts += 1
-        self.report.say(
-            f"{each.where}: another writer was faster; what is left is for the next run"
-        )
+        self.report.say(f"{each.where}: another writer committed first; the next run does the rest")
 
 
 def _rows(written: _Written) -> int:

@@ -45,7 +45,7 @@ def retention(upkeep: Upkeep, configuration: Mapping[str, str]) -> Retention:
     log_ms, set_log = _held(LOG, upkeep.log_retain_ms, LOG_DEFAULT_MS, configuration)
     why = why_not_vacuum = None
     if files_ms is None:
-        why_not_vacuum = f"{FILES} is {configuration[FILES]!r}, which is no interval that is known"
+        why_not_vacuum = f"{FILES} is {configuration[FILES]!r}, which is not a known interval"
     if configuration.get(CLEANUP, "true").lower() == "false":
         why = f"{CLEANUP} is false"
     elif log_ms is None or log_ms < RETENTION_MIN_MS:

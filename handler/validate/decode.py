@@ -142,7 +142,8 @@ def _unparsable(reason: str) -> Problem:
 _CROWDED = Problem(
     RejectCode.TOO_LARGE,
     "",
-    "the record has more than one bracket or brace for six of its bytes: nearly empty arrays and "
+    "the record has more than one bracket or brace for every six of its bytes: nearly empty "
+    "arrays and "
     "objects take many times their bytes in memory",
 )
 _TOO_DEEP = Problem(RejectCode.TOO_DEEP, "", "the value is nested deeper than 254 levels")

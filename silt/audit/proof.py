@@ -66,7 +66,7 @@ def audit(
     opened, is_still = _open_both(uri)
     result = Audit(uri, opened[0].snapshot.version, {}, [])
     if not is_still:
-        result.notes.append(f"{uri} is written to: a gap at its end may be a batch under way")
+        result.notes.append(f"{uri} is written to: a gap at its end may be a batch in progress")
     for each in opened:
         _read_offsets(each, result, progress)
         _check_watermarks(each, result)
@@ -108,8 +108,8 @@ def _open(uri: str, keys: Keys, counts: str) -> _Opened | None:
     names = {f.name for f in table.schema().fields}
     if not {keys.partition, keys.offset, keys.timestamp} <= names:
         raise SiltError(
-            f"{uri} has no columns {keys.partition}, {keys.offset} and {keys.timestamp}: it is no "
-            "table that Silt fills."
+            f"{uri} has no columns {keys.partition}, {keys.offset} and {keys.timestamp}: it is "
+            "not a table that Silt writes."
         )
     return _Opened(uri, table, snapshot, keys, counts)
 
@@ -152,9 +152,7 @@ def _check_watermarks(opened: _Opened, result: Audit) -> None:
         if mark == last:
             continue
         code = "watermark_behind" if mark < last else "rows_removed"
-        message = (
-            f"the watermark of {opened.name} is {mark}, and the highest offset there is {last}"
-        )
+        message = f"the watermark of {opened.name} is {mark}, but its highest offset is {last}"
         result.find(code, message, partition=partition)
 
 
@@ -203,7 +201,7 @@ def _accounting_problems(
 ) -> Iterator[str]:
     total = sum(counts[name] for name in NAMES.values())
     if counts["delivered"] != total:
-        yield f"{counts['delivered']} records were delivered, and its counts add up to {total}"
+        yield f"{counts['delivered']} records were delivered, but its counts add up to {total}"
     for name in NAMES.values():
         of_streams = sum(stream[name] for stream in counts["streams"])
         same = of_streams == counts[name]
@@ -240,13 +238,13 @@ def _check_doubles(opened: Sequence[_Opened], result: Audit) -> None:
             if found and several:
                 found = _same_record(part.partition, tables)
             if found:
-                message = f"{len(found)} records stand {where}"
+                message = f"{len(found)} records are {where}"
                 ranges = list(ranges_of(found, LISTED_MAX))
                 result.find(code, message, partition=part.partition, ranges=ranges)
     if several:
         result.notes.append(
-            "the topic has several generations, whose offsets overlap: doubles are told apart by "
-            "their timestamps, but a loss may be hidden by another generation's row"
+            "the topic has several generations, whose offsets overlap: duplicates are recognized "
+            "by their timestamps, but a row of another generation may hide a loss"
         )
 
 
@@ -278,13 +276,13 @@ def _check_gaps(result: Audit, *, gaps_allowed: bool) -> None:
         in_gaps = part.in_gaps
         if not in_gaps:
             continue
-        message = f"{in_gaps} offsets stand nowhere"
+        message = f"{in_gaps} offsets are missing"
         if gaps_allowed:
             result.notes.append(f"partition {part.partition}: {message}")
             continue
         message += (
-            ". Tombstones, compaction and transactions leave such gaps; --broker tells them from "
-            "losses"
+            ". Tombstones, compaction and transactions leave such gaps; --broker distinguishes "
+            "them from losses"
         )
         ranges = part.gap_ranges(LISTED_MAX)
         result.find("gap", message, partition=part.partition, ranges=ranges)

@@ -24,7 +24,7 @@ def compare_with_list(audit: Audit, path: Path) -> None:
     """Find what a producer's list has and the table lacks, and the reverse.
 
     A line is `{"partition": 0, "offset": 7}` in JSON, or a CSV file has these columns. A line with
-    `"fate": "skip"` may stand nowhere. Raises SiltError with file and line for anything else.
+    `"fate": "skip"` may are missing. Raises SiltError with file and line for anything else.
     """
     listed: dict[int, BitMap64] = {}
     skipped: dict[int, BitMap64] = {}
@@ -36,9 +36,9 @@ def compare_with_list(audit: Audit, path: Path) -> None:
         sent, dropped = listed.get(partition, BitMap64()), skipped.get(partition, BitMap64())
         lost, invented = sent - part.seen, part.seen - sent - dropped
         if lost:
-            _find(audit, "lost", part, lost, f"records of {path} stand nowhere")
+            _find(audit, "lost", part, lost, f"records of {path} are missing")
         if invented:
-            _find(audit, "not_in_list", part, invented, f"records stand there and not in {path}")
+            _find(audit, "not_in_list", part, invented, f"records are in it but not in {path}")
         missing = (sent | dropped) - part.known
         part.explained["not in the list"] = part.in_gaps - _count_within(missing, part)
         part.explained["skipped by rule, as the list says"] = len(dropped - part.known)
@@ -69,7 +69,7 @@ def _json(line: str, where: str) -> Any:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise SiltError(f"{where}: this is no JSON: {error}") from error
+        raise SiltError(f"{where}: this is not valid JSON: {error}") from error
 
 
 def _place(row: Any, where: str) -> tuple[int, int, str | None]:
@@ -169,13 +169,13 @@ class _Partition:
         if self._high - 1 > last:
             behind = self._high - 1 - last
             text = (
-                f"partition {part.partition}: {behind} offsets of the broker lie beyond the table"
+                f"partition {part.partition}: {behind} offsets of the broker are beyond the table"
             )
             self._audit.notes.append(text)
         if not expired:
             _drop_gap_finding(self._audit, part.partition)
         if lost:
-            _find(self._audit, "lost", part, lost, "records are on the broker and stand nowhere")
+            _find(self._audit, "lost", part, lost, "records are on the broker and are missing")
 
     def _read(self, gaps: BitMap64) -> tuple[BitMap64, BitMap64]:
         """Return the offsets of gaps that the broker has, with a value and without."""

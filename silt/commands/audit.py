@@ -1,4 +1,4 @@
-"""silt audit: prove from a table that each record stands once."""
+"""silt audit: prove that a table contains each record exactly once."""
 
 import argparse
 from pathlib import Path
@@ -21,13 +21,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_table_arguments(parser)
     parser.add_argument("--broker", metavar="SERVERS", help="explain gaps by what Kafka still has")
-    parser.add_argument("--topic", help="the topic, where no contract names it")
-    parser.add_argument("--group", help="the mapping's consumer group: up to there all must stand")
+    parser.add_argument("--topic", help="the topic, if no contract names it")
+    parser.add_argument(
+        "--group", help="the mapping's consumer group: everything up to its offset must be there"
+    )
     parser.add_argument(
         "--kafka", action="append", default=[], metavar="NAME=VALUE", help="option of librdkafka"
     )
     parser.add_argument("--expect", type=Path, help="a producer's list: JSON lines or CSV")
-    parser.add_argument("--allow-gaps", action="store_true", help="unexplained gaps are no finding")
+    parser.add_argument(
+        "--allow-gaps", action="store_true", help="unexplained gaps do not count as findings"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -40,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     client = _client(options.kafka)
     places = _places(options)
     if options.expect and len(places) > 1:
-        raise UsageError("--expect is of one table: name it.")
+        raise UsageError("--expect works on one table: name it.")
     results: list[Audit] = []
     for uri, topic, tombstones_stand in places:
         use_credentials_for(uri)

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", nargs="?", help="folder of contracts; default: the deployment's, else schemas"
     )
-    parser.add_argument("--deployment", type=Path, help="default: deploy.yml, where there is one")
+    parser.add_argument("--deployment", type=Path, help="default: deploy.yml, if there is one")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -22,7 +22,7 @@ EXAMPLE = """example:
 
 It follows AWS's mapping: batches, window, 6 MB, one invocation of a partition at a time, partial
 failures, retries. The function runs in the real Lambda runtime client. Ctrl-C ends it; what was
-under way comes again next time."""
+in progress is read again next time."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,12 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=100, help="BatchSize, 1 to 10000")
     parser.add_argument("--window", type=float, default=0.5, help="batching window in seconds")
     parser.add_argument("--pollers", type=int, default=1, help="pollers, each with a sandbox")
-    parser.add_argument("--timeout", type=float, default=60.0, help="time-out of the function, s")
     parser.add_argument(
-        "--retries", type=int, default=-1, help="MaximumRetryAttempts, -1: for ever"
+        "--timeout", type=float, default=60.0, help="timeout of the function in seconds"
     )
+    parser.add_argument("--retries", type=int, default=-1, help="MaximumRetryAttempts, -1: endless")
     parser.add_argument(
-        "--max-age", type=int, default=-1, help="MaximumRecordAgeInSeconds, -1: for ever"
+        "--max-age", type=int, default=-1, help="MaximumRecordAgeInSeconds, -1: endless"
     )
     parser.add_argument("--bisect", action="store_true", help="BisectBatchOnFunctionError")
     parser.add_argument(
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--filter", action="append", default=[], metavar="PATTERN", help="a filter; may repeat"
     )
     parser.add_argument(
-        "--on-failure", metavar="PLACE", help="folder or s3:// for batches that are given up"
+        "--on-failure", metavar="PLACE", help="folder or s3:// URI for batches that are given up"
     )
     parser.add_argument(
         "--on-failure-shape",
@@ -68,11 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--starting-position",
         choices=["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"],
         default="TRIM_HORIZON",
-        help="where to begin where the group has no offset",
+        help="where to begin if the group has no offset",
     )
     parser.add_argument("--starting-timestamp", type=int, default=0, help="ms since 1970")
     parser.add_argument(
-        "--until-idle", type=float, help="end after so many seconds without a record"
+        "--until-idle", type=float, help="stop after this many seconds without a record"
     )
     parser.add_argument(
         "--log", type=Path, default=Path(".silt/function.log"), help="function's log"
@@ -127,9 +127,11 @@ def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig
             on_failure=Destination(place, shape) if place is not None else None,
         )
         if options.pollers < 1:
-            raise ValueError("there is at least 1 poller: with 0 nothing would be read")
+            raise ValueError("at least 1 poller is needed: with 0 nothing would be read")
         if options.concurrency is not None and options.concurrency < 1:
-            raise ValueError("the reserved concurrency is at least 1: with 0 nothing would run")
+            raise ValueError(
+                "the reserved concurrency must be at least 1: with 0 nothing would run"
+            )
     except ValueError as error:
         raise UsageError(str(error)) from error
     root = options.table_root

@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table-root", help="look at tables here alone, without a deployment or AWS's services"
     )
-    parser.add_argument("--contracts", default=CONTRACTS, help="with --table-root: their folder")
+    parser.add_argument(
+        "--contracts", default=CONTRACTS, help="with --table-root: the folder of contracts"
+    )
     parser.add_argument("--bootstrap-servers", help="look at the broker too, from this machine")
     parser.add_argument(
         "--kafka-option",
@@ -50,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--before-deploy",
         action="store_true",
-        help="only what deploying would lose, or fail at, over what is deployed now",
+        help="only check what the deployment would lose or break compared with what is deployed "
+        "now",
     )
     parser.add_argument(
         "--account", metavar="NUMBER", help="with --before-deploy: the account that is deployed to"
@@ -93,7 +96,7 @@ def _look(options: argparse.Namespace) -> Iterator[Finding]:
         deployment = read_deployment(file)
     except (DeploymentError, ContractError) as error:
         for problem in error.problems:
-            yield Finding("deployment", str(file), "wrong", problem, "Mend the file: silt check")
+            yield Finding("deployment", str(file), "wrong", problem, "Fix the file: silt check")
         return
     topics = _chosen(deployment, options.topic)
     if options.before_deploy:
@@ -102,7 +105,7 @@ def _look(options: argparse.Namespace) -> Iterator[Finding]:
     invoke = not options.no_invoke
     yield from of_deployment(deployment, topics, invoke=invoke)
     if options.bootstrap_servers is None:
-        reason, fix = "not looked at from this machine", "Give --bootstrap-servers."
+        reason, fix = "not checked from this machine", "Give --bootstrap-servers."
         if deployment.model.msk is not None and deployment.model.msk.authentication == "iam":
             reason += ", whose client cannot sign for IAM"
             fix = "What the pollers say is above: mapping result, and lag."
@@ -116,7 +119,7 @@ def _look_at_tables(options: argparse.Namespace) -> Iterator[Finding]:
         contracts = load_contracts(options.contracts)
     except ContractError as error:
         for problem in error.problems:
-            fix = "Mend the contract: silt check"
+            fix = "Fix the contract: silt check"
             yield Finding("contract", options.contracts, "wrong", problem, fix)
         return
     if unknown := [topic for topic in options.topic if topic not in contracts]:
@@ -139,7 +142,7 @@ def _client(options: argparse.Namespace) -> dict[str, str]:
     for option in options.kafka_option:
         name, equals, value = option.partition("=")
         if not equals:
-            raise UsageError(f"--kafka-option {option!r} is no NAME=VALUE.")
+            raise UsageError(f"--kafka-option {option!r} is not NAME=VALUE.")
         client[name] = value
     return client
 

@@ -22,8 +22,8 @@ EXAMPLE = """example:
   silt maintain sales/orders --table-root s3://lake/tables --vacuum
   silt maintain sales/orders --table-root .silt/tables --partition day=2026-11-25
 
-It may be ended at any moment, and run beside appends and beside the function. Files are deleted
-with --vacuum only: without, it says how many would be."""
+It can be stopped at any time, and can run beside appends and beside the function. Files are deleted
+with --vacuum only: without it, the command says how many would be."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also rewrite files whose folder has the name of an older release",
     )
-    parser.add_argument("--minutes", type=float, default=60.0, help="stop after so long (60)")
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, help="stop after this many minutes (60)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -57,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     partitions = [_partition_of(text) for text in options.partition]
     place = place_of(options)
     if place.root is None:
-        raise UsageError("Where are the tables? Give --deployment or --table-root.")
+        raise UsageError("Where are the tables? Use --deployment or --table-root.")
     maintenance = Maintenance(read_settings(place.environment))
     names = options.tables or maintenance.names
     try:
@@ -101,9 +103,9 @@ def _maintain(run: MaintenanceRun, deadline: Deadline, options: argparse.Namespa
         due = "due" if run.checkpoint_is_due else "not due"
         say(f"{figures.commits_since_checkpoint} commits since the last checkpoint: one is {due}")
         bins = run.survey(deadline)
-        say(f"{figures.partitions_due} of {figures.partitions} partitions are to be compacted")
+        say(f"{figures.partitions_due} of {figures.partitions} partitions need compaction")
         if figures.unchecked_files:
-            say(f"{figures.unchecked_files} files have statistics that are to be checked")
+            say(f"{figures.unchecked_files} files have statistics that need checking")
         if bins and not options.json:
             columns = ["partition", "files", "size", "sorted by"]
             rows = [
@@ -118,7 +120,7 @@ def _maintain(run: MaintenanceRun, deadline: Deadline, options: argparse.Namespa
     if not options.vacuum:
         run.count_vacuum(deadline)
         if figures.files_to_vacuum:
-            say("give --vacuum to delete them")
+            say("use --vacuum to delete them")
     did = report.checkpoint_written or report.files_removed or report.files_checked
     if not (did or figures.partitions_due or options.vacuum):
         say("nothing is due")
@@ -143,5 +145,5 @@ def _partition_of_json(text: str) -> dict[str, str | None]:
     except orjson.JSONDecodeError as error:
         raise UsageError(f"--partition is {text!r}, which is not JSON: {error}.") from error
     if not is_partition(values):
-        raise UsageError(f"--partition is {text!r}. Expected texts or null as values.")
+        raise UsageError(f"--partition is {text!r}. Expected strings or null as values.")
     return dict(values)

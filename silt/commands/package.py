@@ -1,4 +1,4 @@
-"""silt package: make the artifacts that run in Lambda."""
+"""silt package: build the artifacts that run in Lambda."""
 
 import argparse
 from pathlib import Path
@@ -30,13 +30,13 @@ this machine; and its bill of materials (sbom.cdx.json)."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("--deployment", type=Path, help="default: deploy.yml, where there is one")
+    parser.add_argument("--deployment", type=Path, help="default: deploy.yml, if there is one")
     parser.add_argument("--arch", choices=ARCHES, help="in place of the deployment's")
     parser.add_argument("--python", choices=PYTHONS, help="in place of the deployment's")
     parser.add_argument("--contracts", type=Path, help="in place of the deployment's")
     parser.add_argument("--function", choices=FUNCTIONS, help="default: both")
     parser.add_argument("--out", type=Path, default=DIST, help=f"default: {DIST}")
-    parser.add_argument("--force", action="store_true", help="make what is up to date too")
+    parser.add_argument("--force", action="store_true", help="build even what is up to date")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -81,9 +81,9 @@ def _print(artifact: Artifact) -> None:
     if not artifact.byte_code:
         output.say(
             f"No Python {artifact.target.python} is on this machine, so there is no byte code in "
-            "it, and each cold start compiles anew: docs/performance.md#cold-start. Install that "
-            f"Python (.venv/bin/uv python install {artifact.target.python}), or choose another "
-            "with --python.",
+            "it, and each cold start compiles it again: docs/performance.md#cold-start. Install "
+            f"that Python (.venv/bin/uv python install {artifact.target.python}), or choose "
+            "another with --python.",
             "yellow",
         )
 

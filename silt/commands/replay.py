@@ -24,19 +24,21 @@ EXAMPLE = """example:
   silt replay given-up/*.json --deployment deploy.yml
 
 Of a deployment it also takes the names of its streams: source and generation. Replaying is always
-safe: what a table holds already is not appended again."""
+safe: what a table already contains is not appended again."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("files", nargs="+", type=Path, help="saved events, or S3 failure records")
     add_place_arguments(parser)
-    parser.add_argument("--source", help="name of the source cluster in stream ids")
+    parser.add_argument("--source", help="the source cluster's name in stream ids")
     parser.add_argument("--generation", help="generation of the topic")
     parser.add_argument(
-        "--yes", action="store_true", help="do not ask before a new generation begins"
+        "--yes", action="store_true", help="do not ask before starting a new generation"
     )
-    parser.add_argument("--dry-run", action="store_true", help="commit nothing, say what would be")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="commit nothing, show what would happen"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -99,13 +101,13 @@ def _ask_before_generation(
     output.warn(
         f"{table} is fed by an earlier generation. The first commit in generation {generation} "
         "makes it refuse functions of the earlier one: their partitions wait until they are "
-        f"deployed with SILT_GENERATION={generation}. No row is doubled: the same partition, "
+        f"deployed with SILT_GENERATION={generation}. No row is duplicated: the same partition, "
         "offset and timestamp is a duplicate."
     )
     if settings.dry_run or options.yes:
         return
-    if not output.ask(f"Begin generation {generation}?"):
-        raise UsageError("Nothing was replayed. To begin the generation, say --yes.")
+    if not output.ask(f"Start generation {generation}?"):
+        raise UsageError("Nothing was replayed. To start the generation, use --yes.")
 
 
 def _environment(options: argparse.Namespace) -> dict[str, str]:
@@ -130,7 +132,7 @@ def _deployed(deployment: Deployment, generation_is_given: bool) -> dict[str, st
     generations = {topic.function.generation for topic in deployment.topics}
     if len(generations) > 1 and not generation_is_given:
         raise UsageError(
-            f"The topics of {deployment.file} are of the generations "
+            f"The topics of {deployment.file} have the generations "
             f"{', '.join(map(str, sorted(generations)))}. Replay topic by topic, with --generation."
         )
     told = {"SILT_GENERATION": str(max(generations))}

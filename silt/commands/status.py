@@ -23,7 +23,7 @@ It changes nothing, and ends with 1 where a table cannot be read or does not fit
 LIMIT_S = 900.0
 LEGEND = (
     "small: files of less than half the target size. commits: since the last checkpoint. stale: "
-    "the oldest file\nthat is no part of the table any more. newest: the newest record."
+    "the oldest file\nthat is no longer part of the table. newest: the newest record."
 )
 COLOURS = {"wrong": "red", "attention": "yellow"}
 

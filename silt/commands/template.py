@@ -40,8 +40,8 @@ def run(options: argparse.Namespace) -> int:
         output.as_yaml(cloudformation(deployment))
     for path in _not_made(deployment):
         output.complain(
-            f"{path} is not there, or of other contracts or another release. Before it is "
-            f"uploaded: silt package --deployment {options.deployment}"
+            f"{path} does not exist, or was built from other contracts or another release. Before "
+            f"you upload it, run: silt package --deployment {options.deployment}"
         )
     return 0
 

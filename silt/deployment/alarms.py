@@ -13,7 +13,7 @@ from silt.deployment.plan import Deployment, TopicDeployment
 NAME_MAX = 255
 """'PutMetricAlarm' of the CloudWatch API."""
 NEAR_TIMEOUT = 0.8
-"""The share of the time-out from which an invocation is long."""
+"""The share of the timeout from which an invocation is long."""
 HALF_AN_HOUR = 6
 """In periods of five minutes. An invocation takes 15 at most, and attempts may lie apart."""
 
@@ -85,14 +85,14 @@ def _of_mapping(topic: TopicDeployment) -> Iterator[Alarm]:
     )
     yield Alarm(
         "Dropped",
-        "AWS dropped records and kept them nowhere: rewind the consumer group",
+        "AWS dropped records without keeping them: rewind the consumer group",
         {"dropped": Metric("AWS/Lambda", "DroppedEventCount", own)},
         threshold=0,
     )
     if topic.on_failure:
         yield Alarm(
             "GivenUp",
-            "a batch was given up: replay it from the on-failure bucket before it expires",
+            "AWS gave up on a batch: replay it from the on-failure bucket before it expires",
             {"given_up": Metric("AWS/Lambda", "OnFailureDestinationDeliveredEventCount", own)},
             threshold=0,
         )
@@ -111,7 +111,7 @@ def _of_records(topic: TopicDeployment, own: dict[str, Any]) -> Iterator[Alarm]:
     )
     yield Alarm(
         "Unsettled",
-        "records came again unsettled within half an hour: their partitions stand still",
+        "records were still unsettled after half an hour of retries: their partitions are stuck",
         {"unsettled": Metric(NAMESPACE, "unsettled", own)},
         threshold=0,
         periods=2,
@@ -119,13 +119,13 @@ def _of_records(topic: TopicDeployment, own: dict[str, Any]) -> Iterator[Alarm]:
     )
     yield Alarm(
         "CircuitBreaker",
-        "the circuit breaker stopped a batch: its partitions stand still",
+        "the circuit breaker stopped a batch: its partitions are stuck",
         {"tripped": Metric(NAMESPACE, "circuit_breaker", own)},
         threshold=0,
     )
     yield Alarm(
         "ContractDrift",
-        "the contract does not fit the table, or another version of it took the table over",
+        "the contract does not fit the table, or another version of it took over the table",
         {"drift": Metric(NAMESPACE, "contract_drift", own)},
         threshold=0,
         periods=2,
@@ -160,7 +160,7 @@ def _of_function(topic: TopicDeployment) -> Iterator[Alarm]:
     own = {"FunctionName": {"Ref": f"{function_key(topic.topic)}LambdaFunction"}}
     yield Alarm(
         "Errors",
-        "the function failed in two parts of half an hour",
+        "the function failed in two quarters of the last half hour",
         {"errors": Metric("AWS/Lambda", "Errors", own)},
         threshold=0,
         periods=2,
@@ -168,7 +168,7 @@ def _of_function(topic: TopicDeployment) -> Iterator[Alarm]:
     )
     yield Alarm(
         "NearTimeout",
-        f"an invocation took more than {NEAR_TIMEOUT:.0%} of the time-out",
+        f"an invocation took more than {NEAR_TIMEOUT:.0%} of the timeout",
         {"duration": Metric("AWS/Lambda", "Duration", own, "Maximum")},
         threshold=NEAR_TIMEOUT * topic.function.timeout_s * 1000,
     )
@@ -188,7 +188,7 @@ def of_maintenance(every_minutes: int) -> list[Alarm]:
     return [
         Alarm(
             "MaintenanceErrors",
-            f"maintenance failed in two spans of {period_s // 3600} h one after the other",
+            f"maintenance failed in two periods of {period_s // 3600} h in a row",
             {"errors": Metric("AWS/Lambda", "Errors", own)},
             threshold=0,
             period_s=period_s,

@@ -33,7 +33,7 @@ def cloudformation(deployment: Deployment) -> dict[str, Any]:
         raise DeploymentError([f"{deployment.file}: {problem}" for problem in problems])
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": f"Silt {__version__}: Kafka topics into Delta tables, each record once",
+        "Description": f"Silt {__version__}: Kafka topics to Delta tables, exactly once",
         "Resources": found,
         **({"Outputs": outputs} if (outputs := _outputs(deployment)) else {}),
     }

@@ -27,18 +27,20 @@ class FunctionSection(Section):
     """The function of a topic."""
 
     memory_mb: Annotated[int, Field(ge=256, le=10_240)] = Field(
-        1769, description="1,769 MB are one processor. Processor time grows with it."
+        1769, description="1,769 MB is one vCPU. CPU grows with it."
     )
     timeout_s: Annotated[int, Field(ge=30, le=900)] = Field(
-        300, description="An append that lost some races takes seconds; what ran out comes again."
+        300,
+        description="An append that lost some races takes seconds; an invocation that runs out "
+        "of time is retried.",
     )
     reserved_concurrency: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None,
-        description="Keeps so much for the function, and lets it have no more. A poller invokes "
-        "once a partition at a time; docs/sizing.md.",
+        description="Reserves this much concurrency for the function, and limits it to that. A "
+        "poller invokes once a partition at a time; docs/sizing.md.",
     )
     vpc: Vpc | None = Field(
-        None, description="The function needs S3 alone; in a VPC, by a gateway endpoint."
+        None, description="The function needs only S3; in a VPC, through a gateway endpoint."
     )
     health_check: bool = Field(
         True, description="SILT_HEALTH_CHECK: look at table and contract at cold start."
@@ -59,15 +61,15 @@ class MaintenanceSection(Section):
         5, description="How often it runs; a run that finds nothing due writes nothing."
     )
     memory_mb: Annotated[int, Field(ge=512, le=10_240)] = Field(
-        1769, description="1,769 MB are one processor; memory is bounded by far less."
+        1769, description="1,769 MB is one vCPU; memory is bounded by far less."
     )
     timeout_s: Annotated[int, Field(ge=120, le=900)] = Field(
-        900, description="A run that finds much to do goes on in the next one."
+        900, description="What one run does not finish, the next one does."
     )
     storage_mb: Annotated[int, Field(ge=512, le=10_240)] | None = Field(
         None,
-        description="/tmp, where files are written before they are stored, and rows sorted that do "
-        "not fit into memory. Default: 10,240 where a contract has sort_by, else 512.",
+        description="/tmp, where files are written before upload, and where rows are sorted that "
+        "do not fit in memory. Default: 10,240 where a contract has sort_by, else 512.",
     )
     vpc: Vpc | None = Field(None, description="As for the functions of topics.")
 
@@ -78,37 +80,37 @@ class OnFailure(Section):
     bucket: str | None = Field(
         None,
         pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
-        description="A bucket of yours. Default: one that is made, private and encrypted.",
+        description="Your own bucket. Default: a private, encrypted bucket is created.",
     )
     kms_key_arn: KeyArn | None = Field(
         None, description="The key of your bucket, if it is not kms_key_arn of all."
     )
     expire_days: Annotated[int, Field(ge=7, le=3650)] = Field(
-        90, description="Replay before: then they are deleted, unless you gave the bucket."
+        90, description="Replay them before: then they are deleted, unless the bucket is your own."
     )
 
 
 class Alarms(Section):
     """When somebody is told, by topic."""
 
-    enabled: bool = Field(True, description="Make alarms and the dashboard.")
+    enabled: bool = Field(True, description="Create alarms and the dashboard.")
     notify: Annotated[list[TopicArn], Field(max_length=5)] = Field(
-        [], description="SNS topics that are told, 5 at most; none: only shown."
+        [], description="SNS topics to notify, at most 5. Without one, alarms are only shown."
     )
     guide: Annotated[str, Field(max_length=500)] = Field(
         "docs/deploy.md", description="Begins the link in each alarm: where your team reads it."
     )
     lag_records: Annotated[int, Field(ge=1)] = Field(
-        100_000, description="More than these behind, and growing for a quarter of an hour."
+        100_000, description="More records behind than this, and growing for 15 minutes."
     )
     freshness_s: Annotated[int, Field(ge=10)] = Field(
         600, description="The oldest record of a batch was older when it was settled."
     )
     dead_letter_percent: Annotated[float | int, Field(gt=0, le=100)] = Field(
-        5, description="Of the records of a quarter of an hour."
+        5, description="Of the records of 15 minutes."
     )
     no_data_minutes: Annotated[int, Field(ge=5, le=1440, multiple_of=5)] | None = Field(
-        60, description="No record in so long; null where a topic may be quiet."
+        60, description="No record for this long; null if a topic may be quiet."
     )
 
 
@@ -133,10 +135,10 @@ class DeploymentModel(Section):
     """deploy.yml."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")] = Field(
-        description="Begins the name of everything that is made; another one for each stage."
+        description="The prefix of every name that is created; use another one for each stage."
     )
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")] = Field(
-        description="Where everything stands: the cluster's, and should be the bucket's."
+        description="The region of everything: that of the cluster, and preferably of the bucket."
     )
     architecture: Arch = Field(DEFAULT_ARCH, description="arm64 is cheaper.")
     python: Python = Field(DEFAULT_PYTHON, description="The runtime.")
@@ -145,7 +147,7 @@ class DeploymentModel(Section):
         str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#*$\s]+)?$")
     ] = Field(description="Where the tables are: s3://bucket/prefix, in a general purpose bucket.")
     create_bucket: bool = Field(
-        False, description="Make the bucket of table_root; it outlives the stack."
+        False, description="Create the bucket of table_root; it outlives the stack."
     )
     kms_key_arn: KeyArn | None = Field(
         None,
@@ -169,7 +171,7 @@ class DeploymentModel(Section):
     log_days: LogDays = Field(30, description="How long logs are kept.")
     permissions_boundary: Arn | None = Field(None, description="Of the roles that are made.")
     tags: Annotated[dict[TagKey, TagValue], Field(max_length=40)] = Field(
-        {}, description="Of everything that can have some."
+        {}, description="Of everything that can have tags."
     )
 
 

@@ -14,7 +14,7 @@ POLICY_MAX = 10_240
 """Characters of a role's inline policies, without blanks ('IAM and AWS STS quotas')."""
 ENVIRONMENT_MAX = 4096
 """Bytes of a function's variables ('Lambda quotas')."""
-_DIVIDE = "Divide the topics into several deployments, each with a name of its own"
+_DIVIDE = "Split the topics into several deployments, each with its own name"
 
 
 def beyond(functions: list[LambdaFunction], resources: int) -> list[str]:
@@ -34,7 +34,7 @@ def _of_function(function: LambdaFunction) -> Iterator[str]:
     if length > POLICY_MAX:
         yield (
             f"the policy of {function.name} has {length} characters, and a role takes "
-            f"{POLICY_MAX}. {_DIVIDE}, or give the tables shorter names"
+            f"{POLICY_MAX}. {_DIVIDE}, or use shorter table names"
         )
     size = sum(len(name) + len(value.encode()) for name, value in function.environment.items())
     if size > ENVIRONMENT_MAX:

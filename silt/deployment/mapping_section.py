@@ -36,10 +36,10 @@ class Vpc(Section):
     """Where in a VPC something runs."""
 
     subnets: Annotated[list[Subnet], Field(min_length=1, max_length=16)] = Field(
-        description="Private subnets, one a zone."
+        description="Private subnets, one for each zone."
     )
     security_groups: Annotated[list[SecurityGroup], Field(min_length=1, max_length=5)] = Field(
-        description="Security groups; outgoing traffic is what is needed."
+        description="Security groups; only outgoing traffic is needed."
     )
 
 
@@ -104,7 +104,7 @@ class Pollers(Section):
 
     minimum: Annotated[int, Field(ge=1, le=200)] = Field(1, description="Pollers that always run.")
     maximum: Annotated[int, Field(ge=1, le=2000)] = Field(
-        4, description="As many as there are at most; docs/sizing.md says how many are good."
+        4, description="The most pollers there can be; docs/sizing.md says how many to use."
     )
     group: str | None = Field(
         None,
@@ -127,8 +127,8 @@ class Mapping(Section):
 
     create: bool = Field(
         True,
-        description="false: the function alone. For one deployment, where a mapping has to be made "
-        "anew: AWS takes no second one of a function and a topic beside the first.",
+        description="false: the function alone. For one deployment, where a mapping has to be "
+        "created again: AWS accepts no second mapping of the same function and topic.",
     )
     enabled: bool = Field(
         True, description="false: deploy without reading, to try the function first."
@@ -136,11 +136,11 @@ class Mapping(Section):
     pollers: Annotated[Pollers | None, BeforeValidator(_pollers)] = Field(
         Pollers.model_validate({}),
         description="Provisioned pollers, or on_demand: no partial batch responses, no bounds on "
-        "retries; the function then fails a batch whole, and redelivery is harmless.",
+        "retries; the function then fails whole batches, and redelivery does no harm.",
     )
     partial_batch_response: bool | None = Field(
         None,
-        description="Report single records; false: fail a batch whole. Default: true with "
+        description="Report single records; false: fail the whole batch. Default: true with "
         "provisioned pollers. false is also the first step from or to on_demand: "
         "docs/deploy.md#between-pollers-and-on-demand.",
     )
@@ -148,7 +148,9 @@ class Mapping(Section):
         10_000, description="Records of a batch at most; 6 MB or the window end it sooner."
     )
     window_s: Annotated[int, Field(ge=0, le=300)] = Field(
-        5, description="Seconds that a batch is gathered: fewer and larger files, later rows."
+        5,
+        description="Seconds to gather a batch: a longer window gives fewer and larger files, "
+        "and later rows.",
     )
     starting_position: Literal["trim_horizon", "latest", "at_timestamp"] = Field(
         "trim_horizon",
@@ -166,7 +168,7 @@ class Mapping(Section):
     retry_attempts: Annotated[int, Field(ge=-1, le=10_000)] | None = Field(
         None,
         description="Attempts before a batch goes to the on-failure bucket; -1: endless. Default: "
-        "100 with provisioned pollers. A bad record never needs one: it is a dead letter.",
+        "100 with provisioned pollers. A bad record never needs a retry: it becomes a dead letter.",
     )
     record_age_s: Annotated[int, Field(ge=-1, le=604_800)] = Field(
         -1,
@@ -183,13 +185,13 @@ class Mapping(Section):
         [],
         description="FilterCriteria over `value`, as JSON: AWS drops other records before the "
         "function, so they are neither rows nor dead letters nor counted. A rule of the contract "
-        "keeps account.",
+        "counts what it drops.",
     )
     consumption_mode: Literal["stream", "queue"] = Field(
-        "stream", description="queue (share groups) gives up the order, and is refused."
+        "stream", description="queue (share groups) gives up the order, and is rejected."
     )
     bisect: bool = Field(
-        False, description="Halve failed batches; refused: Silt finds the bad records itself."
+        False, description="Halve failed batches; rejected: Silt finds the bad records itself."
     )
     schema_registry: Literal["off"] = Field(
         "off", description="Silt reads JSON as producers wrote it."

@@ -73,7 +73,7 @@ def _provisioned(topic: TopicDeployment, pollers: Pollers) -> dict[str, Any]:
         # Only what is unsettled comes again; without it AWS takes every answer for a success. It
         # stays where the function fails batches whole: then no answer has an unsettled record.
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
-        # Off: a half of a batch that the circuit breaker stopped would slip under it.
+        # Off: a half of a batch that the circuit breaker stopped would stay below its limit.
         "BisectBatchOnFunctionError": False,
         # The lag too; and why a mapping cannot connect ('Event source mapping logging').
         "MetricsConfig": {"Metrics": ["EventCount", "ErrorCount", "KafkaMetrics"]},

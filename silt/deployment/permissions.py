@@ -56,8 +56,8 @@ def of_topic(deployment: Deployment, topic: TopicDeployment) -> list[Statement]:
             "ReadAndAppend",
             ("s3:GetObject", "s3:PutObject"),
             tuple(_objects(tables)),
-            "Reads the log and, for a look-up, data files; puts data files and commits. It deletes "
-            "nothing: what a lost race leaves behind is vacuumed by maintenance.",
+            "Reads the log and, for a look-up, data files; writes data files and commits. It "
+            "deletes nothing: maintenance vacuums what a lost race leaves behind.",
         ),
         *_list(tables),
     ]
@@ -104,7 +104,7 @@ def _logs(name: str) -> Statement:
         "WriteLog",
         ("logs:CreateLogStream", "logs:PutLogEvents"),
         (_arn("logs", f"log-group:/aws/lambda/{name}:*"),),
-        "Writes log lines and metrics (EMF) into the group that the stack makes; it may make none.",
+        "Writes log lines and metrics (EMF) into the log group of the stack; it may create none.",
     )
 
 
@@ -183,7 +183,7 @@ def _msk(msk: Msk, topic: TopicDeployment) -> Iterator[Statement]:
         "GetBootstrapBrokers",
         ("kafka:GetBootstrapBrokers",),
         ("*",),
-        "The mapping learns the brokers' addresses. The action knows no resource.",
+        "The mapping learns the brokers' addresses. The action has no resource-level permissions.",
     )
     if msk.authentication == "iam":
         of_cluster = msk.cluster_arn.replace(":cluster/", ":{}/")

@@ -40,7 +40,7 @@ def read_deployment(file: Path) -> Deployment:
             f"{file} cannot be read: {error.strerror}. Expected a deployment."
         ) from error
     except UnicodeDecodeError as error:
-        raise DeploymentError([f"{file}:1: this is no UTF-8: {error}"]) from error
+        raise DeploymentError([f"{file}:1: this is not valid UTF-8: {error}"]) from error
     document = yaml_file.parse(text)
     found = list(document.problems)
     if document.data is None or not isinstance(document.data, dict):
@@ -104,18 +104,17 @@ def _explain(path: tuple[str | int, ...], detail: MappingType[str, Any]) -> str:
     if kind == "missing":
         return f"`{detail['loc'][-1]}` is missing. It is required"
     if kind == "extra_forbidden":
-        return f"there is no key {last!r}{nearest(last, _keys_of(path))}"
+        return f"unknown key {last!r}{nearest(last, _keys_of(path))}"
     if kind == "string_pattern_mismatch":
-        return (
-            f"{given!r} is none. Expected {detail['ctx']['pattern']}. {_description(path)}".strip()
-        )
+        pattern = detail["ctx"]["pattern"]
+        return f"{given!r} is not valid. Expected {pattern}. {_description(path)}".strip()
     message = str(detail["msg"]).replace("Input should", "it should")
     message = message.removeprefix("Value error, ")
     return f"{message}, got {given!r}"[:300]
 
 
 def _keys_of(path: tuple[str | int, ...]) -> list[str]:
-    """Return the keys that may stand beside the last one of a path."""
+    """Return the keys that may be beside the last one of a path."""
     model = _model_at(path[:-1])
     return list(model.model_fields) if model is not None else []
 

@@ -111,7 +111,7 @@ def _mapping(topic: TopicDeployment) -> Iterator[tuple[tuple[str, ...], str]]:
             ("mapping", "bisect"),
             (
                 "bisect must stay off: Silt finds the bad records itself, and the halves of a "
-                "batch that the circuit breaker stopped would slip under it"
+                "batch that the circuit breaker stopped would stay below its limit"
             ),
         )
     try:
@@ -187,7 +187,8 @@ def _together(deployment: Deployment) -> Iterator[Problem]:
             yield (
                 topic.path,
                 (
-                    f"{topic.topic!r} stands twice. Two mappings of one topic into one table would "
+                    f"{topic.topic!r} is listed twice. Two mappings of one topic into one "
+                    f"table would "
                     "each deliver every record, under consumer groups of their own: all would be "
                     "looked up"
                 ),
@@ -210,7 +211,7 @@ def _together(deployment: Deployment) -> Iterator[Problem]:
             yield (
                 topic.path,
                 (
-                    f"the consumer group {topic.group!r} is that of {other.topic!r} too, and each "
+                    f"the consumer group {topic.group!r} is also that of {other.topic!r}, and each "
                     "mapping needs one of its own"
                 ),
             )
@@ -221,10 +222,13 @@ def _of_stack(deployment: Deployment) -> Iterator[Problem]:
     for name, maximum in _shared(deployment).items():
         if maximum > GROUP_POLLERS_MAX:
             text = f"the pollers of {name!r} are {maximum} at most, and a group has"
-            yield ("mapping", "pollers"), f"{text} {GROUP_POLLERS_MAX}. Lower maximum, or divide it"
+            yield (
+                ("mapping", "pollers"),
+                f"{text} {GROUP_POLLERS_MAX}. Lower maximum, or split the group",
+            )
     for key in deployment.model.tags:
         if key.lower().startswith("aws:"):
-            yield ("tags", key), "tags that begin with aws: are AWS's own"
+            yield ("tags", key), "tags that begin with aws: are reserved for AWS"
 
 
 def _tables(deployment: Deployment) -> Iterator[Problem]:
@@ -233,7 +237,10 @@ def _tables(deployment: Deployment) -> Iterator[Problem]:
     for topic in deployment.topics:
         table = topic.contract.uri(deployment.model.table_root)
         if not table.startswith("s3://"):
-            yield topic.path, f"its table {table} is not on S3, where alone the function can write"
+            yield (
+                topic.path,
+                f"its table {table} is not on S3, the only place where the function can write",
+            )
         if (reason := unsupported(table)) is not None:
             yield topic.path, f"its table {reason}"
         elif special := [character for character in table if character in _SPECIAL]:

@@ -19,7 +19,7 @@ from silt.deployment.plan import TopicDeployment
 from silt.doctor.resolve import resolved
 
 LOG_IN = "Log in: set AWS_PROFILE, run aws sso login, or set AWS_ACCESS_KEY_ID and its secret."
-_MAY = "Ask for the permission, or run it with a role that has it."
+_MAY = "Ask for the permission, or use a role that has it."
 _LAG_MINUTES = 15
 FAILED = (ClientError, BotoCoreError, ResponseParserError)
 """How a request to AWS fails: refused, not sent, or answered by something else than AWS."""
@@ -67,7 +67,7 @@ class Account:
             told = error.response
             code = told["ResponseMetadata"]["HTTPStatusCode"]
             if code == 404:
-                fix = "Make it, or set create_bucket: true in deploy.yml; is its name right?"
+                fix = "Create it, or set create_bucket: true in deploy.yml. Is its name right?"
                 return Finding("bucket", name, "wrong", "there is no such bucket", fix)
             if code != 301:  # of another region, which the answer names
                 return Finding("bucket", name, "wrong", str(error), _MAY)
@@ -76,7 +76,10 @@ class Account:
         headers = told["ResponseMetadata"]["HTTPHeaders"]
         region = told.get("BucketRegion") or headers.get("x-amz-bucket-region") or self.region
         if region != self.region:
-            reason = f"it is in {region}, the functions in {self.region}: slower, and traffic costs"
+            reason = (
+                f"it is in {region}, the functions are in {self.region}: slower, and traffic "
+                "costs money"
+            )
             return Finding("bucket", name, "warning", reason, "Use a bucket of the same region.")
         return Finding("bucket", name, "ok", f"in {region}")
 
@@ -131,7 +134,7 @@ class Account:
             build = str(told["build"])
         except (TypeError, KeyError):
             reason, fix = (
-                "its answer is none of this release",
+                "its answer is not that of this release",
                 "Deploy again: docs/deploy.md#upgrade",
             )
             yield Finding("health", function, "unknown", reason, fix)
@@ -246,7 +249,7 @@ def of_function(
         reason = (
             told.get("StateReason") or told.get("LastUpdateStatusReason") or f"{state}, {update}"
         )
-        yield Finding("function", function.name, "wrong", str(reason), "Mend that, deploy again.")
+        yield Finding("function", function.name, "wrong", str(reason), "Fix that and deploy again.")
     wanted = lambda_function(model, function)["Properties"]
     differs = [
         f"{name} is {told.get(name)}, and deploy.yml makes it {wanted[name]}"

@@ -9,7 +9,7 @@ from handler.health import Finding
 from silt.local.broker import METADATA_LIMIT_S, QUIET, committed_offsets
 
 _REACH = (
-    "Run it where the brokers are reachable (in the VPC), and give the client's settings by "
+    "Run it where the brokers are reachable (in the VPC), and pass the client's settings with "
     "--kafka-option: security.protocol, sasl.mechanism, sasl.username and others of librdkafka."
 )
 
@@ -40,7 +40,8 @@ def _looked(
     metadata = found.topics[topic]
     if metadata.error is not None:
         fix = (
-            "Make the topic, or mend its name in contract and deploy.yml; may the user describe it?"
+            "Create the topic, or fix its name in the contract and deploy.yml. May the user "
+            "describe it?"
         )
         yield Finding("topic", topic, "wrong", str(metadata.error), fix)
         return
@@ -73,7 +74,7 @@ def _looked(
         yield Finding("group", topic, "warning", reason, "Is the mapping enabled, and since when?")
     elif lag > lag_limit:
         reason = f"{group} is {lag:,} records behind"
-        fix = "More pollers, or a larger batch: docs/sizing.md. Is a partition standing still?"
+        fix = "More pollers, or a larger batch: docs/sizing.md. Is a partition stuck?"
         yield Finding("group", topic, "warning", reason, fix)
     else:
         reason = f"{group} is {lag:,} records behind, in {started} of {len(partitions)} partitions"

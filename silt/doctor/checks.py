@@ -174,7 +174,7 @@ def _of_topic(
     expected = "one" if topic.mapping.create else "none"
     if len(own) != int(topic.mapping.create):
         reason = f"{len(own)} mappings give this topic to {function.name}; expected {expected}"
-        fix = "Deploy again; delete what was made by hand."
+        fix = "Deploy again; delete what was created by hand."
         yield Finding("mapping", topic.topic, "wrong", reason, fix)
     for each in own:
         wanted = event_source_mapping(deployment, topic)["Properties"]

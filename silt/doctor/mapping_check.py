@@ -19,7 +19,7 @@ _DEPLOYED = (
 """What may differ from deploy.yml without a loss."""
 _DEPLOY = "Deploy again: docs/deploy.md#first-deployment"
 _IN_TWO_STEPS = "In two deployments: docs/deploy.md#between-pollers-and-on-demand"
-_MADE_ANEW = "Put it back, or make the mapping anew: docs/deploy.md#making-a-mapping-anew"
+_MADE_ANEW = "Put it back, or create the mapping again: docs/deploy.md#making-a-mapping-anew"
 
 
 def of_mapping(
@@ -92,7 +92,7 @@ def of_change(
     if (answered or _answers(after)) and may_lose and not loses_now:
         reason = (
             "function and mapping change one after the other; between them the function would "
-            "report single records to a mapping that takes every answer for a success"
+            "report single records to a mapping that treats every answer as a success"
         )
         yield Finding("partial responses", topic, "wrong", reason, _IN_TWO_STEPS)
     for finding in _made_anew(topic, told, wanted):
@@ -121,13 +121,13 @@ def _partial_responses(
             check,
             topic,
             "wrong",
-            f"the function reports single records and the mapping has no {lacks}: AWS takes every "
-            "answer for a success, and unsettled records are lost",
+            f"the function reports single records and the mapping has no {lacks}: AWS treats "
+            "every answer as a success, and unsettled records are lost",
             f"{_DEPLOY}. At once: set SILT_PARTIAL_BATCH_RESPONSE=false.",
         )
     if honours and not answers:
-        reason = "the mapping honours them, and the function fails batches whole: safe, but slower"
-        fix = "Take partial_batch_response: false out of deploy.yml, and deploy again."
+        reason = "the mapping honors them, but the function fails whole batches: safe, but slower"
+        fix = "Remove partial_batch_response: false from deploy.yml and deploy again."
         return Finding(check, topic, "warning", reason, fix)
     return Finding(check, topic, "ok", "mapping and function agree")
 
@@ -173,7 +173,7 @@ def _refused(topic: str, told: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
         yield Finding("bisect", topic, "wrong", reason, f"Turn it off. {_DEPLOY}")
     own = told.get("SelfManagedKafkaEventSourceConfig") or {}
     if own.get("ConsumptionMode", "Stream") != "Stream":
-        reason = "share groups give up the order: each record would be looked up"
+        reason = "share groups give up the order, so each record would be looked up"
         yield Finding("consumption mode", topic, "wrong", reason, f"Use Stream. {_DEPLOY}")
     filters = (told.get("FilterCriteria") or {}).get("Filters") or []
     if told.get("KMSKeyArn") and not filters:
@@ -200,8 +200,8 @@ def _schema_registry(topic: str, told: Mapping[str, Any]) -> Finding:
     if not registry:
         return Finding(check, topic, "ok", "off: values come as producers wrote them")
     if registry.get("EventRecordFormat") == "JSON":
-        reason = f"{registry.get('SchemaRegistryURI')} turns records into JSON before they come"
-        return Finding(check, topic, "warning", reason, "Replays of SOURCE bytes would be rejects.")
+        reason = f"{registry.get('SchemaRegistryURI')} turns records into JSON before they arrive"
+        return Finding(check, topic, "warning", reason, "Replayed SOURCE bytes would be rejected.")
     reason = "records come in the registry's own format, which Silt does not read: all are rejects"
     return Finding(check, topic, "wrong", reason, "Set EventRecordFormat: JSON, or turn it off.")
 
@@ -268,7 +268,7 @@ def of_others(
         # Mappings of a cluster of one's own are told apart by their brokers alone.
         if reads and (not servers or servers & _servers(told)):
             reason = f"{function} reads it too, as {_group(told)}"
-            fix = "Well, unless it writes into the same table: then every record is looked up."
+            fix = "Fine, unless it writes to the same table: then every record is looked up."
             yield Finding("other mappings", topic, "warning", reason, fix)
 
 

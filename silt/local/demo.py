@@ -146,7 +146,7 @@ def run(folder: Path) -> bool:
         crashes = sum(p.outcomes.get("crash", 0) for p in progress)
         output.say(
             f"{sum(p.invocations for p in progress)} invocations, {crashes} of them killed, in "
-            f"{mapping.starts} processes; {sum(p.retries for p in progress)} batches came again."
+            f"{mapping.starts} processes; {sum(p.retries for p in progress)} batches were retried."
         )
         rows = read_table(s3, "sales/orders")
         dead_letters = read_table(s3, "sales/orders__dead_letters")
@@ -178,7 +178,7 @@ def run(folder: Path) -> bool:
         output.complain(
             "The function was too fast to be killed in the middle of a batch this time."
         )
-    output.say(f"{time.monotonic() - began:.0f} seconds. To look further:")
+    output.say(f"{time.monotonic() - began:.0f} seconds. To look around:")
     _tell_more(folder)
     return right and whole
 
@@ -203,7 +203,7 @@ def _alone(lock: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise SiltError("Another demo is running here. Wait for its end.") from error
+            raise SiltError("Another demo is running here. Wait until it ends.") from error
         yield
 
 
@@ -215,7 +215,7 @@ def main() -> int:
         with _alone(Path(".silt/demo.lock")):
             return 0 if run(Path(".silt/demo")) else 1
     except KeyboardInterrupt:
-        output.say("Ended; nothing is left running.")
+        output.say("Stopped; nothing is left running.")
         return 130
     except SiltError as error:
         output.complain(str(error))

@@ -124,7 +124,7 @@ def _rule(wanted: Any, whole: str) -> Matches:
         made = None
     if made is None:
         raise FilterError(
-            f"In the filter {whole!r} the rule {wanted!r} is none that is known here: "
+            f"In the filter {whole!r} the rule {wanted!r} is not known here: "
             f"{', '.join(sorted(_OPERATORS))}."
         )
     return made

@@ -52,10 +52,10 @@ class MappingConfig:
         if not 0 <= self.maximum_batching_window_s <= 300:
             raise ValueError("MaximumBatchingWindowInSeconds is from 0 to 300")
         if not -1 <= self.maximum_retry_attempts <= 10_000:
-            raise ValueError("MaximumRetryAttempts is from -1 (for ever) to 10,000")
+            raise ValueError("MaximumRetryAttempts is from -1 (endless) to 10,000")
         age_s = self.maximum_record_age_s
         if age_s != -1 and not 60 <= age_s <= 604_800:
-            raise ValueError("MaximumRecordAgeInSeconds is from 60 to 604,800, or -1 (for ever)")
+            raise ValueError("MaximumRecordAgeInSeconds is from 60 to 604,800, or -1 (endless)")
 
     @property
     def retries_max(self) -> int | None:
@@ -92,7 +92,7 @@ class Progress:
 class Poller:
     """One poller of a mapping: reads its partitions and invokes with one batch at a time.
 
-    So there is at most one invocation under way for a partition, and its records stay in order: the
+    So a partition has at most one invocation in progress, and its records stay in order: the
     next batch begins when every record of this one is settled or given up.
     """
 
@@ -192,7 +192,7 @@ class Poller:
                 return
             self.progress.retries += 1
             what = outcome.reason if whole else "a partial failure"
-            self._tell(f"{len(failed)} of {len(pending)} records come again: {what}")
+            self._tell(f"{len(failed)} of {len(pending)} records will be retried: {what}")
             self._back_off(attempts)
             if splits:
                 middle = len(failed) // 2
@@ -242,7 +242,7 @@ class Poller:
 
     def _give_up(self, records: Sequence[KafkaRecord], condition: Condition, attempts: int) -> None:
         """Drop records, and keep them where they can be replayed from."""
-        kept = "nowhere, for there is no on-failure destination"
+        kept = "nowhere: there is no on-failure destination"
         if self._config.on_failure is not None:
             kept = self._config.on_failure.keep(
                 records, self._source, condition, attempts, self._epoch()

@@ -83,7 +83,7 @@ def produce(servers: str, count: int) -> Produced:
     def confirm(made: Made) -> Any:
         def delivered(error: Any, message: Any) -> None:
             if error is not None:
-                raise SiltError(f"The broker did not take a record: {error}")
+                raise SiltError(f"The broker did not accept a record: {error}")
             produced.records.append((message.partition(), message.offset(), made))
 
         return delivered

@@ -39,10 +39,10 @@ def _parse(text: str, where: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         line = "" if ":" in where else f":{error.lineno}"
-        message = f"{where}{line}: this is no JSON: {error.msg}. Expected a saved event"
+        message = f"{where}{line}: this is not valid JSON: {error.msg}. Expected a saved event"
         raise SavedEventError(message) from error
     except (RecursionError, ValueError) as error:  # too deep, or a number of thousands of digits
-        raise SavedEventError(f"{where}: this is no event: {error}") from error
+        raise SavedEventError(f"{where}: this is not an event: {error}") from error
 
 
 def _event(document: Any, where: str) -> Any:

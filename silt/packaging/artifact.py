@@ -104,8 +104,8 @@ def make(function: Function, target: Platform, contracts: Path, out: Path) -> Ar
         return _make(function, target, contracts, out)
     except OSError as error:
         raise PackagingError(
-            f"The artifact of {function} could not be made in {out}: {error}. Is there room, and "
-            "may the folder be written?"
+            f"The artifact of {function} could not be built in {out}: {error}. Is there room, and "
+            "is the folder writable?"
         ) from error
 
 
@@ -201,7 +201,7 @@ def _compile(tree: Path, target: Platform) -> bool:
         check=False,
     )
     if done.returncode != 0:
-        raise PackagingError(f"Byte code could not be made by {python}: {done.stdout[-2000:]}")
+        raise PackagingError(f"Byte code could not be compiled by {python}: {done.stdout[-2000:]}")
     return any(tree.rglob("*.pyc"))
 
 

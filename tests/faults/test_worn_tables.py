@@ -119,7 +119,7 @@ def test_broken_checkpoint_stops_no_append_and_maintenance_writes_a_good_one(
     assert function_for(tmp_path).handle(event(rows(75, 85)), None) == OK
     assert offsets_by_commits(folder) == list(range(85))
     out = capsys.readouterr().out
-    assert "a checkpoint cannot be read and is passed over" in out
+    assert "a checkpoint cannot be read and is skipped" in out
     assert CHECKPOINT.format(versions[-1]) in out
     maintenance_of(tmp_path, clock=SystemClock()).handle({}, None)
     assert DeltaTable(str(folder)).version() >= last + 1

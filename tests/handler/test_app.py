@@ -36,7 +36,7 @@ def test_health_check_reads_each_table_at_cold_start(
     function_for(tmp_path, health_check=True)
     (line,) = lines(capsys.readouterr().out)
     assert (line["message"], line["subject"], line["state"]) == ("health", "sales/orders", "ok")
-    assert line["reason"] == "version 1, as the contract says"
+    assert line["reason"] == "version 1, matches the contract"
 
 
 @pytest.mark.logs_errors
@@ -91,7 +91,7 @@ def test_clock_that_is_wrong_is_found(tmp_path: Path) -> None:
 
 
 def test_event_for_silt_that_is_no_health_check_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EventError, match="'hello' is nothing that this function does"):
+    with pytest.raises(EventError, match="'hello' is not a command of this function"):
         function_for(tmp_path).handle({"silt": "hello"}, None)
 
 
@@ -102,7 +102,7 @@ def test_only_contracts_of_the_named_topics_count(tmp_path: Path) -> None:
     function = function_for(tmp_path, topics=("orders",))
     assert function.handle(event(rows(0, 1)), None) == {"batchItemFailures": []}
     clicks = event([record(0, {"id": 1}, topic="clicks")])
-    with pytest.raises(UnknownTopic, match="Contracts are there for orders"):
+    with pytest.raises(UnknownTopic, match="There are contracts for orders"):
         function_for(tmp_path, topics=("orders",)).run(clicks, None)
     with pytest.raises(SettingsError, match="SILT_TOPICS names 'order', and there are contracts"):
         function_for(tmp_path, topics=("orders", "order"))

@@ -146,9 +146,9 @@ def test_missing_object_that_is_answered_by_403_is_wrong(tmp_path: Path) -> None
     ("error", "state", "words"),
     [
         (AccessDenied("no"), "wrong", "s3:ListBucket"),
-        (TableMismatch("t", ["long, not string"]), "wrong", "Mend the contract"),
-        (BrokenLog("gap"), "wrong", "Mend the contract or the table"),
-        (OutOfTime("late"), "unknown", "out of reach"),
+        (TableMismatch("t", ["long, not string"]), "wrong", "Fix the contract"),
+        (BrokenLog("gap"), "wrong", "Fix the contract or the table"),
+        (OutOfTime("late"), "unknown", "unreachable"),
         (Unavailable("503"), "wrong", "gateway endpoint"),
         (NotFound("404"), "wrong", "bucket"),
         (SettingsError("x"), "wrong", "bucket"),
@@ -172,4 +172,4 @@ def test_answer_is_healthy_unless_something_is_wrong() -> None:
 
 
 def test_table_that_is_not_there_is_well() -> None:
-    assert described(Snapshot()) == "not there yet; the first record makes it"
+    assert described(Snapshot()) == "does not exist yet; the first record creates it"

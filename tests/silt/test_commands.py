@@ -101,7 +101,7 @@ def test_replay_of_lines_goes_on_after_a_bad_event(
     ("arguments", "message"),
     [
         (["replay", "nowhere.json", "--table-root", "t"], "nowhere.json cannot be read"),
-        (["replay", "README.md", "--table-root", "t"], "README.md:1: this is no JSON"),
+        (["replay", "README.md", "--table-root", "t"], "README.md:1: this is not valid JSON"),
         (["replay", "events/orders.json"], "SILT_TABLE_ROOT is not set"),
         (
             ["replay", "events/orders.json", "--table-root", "t", "--generation", "x"],
@@ -157,9 +157,9 @@ def test_profiles_of_boto_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[" * 100_000, "x.json: this is no event"),
-        ('{"a":' + "9" * 5000 + "}", "x.json: this is no event"),
-        ('{"payload":"{"}', "x.json: payload: this is no JSON"),
+        ("[" * 100_000, "x.json: this is not an event"),
+        ('{"a":' + "9" * 5000 + "}", "x.json: this is not an event"),
+        ('{"payload":"{"}', "x.json: payload: this is not valid JSON"),
     ],
 )
 def test_odd_files_are_named(
@@ -199,7 +199,7 @@ def test_replay_for_a_deployment_is_as_its_functions_are(
     mixed = text.replace("[orders, sensors]", f"[orders, {other}]")
     deployment.write_text(mixed)
     assert main(command) == 2
-    assert "are of the generations 0, 1. Replay topic by topic" in capsys.readouterr().err
+    assert "have the generations 0, 1. Replay topic by topic" in capsys.readouterr().err
     assert main([*command, "--generation", "3"]) == 0
 
 
@@ -230,7 +230,7 @@ def test_places_are_by_option_then_deployment_then_environment(
     assert where == ["/option/sales/orders", in_bucket, "/environment/sales/orders"]
     monkeypatch.delenv("SILT_TABLE_ROOT")
     assert main(["maintain"]) == 2
-    assert "Give --deployment or --table-root." in capsys.readouterr().err
+    assert "Use --deployment or --table-root." in capsys.readouterr().err
 
 
 def test_what_is_printed_is_as_it_was_written(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,7 @@ def test_dry_run_names_what_is_due_and_does_nothing(
     assert silt(tmp_path, "--dry-run") == 0
     out = capsys.readouterr().out
     assert "26 commits since the last checkpoint: one is due" in out
-    assert "1 of 1 partitions are to be compacted" in out
+    assert "1 of 1 partitions need compaction" in out
     assert "the whole table" in out
     assert read_folder(table(tmp_path)).version == version
     assert not list((table(tmp_path) / "_delta_log").glob("*.checkpoint.*"))
@@ -79,7 +79,7 @@ def test_answer_for_a_script(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["--minutes", "0"], "--minutes must be more than 0"),
         (["--partition", "day"], "Expected column=value"),
         (["--partition", "{"], "which is not JSON"),
-        (["--partition", '{"day": 1}'], "Expected texts or null"),
+        (["--partition", '{"day": 1}'], "Expected strings or null"),
     ],
 )
 def test_wrong_use_ends_with_2(

@@ -80,8 +80,8 @@ def test_neglected_table_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
     status = told(tmp_path, capsys)
     assert [(r["severity"], r["message"]) for r in status["remarks"]] == [
         ("attention", "9 commits since the last checkpoint: is maintenance running?"),
-        ("attention", "1 of 1 partitions are to be compacted"),
-        ("attention", "1 files are to be vacuumed, some long since"),
+        ("attention", "1 of 1 partitions need compaction"),
+        ("attention", "1 files can be vacuumed, some of them for long"),
     ]
     assert left.exists()  # it only looks
 
@@ -132,7 +132,7 @@ def test_name_without_a_root_ends_with_2(
 ) -> None:
     function_for(tmp_path)
     assert main(["status", "--contracts", str(tmp_path / "contracts")]) == 2
-    assert "Give --deployment, --table-root" in capsys.readouterr().err
+    assert "Use --deployment, --table-root" in capsys.readouterr().err
 
 
 def test_retention_that_the_table_has_not_yet_is_no_failure(

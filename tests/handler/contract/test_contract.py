@@ -77,7 +77,7 @@ WRONG = [
     # (contract, line, parts of the message)
     ("", 1, ["the file is empty"]),
     ("- a", 1, ["expected a mapping"]),
-    ("a: [", 1, ["no YAML"]),
+    ("a: [", 1, ["not valid YAML"]),
     ("table: t\ncolumns: {a: {type: long}}", 1, ["`topic` is missing"]),
     (HEAD + "columns: {}", 3, ["columns", "at least 1"]),
     (HEAD + "columns: {a: {}}", 3, ["columns.a.type", "missing"]),
@@ -85,46 +85,54 @@ WRONG = [
     (HEAD + "columns:\n  a: {type: strng}", 4, ["columns.a.type", "Did you mean 'string'?"]),
     (HEAD + "columns:\n  a: {type: 'decimal(40,2)'}", 4, ["p from 1 to 38"]),
     (HEAD + "columns:\n  a: {type: 'decimal(4,5)'}", 4, ["p from 1 to 38"]),
-    (HEAD + "columns:\n  a: {type: long}\n  a: {type: long}", 5, ["stands twice, first on line 4"]),
+    (HEAD + "columns:\n  a: {type: long}\n  a: {type: long}", 5, ["twice, first on line 4"]),
     (HEAD + "columns:\n  a: {type: string, enum: [no]}", 4, ["enum.0", 'Write "no"']),
     (HEAD + "columns:\n  a: {type: string, enum: [1.10]}", 4, ["enum.0", "quotes"]),
     (HEAD + "version: 1.10\ncolumns: {a: {type: long}}", 3, ["version", 'Write "1.10"']),
-    (HEAD + "columns:\n  a: {type: long, minimum: 010}", 4, ["010", "another number"]),
-    (HEAD + "columns:\n  a: {type: long, minimum: 1_000}", 4, ["1_000", "another number"]),
-    (HEAD + "columns:\n  a: {type: long, minimum: 1:30}", 4, ["1:30", "another number"]),
+    (HEAD + "columns:\n  a: {type: long, minimum: 010}", 4, ["010", "a different number"]),
+    (HEAD + "columns:\n  a: {type: long, minimum: 1_000}", 4, ["1_000", "a different number"]),
+    (HEAD + "columns:\n  a: {type: long, minimum: 1:30}", 4, ["1:30", "a different number"]),
     (HEAD + "columns:\n  a: {type: long, required: yes}", 4, ['"yes"', "true"]),
     (HEAD + "columns:\n  on: {type: long}", 4, ["YAML reads on as true"]),
-    (HEAD + "columns:\n  a: {type: long, minimum: 1.5}", 4, ["minimum", "no long"]),
-    (HEAD + "columns:\n  a: {type: long, minimum: 2, maximum: 1}", 4, ["no value can obey"]),
+    (HEAD + "columns:\n  a: {type: long, minimum: 1.5}", 4, ["minimum", "not a valid long"]),
+    (HEAD + "columns:\n  a: {type: long, minimum: 2, maximum: 1}", 4, ["no value can satisfy"]),
     (HEAD + "columns:\n  a: {type: long, exclusive_minimum: 2, maximum: 2}", 4, ["no value can"]),
     (HEAD + "columns:\n  a: {type: string, min_length: 2, max_length: 1}", 4, ["no value can"]),
     (HEAD + "columns:\n  a: {type: string, min_length: -1}", 4, ["min_length"]),
     (HEAD + "columns:\n  a: {type: string, pattern: '['}", 4, ["not a valid RE2"]),
-    (HEAD + "columns:\n  a: {type: string, minimum: 1}", 4, ["`minimum` says nothing"]),
-    (HEAD + "columns:\n  a: {type: long, pattern: x}", 4, ["`pattern` says nothing"]),
-    (HEAD + "columns:\n  a: {type: long, unit: ms}", 4, ["`unit` says nothing"]),
-    (HEAD + "columns:\n  a: {type: timestamp, unit: ns}", 4, ["none of s, ms, us"]),
-    (HEAD + "columns:\n  a: {type: long, default: x}", 4, ["default", "no long"]),
+    (HEAD + "columns:\n  a: {type: string, minimum: 1}", 4, ["`minimum` does not apply"]),
+    (HEAD + "columns:\n  a: {type: long, pattern: x}", 4, ["`pattern` does not apply"]),
+    (HEAD + "columns:\n  a: {type: long, unit: ms}", 4, ["`unit` does not apply"]),
+    (HEAD + "columns:\n  a: {type: timestamp, unit: ns}", 4, ["not one of s, ms, us"]),
+    (HEAD + "columns:\n  a: {type: long, default: x}", 4, ["default", "not a valid long"]),
     (
         HEAD + "columns:\n  a: {type: long, default: 1, minimum: 2}",
         4,
         ["breaks the column's own rule"],
     ),
-    (HEAD + "columns:\n  a: {type: long, default: 1, required: true}", 4, ["has no default"]),
+    (
+        HEAD + "columns:\n  a: {type: long, default: 1, required: true}",
+        4,
+        ["cannot have a default"],
+    ),
     (HEAD + "columns:\n  a: {type: struct}", 4, ["needs `fields`"]),
     (HEAD + "columns:\n  a: {type: array}", 4, ["needs `items`"]),
     (HEAD + "columns:\n  a: {type: map}", 4, ["needs `values`"]),
-    (HEAD + "columns:\n  a: {type: long, items: {type: long}}", 4, ["`items` says nothing"]),
+    (HEAD + "columns:\n  a: {type: long, items: {type: long}}", 4, ["`items` does not apply"]),
     (
         HEAD + "columns:\n  a: {type: struct, fields: {b: {type: long}}, default: {}}",
         4,
         ["`default`"],
     ),
-    (HEAD + "columns:\n  a b: {type: long}", 4, ["no name of a column"]),
-    (HEAD + "columns:\n  a.b: {type: long}", 4, ["no name of a column"]),
-    (HEAD + "columns:\n  'a\"b': {type: long}", 4, ["no name of a column", "no quotes"]),
-    (HEAD + "columns:\n  'a\\b': {type: long}", 4, ["no name of a column"]),
-    (HEAD + "columns:\n  a: {type: long, source: 'x\"y'}", 4, ["a.source", "no quotes"]),
+    (HEAD + "columns:\n  a b: {type: long}", 4, ["not a valid column name"]),
+    (HEAD + "columns:\n  a.b: {type: long}", 4, ["not a valid column name"]),
+    (
+        HEAD + "columns:\n  'a\"b': {type: long}",
+        4,
+        ["not a valid column name", "quotes or line breaks"],
+    ),
+    (HEAD + "columns:\n  'a\\b': {type: long}", 4, ["not a valid column name"]),
+    (HEAD + "columns:\n  a: {type: long, source: 'x\"y'}", 4, ["a.source", "quotes, backslashes"]),
     (HEAD + "columns:\n  ab: {type: long}\n  AB: {type: long}", 5, ["differ only in case"]),
     (
         HEAD + "columns:\n  s: {type: struct, fields: {x: {type: long}, X: {type: long}}}",
@@ -136,8 +144,8 @@ WRONG = [
         5,
         ["both read the field"],
     ),
-    (HEAD + "columns:\n  _kafka_offset: {type: long}", 4, ["Silt's own"]),
-    (HEAD + "columns:\n  _Rescued: {type: string}", 4, ["Silt's own"]),
+    (HEAD + "columns:\n  _kafka_offset: {type: long}", 4, ["reserved for Silt"]),
+    (HEAD + "columns:\n  _Rescued: {type: string}", 4, ["reserved for Silt"]),
     (
         HEAD + "columns:\n  d: {type: date, from: placed}\n  place: {type: timestamp}",
         4,
@@ -149,28 +157,36 @@ WRONG = [
         4,
         ["source is of type long"],
     ),
-    (HEAD + "columns:\n  d: {type: date, from: year(t)}\n  t: {type: date}", 4, ["a year makes"]),
+    (
+        HEAD + "columns:\n  d: {type: date, from: year(t)}\n  t: {type: date}",
+        4,
+        ["a year needs a column"],
+    ),
     (
         HEAD + "columns:\n  d: {type: long, from: hour(t)}\n  t: {type: date}",
         4,
         ["no hour in a date"],
     ),
-    (HEAD + "columns:\n  d: {type: long, from: week(t)}\n  t: {type: date}", 4, ["is no source"]),
+    (
+        HEAD + "columns:\n  d: {type: long, from: week(t)}\n  t: {type: date}",
+        4,
+        ["is not a valid source"],
+    ),
     (
         HEAD + "columns:\n  d: {type: date, from: e}\n  e: {type: date, from: d}",
         4,
-        ["derived itself"],
+        ["is itself derived"],
     ),
     (
         HEAD + "columns:\n  d: {type: date, from: t, minimum: '2020-01-01'}\n  t: {type: date}",
         4,
-        ["no `minimum`"],
+        ["`minimum` is not allowed on a derived column"],
     ),
     (
         HEAD
         + "columns:\n  s: {type: struct, fields: {d: {type: date, from: t}}}\n  t: {type: date}",
         4,
-        ["only a column of the table can be derived"],
+        ["only a top-level column can be derived"],
     ),
     (
         HEAD + "columns: {a: {type: double}}\npartition_by: [a]",
@@ -193,7 +209,7 @@ WRONG = [
         ["'boxed' is of type struct", "cannot be partitioned"],
     ),
     (HEAD + "columns: {ab: {type: long}}\npartition_by: [abc]", 4, ["Did you mean 'ab'?"]),
-    (HEAD + "columns: {a: {type: long}}\npartition_by: [a, a]", 4, ["stands twice"]),
+    (HEAD + "columns: {a: {type: long}}\npartition_by: [a, a]", 4, ["twice"]),
     (HEAD + "columns: {a: {type: string, default: ''}}\npartition_by: [a]", 3, ["null"]),
     (HEAD + "columns: {a: {type: long}}\nunknown_fields: recue", 4, ["Did you mean 'rescue'?"]),
     (HEAD + "columns: {a: {type: long}}\non_invalid:", 4, ["dead_letter, fail"]),
@@ -202,25 +218,36 @@ WRONG = [
     (HEAD + "columns: {a: {type: long}}\ncircuit_breaker: {min_record: 2}", 4, ["'min_records'"]),
     (HEAD + "columns: {a: {type: long}}\nretired: [a]", 4, ["not retired"]),
     (HEAD + "columns: {a: {type: long}}\nkafka_columns: [foo, bar]", 4, ["kafka_columns.1"]),
-    (HEAD + "columns:\n  a: {type: long, pattern: x, default: 1}", 4, ["`pattern` says nothing"]),
-    (HEAD + "columns:\n  a: {type: long, min_length: 1, default: 1}", 4, ["`min_length` says"]),
+    (HEAD + "columns:\n  a: {type: long, pattern: x, default: 1}", 4, ["`pattern` does not apply"]),
+    (
+        HEAD + "columns:\n  a: {type: long, min_length: 1, default: 1}",
+        4,
+        ["`min_length` does not apply"],
+    ),
     (HEAD + "columns:\n  a: {type: string, pattern: 'a{99999999999999999999}'}", 4, ["1000 times"]),
     (HEAD + f"columns:\n  a: {{type: string, pattern: '{'(' * 3000}'}}", 4, ["not a valid RE2"]),
-    (HEAD + f"columns:\n  a: {{type: long, default: {'9' * 5000}}}", 4, ["another number"]),
+    (HEAD + f"columns:\n  a: {{type: long, default: {'9' * 5000}}}", 4, ["a different number"]),
     (HEAD + f"columns:\n  a: {{type: long, default: {'[' * 300}{']' * 300}}}", 4, ["deeper than"]),
     (HEAD + "columns:\n  a: {type: string, max_length: 99999999999999999999}", 4, ["max_length"]),
     (HEAD + 'columns:\n  a: {type: string, enum: ["\\ud800"]}', 4, ["surrogate"]),
     (
         HEAD + "columns:\n  a: {type: 'decimal(38,19)', default: 0.1234567890123456789}",
         4,
-        ["another"],
+        ["a different number"],
     ),
-    (HEAD + "columns:\n  a: {type: 'decimal(\u0661\u0662,2)'}", 4, ["is no type"]),
-    (HEAD + "columns:\n  a: {type: l ong}", 4, ["'l ong' is no type"]),
-    ("topic: a b\ntable: t\ncolumns: {a: {type: long}}", 1, ["no name of a Kafka topic"]),
-    ("topic: t\ntable: ../t\ncolumns: {a: {type: long}}", 2, ["is no table"]),
-    ("topic: t\ntable: a%20b\ncolumns: {a: {type: long}}", 2, ["is no table"]),
-    ("topic: t\ntable: 's3://'\ncolumns: {a: {type: long}}", 2, ["is no table"]),
+    (
+        HEAD + "columns:\n  a: {type: 'decimal(\u0661\u0662,2)'}",
+        4,
+        ["is not a type. Expected decimal(p,s)"],
+    ),
+    (HEAD + "columns:\n  a: {type: l ong}", 4, ["'l ong' is not a type"]),
+    (HEAD + "columns:\n  a: {type: bigint}", 4, ["is not a type. Did you mean 'long'? Types are"]),
+    (HEAD + "columns:\n  a: {type: text}", 4, ["Did you mean 'string'?", "decimal(p,s), struct"]),
+    (HEAD + "columns:\n  a: {type: json}", 4, ["'json' is not a type. Types are string, "]),
+    ("topic: a b\ntable: t\ncolumns: {a: {type: long}}", 1, ["not a valid Kafka topic name"]),
+    ("topic: t\ntable: ../t\ncolumns: {a: {type: long}}", 2, ["is not a valid table"]),
+    ("topic: t\ntable: a%20b\ncolumns: {a: {type: long}}", 2, ["is not a valid table"]),
+    ("topic: t\ntable: 's3://'\ncolumns: {a: {type: long}}", 2, ["is not a valid table"]),
     ("topic: t\ntable: t\ncolumns: &c {a: {type: array, items: *c}}", 3, ["contains itself"]),
 ]
 
@@ -255,8 +282,8 @@ def test_two_contracts_for_one_topic_or_table_are_refused(tmp_path) -> None:
     with pytest.raises(ContractError) as caught:
         load_contracts(tmp_path)
     assert len(caught.value.problems) == 3
-    assert "one contract a topic" in str(caught.value)
-    assert "one topic feeds a table" in str(caught.value)
+    assert "a topic can have only one contract" in str(caught.value)
+    assert "a table can be fed by only one topic" in str(caught.value)
 
 
 def test_empty_folder_is_an_error(tmp_path) -> None:
@@ -294,22 +321,22 @@ def test_table_within_another_is_refused(tmp_path: Path, outer: str) -> None:
     for name, table in (("a", outer), ("b", inner)):
         text = f"topic: {name}\ntable: {table}\ncolumns: {{id: {{type: long}}}}\n"
         (tmp_path / f"{name}.yaml").write_text(text)
-    with pytest.raises(ContractError, match=r"b.yaml:2: table: .* lie one within the other"):
+    with pytest.raises(ContractError, match=r"b.yaml:2: table: .* are nested"):
         load_contracts(tmp_path)
 
 
 MAINTENANCE = {
-    "target_file_size: 12": "12 is no size, such as 128 MiB",
+    "target_file_size: 12": "12 is not a valid size, such as 128 MiB",
     "target_file_size: 2 GiB": "from 1 MiB to 1 GiB",
     "retain: 23h": "is kept for 1d at least",
-    "log_retain: 1w": "'1w' is no time, such as 12h or 7d",
+    "log_retain: 1w": "'1w' is not a valid time, such as 12h or 7d",
     "dead_letters: {retain: 5m}": "is kept for 1d at least",
     "dead_letters: 7": "expected a mapping, got 7",
-    "sort_by: [nothing]": "'nothing' is no column of the table",
-    "sort_by: [day]": "'day' parts the table",
-    "sort_by: [id, id]": "'id' stands twice",
-    "sort_by: [s]": "'s' is no number, string, date or timestamp",
-    "quiet_fo: 1h": "there is no key 'quiet_fo'. Did you mean 'quiet_for'?",
+    "sort_by: [nothing]": "'nothing' is not a column of the table",
+    "sort_by: [day]": "'day' is a partition column",
+    "sort_by: [id, id]": "'id' is listed twice",
+    "sort_by: [s]": "'s' is not a number, string, date or timestamp",
+    "quiet_fo: 1h": "unknown key 'quiet_fo'. Did you mean 'quiet_for'?",
     "checkpoint_commits: 0": "greater than or equal to 1",
 }
 

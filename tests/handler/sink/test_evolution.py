@@ -71,10 +71,10 @@ def test_field_is_added_inside_a_struct(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("contract", "message"),
     [
-        (MORE + "evolution: none\n", "lacks this column .* evolution is none"),
+        (MORE + "evolution: none\n", "does not have this column .* evolution is none"),
         (SMALL.replace("long", "integer"), "the table has long, the contract integer"),
         (SMALL.replace("name", "title"), r"write `retired: \[name\]`"),
-        (SMALL.replace("  name: {type: string}\n", ""), "the contract lacks it now"),
+        (SMALL.replace("  name: {type: string}\n", ""), "is no longer in it"),
     ],
 )
 def test_change_that_would_lose_something_is_refused(

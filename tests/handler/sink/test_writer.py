@@ -210,7 +210,7 @@ def test_second_source_is_refused(tmp_path: Path) -> None:
 @pytest.mark.logs_errors
 def test_unknown_topic_and_broken_event_fail_loudly(tmp_path: Path) -> None:
     function = function_for(tmp_path)
-    with pytest.raises(UnknownTopic, match=r"'other'.*Contracts are there for orders"):
+    with pytest.raises(UnknownTopic, match=r"'other'.*There are contracts for orders"):
         function.handle(event([record(0, {}, topic="other")]), None)
     with pytest.raises(EventError):
         function.handle({}, None)
@@ -418,7 +418,7 @@ columns:
         "retired: [name]",
     ):
         assert part in text
-    with pytest.raises(TableMismatch, match="parted by"):
+    with pytest.raises(TableMismatch, match="partitioned by"):
         function_for(tmp_path, SMALL + "partition_by: [id]\n").handle(event(rows(5, 6)), None)
 
 

@@ -399,4 +399,4 @@ def test_default_of_an_epoch_may_be_written_as_a_timestamp(unit: str) -> None:
 def test_default_that_is_finer_than_its_unit_is_refused() -> None:
     column = "{type: timestamp, unit: s, default: '2026-05-01T10:00:00.5Z'}"
     (problem,) = problems_of(f"topic: t\ntable: t\ncolumns:\n  t: {column}\n")
-    assert "finer than the column's unit, s" in problem
+    assert "more precision than the column's unit, s" in problem

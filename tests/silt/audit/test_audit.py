@@ -115,7 +115,7 @@ def test_rows_of_another_writer_are_found_and_its_commit_is_noted(uri: str) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"appended": 99}, "records were delivered, and its counts add up to"),
+        ({"appended": 99}, "records were delivered, but its counts add up to"),
         ({"appended": 99, "delivered": 101}, "it says 99 appended, and its streams add up to 7"),
         ({"streams": []}, "it says 7 appended, and its streams add up to 0"),
     ],
@@ -185,7 +185,11 @@ def test_producers_list_finds_what_is_lost_and_what_was_never_sent(
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.jsonl", '{"partition": 0, "offset": 1}\nnonsense\n', r"a.jsonl:2: this is no JSON"),
+        (
+            "a.jsonl",
+            '{"partition": 0, "offset": 1}\nnonsense\n',
+            r"a.jsonl:2: this is not valid JSON",
+        ),
         ("a.jsonl", '{"partition": 0}\n', r"a.jsonl:1: expected a partition and an offset"),
         ("a.csv", "partition,offset\n0,x\n", r"a.csv:2: expected a partition and an offset"),
         ("a.jsonl", '{"partition": 0, "offset": 7.9}', r"a.jsonl:1: expected a partition"),
@@ -214,7 +218,7 @@ def test_command_prints_for_people_and_for_scripts(
     assert [f["code"] for f in told["findings"]] == ["gap", "gap"]
     assert told["partitions"][0]["offsets_in_gaps"] == 1
     assert main(["audit", uri]) == 1
-    assert "gap: partition 0: 1 offsets stand nowhere" in capsys.readouterr().err
+    assert "gap: partition 0: 1 offsets are missing" in capsys.readouterr().err
 
 
 def test_tables_are_found_by_contract(tmp_path: Path, capsys: Any) -> None:
@@ -231,7 +235,7 @@ def test_tables_are_found_by_contract(tmp_path: Path, capsys: Any) -> None:
     assert "There is no Delta table" in capsys.readouterr().err
     write_deltalake(str(tmp_path / "other"), pa.table({"a": [1]}))
     assert main(["audit", str(tmp_path / "other")]) == 1
-    assert "it is no table that Silt fills" in capsys.readouterr().err
+    assert "it is not a table that Silt writes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -274,7 +278,7 @@ def test_thousands_of_offsets_of_two_generations_are_no_doubles(tmp_path: Path) 
     uri = str(tmp_path / "tables" / "sales" / "orders")
     result = audit(uri)
     assert result.findings == []
-    assert "a loss may be hidden" in result.notes[0]
+    assert "may hide a loss" in result.notes[0]
 
 
 def test_append_while_it_reads_is_no_finding(
@@ -300,7 +304,7 @@ def test_gap_of_any_size_is_found_at_once(tmp_path: Path) -> None:
     uri = str(tmp_path / "tables" / "sales" / "orders")
     (finding,) = audit(uri).findings
     assert finding.ranges == [(2, 4), (6, 2**62 - 1)]
-    assert f"{2**62 - 3} offsets stand nowhere" in finding.message
+    assert f"{2**62 - 3} offsets are missing" in finding.message
 
 
 def test_memory_stays_small_for_millions_of_rows(tmp_path: Path) -> None:

@@ -69,16 +69,25 @@ def test_what_is_set_for_a_topic_goes_before_what_is_set_for_all(tmp_path: Path)
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (("region:", "regoin:"), "2: regoin: there is no key 'regoin'. Did you mean 'region'?"),
+        (("region:", "regoin:"), "2: regoin: unknown key 'regoin'. Did you mean 'region'?"),
         (("eu-central-1\ncont", "eu-west-1\ncont"), "2: region: eu-west-1 is not the cluster's"),
-        (("s3://my-lake/tables", "/tmp/tables"), "4: table_root: '/tmp/tables' is none. Expected"),
-        (("s3://my-lake/tables", "s3://my-lake/t*s"), "4: table_root: 's3://my-lake/t*s' is none"),
-        (("name: silt", "name: Silt_1"), "1: name: 'Silt_1' is none. Expected ^[a-z]"),
+        (
+            ("s3://my-lake/tables", "/tmp/tables"),
+            "4: table_root: '/tmp/tables' is not valid. Expected",
+        ),
+        (
+            ("s3://my-lake/tables", "s3://my-lake/t*s"),
+            "4: table_root: 's3://my-lake/t*s' is not valid",
+        ),
+        (("name: silt", "name: Silt_1"), "1: name: 'Silt_1' is not valid. Expected ^[a-z]"),
         (("[orders]", "[order]"), "7: topics.0: there is no contract for the topic 'order'"),
         (("[orders]", "[]"), "7: topics: List should have at least 1 item"),
-        (("[orders]", "[orders, orders]"), "7: topics.1: 'orders' stands twice. Two mappings of"),
-        (("[orders]", "[{topic: orders, maping: {}}]"), "7: topics.0.maping: there is no key"),
-        (("topics:", "topics: [clicks]\ntopics:"), "8: topics: the key 'topics' stands twice"),
+        (
+            ("[orders]", "[orders, orders]"),
+            "7: topics.1: 'orders' is listed twice. Two mappings of",
+        ),
+        (("[orders]", "[{topic: orders, maping: {}}]"), "7: topics.0.maping: unknown key"),
+        (("topics:", "topics: [clicks]\ntopics:"), "8: topics: the key 'topics' is listed twice"),
         (("topics:", "architecture: arm\ntopics:"), "7: architecture: it should be 'arm64'"),
         (("topics:", "python: 3.13\ntopics:"), "7: python: it should be '3.12', '3.13' or '3.14'"),
         (("topics:", "log_days: 31\ntopics:"), "7: log_days: it should be 1, 3, 5"),
@@ -104,8 +113,11 @@ def test_what_is_set_for_a_topic_goes_before_what_is_set_for_all(tmp_path: Path)
             "7: alarms.notify: List should",
         ),
         (("topics:", f"alarms: {{guide: {'x' * 501}}}\ntopics:"), "7: alarms.guide: String should"),
-        (("topics:", "tags: {'': x}\ntopics:"), "7: tags.: '' is none. Expected ^[A-Za-z0-9"),
-        (("topics:", "tags: {a: '<'}\ntopics:"), "7: tags.a: '<' is none. Expected ^[A-Za-z0-9"),
+        (("topics:", "tags: {'': x}\ntopics:"), "7: tags.: '' is not valid. Expected ^[A-Za-z0-9"),
+        (
+            ("topics:", "tags: {a: '<'}\ntopics:"),
+            "7: tags.a: '<' is not valid. Expected ^[A-Za-z0-9",
+        ),
         (("topics:", "tags: {'aws:a': x}\ntopics:"), "7: tags.aws:a: tags that begin with aws:"),
         (
             ("msk:\n", f"msk:\n  authentication: scram\n  secret_arn: {SECRET[:-6]}*\n"),
@@ -154,8 +166,8 @@ def test_what_is_wrong_is_named_with_its_line(
         ("pollers: ", "pollers: expected on_demand, or minimum and maximum, got None"),
         ("pollers: on-demand", "pollers: expected on_demand, or minimum and maximum, got 'on-"),
         ("pollers: {minimum: 0}", "pollers.minimum: it should be greater than or equal to 1"),
-        ("pollers: {grup: x}", "pollers.grup: there is no key 'grup'. Did you mean 'group'?"),
-        ("pollers: {group: a.b}", "pollers.group: 'a.b' is none. Expected ^[A-Za-z0-9_-]"),
+        ("pollers: {grup: x}", "pollers.grup: unknown key 'grup'. Did you mean 'group'?"),
+        ("pollers: {group: a.b}", "pollers.group: 'a.b' is not valid. Expected ^[A-Za-z0-9_-]"),
         (
             "starting_position: at_timestamp, starting_timestamp: 1795000000000",
             "starting_timestamp: it should be less than 10000000000",
@@ -211,7 +223,7 @@ def test_two_topics_of_one_function_name_or_one_group_are_refused(tmp_path: Path
     found = problems(
         tmp_path, text.replace("[orders]", f"[{{topic: a.b, {group}}}, {{topic: a-b, {group}}}]")
     )
-    assert any("the consumer group 'mine' is that of 'a.b' too" in problem for problem in found)
+    assert any("the consumer group 'mine' is also that of 'a.b'" in problem for problem in found)
 
 
 @pytest.mark.parametrize("table", ["sales/*", "sales/${AWS::AccountId}", "s3://other/*/x"])
@@ -266,8 +278,8 @@ def test_table_that_is_not_on_s3_is_refused(tmp_path: Path) -> None:
     [
         ("", "1: the file is empty"),
         ("- a\n", "1: expected a mapping"),
-        ("a:\n\tb\n", "2: this is no YAML"),
-        ("name: 'a\udcff'\n", "1: this is no UTF-8"),
+        ("a:\n\tb\n", "2: this is not valid YAML"),
+        ("name: 'a\udcff'\n", "1: this is not valid UTF-8"),
         (PLAIN.replace(f"{ROOT}/schemas", "5"), "3: contracts: it should be a valid string"),
         (PLAIN + "function: &a {vpc: *a}\n", "8: function.vpc: it contains itself, by an alias"),
     ],

@@ -351,7 +351,7 @@ def test_deployment_beyond_the_limits_of_aws_is_refused_with_the_way_out(tmp_pat
     (tmp_path / "many").mkdir()
     (tmp_path / "long").mkdir()
     many = of_topics(tmp_path / "many", [f"t{i}" for i in range(60)])
-    with pytest.raises(DeploymentError, match=rf"takes {RESOURCES_MAX}, of which .* Divide"):
+    with pytest.raises(DeploymentError, match=rf"takes {RESOURCES_MAX}, of which .* Split"):
         cloudformation(many)
     long = of_topics(tmp_path / "long", [f"{i}{'t' * 240}" for i in range(20)])
     with pytest.raises(DeploymentError) as raised:

@@ -34,7 +34,7 @@ def test_broker_topic_group_and_lag_are_told(servers: str) -> None:
 def test_topic_that_is_not_there_is_told(whole_kafka: str) -> None:
     found = {f.check: f for f in of_topic(whole_kafka, "no-such-topic", "g", 5, {})}
     assert found["topic"].state == "wrong"
-    assert "Make the topic" in found["topic"].fix
+    assert "Create the topic" in found["topic"].fix
 
 
 def test_setting_of_the_client_that_is_none_is_told() -> None:

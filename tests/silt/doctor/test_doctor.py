@@ -170,7 +170,7 @@ def test_doctor_names_what_a_role_may_not_do(
     assert code == 1
     denied = [f for f in found["role"] if f["state"] == "wrong"]
     assert denied[0]["reason"].startswith("s3:PutObject on arn:aws:s3:::my-lake/tables/")
-    assert "puts data files and commits" in denied[0]["fix"]
+    assert "writes data files and commits" in denied[0]["fix"]
 
 
 def test_doctor_that_may_not_simulate_says_what_to_allow(
@@ -361,7 +361,7 @@ def test_bucket_of_another_region_is_a_warning(
     _code, found = doctor(capsys)
     assert found["bucket"][0]["state"] == "warning"
     assert found["bucket"][0]["reason"].startswith(
-        "it is in us-west-2, the functions in eu-central"
+        "it is in us-west-2, the functions are in eu-central"
     )
 
 
@@ -395,7 +395,7 @@ def test_doctor_of_tables_on_a_disk(
     monkeypatch.chdir(ROOT)
     assert main(["doctor", "--table-root", str(tmp_path), "--topic", "orders"]) == 0
     out = capsys.readouterr().out
-    assert "ok  table, sales/orders: not there yet; the first record makes it" in out
+    assert "ok  table, sales/orders: does not exist yet; the first record creates it" in out
     assert "clicks" not in out
     log = tmp_path / "sales/orders/_delta_log"
     log.mkdir()
@@ -403,7 +403,7 @@ def test_doctor_of_tables_on_a_disk(
     assert main(["doctor", "--table-root", str(tmp_path), "--topic", "orders"]) == 1
     out = capsys.readouterr().out
     assert "WRONG  table, sales/orders:" in out
-    assert "-> Mend the contract or the table." in out
+    assert "-> Fix the contract or the table." in out
 
 
 @pytest.mark.parametrize(
@@ -413,7 +413,7 @@ def test_doctor_of_tables_on_a_disk(
         (["docs/deployments/msk-iam.yml", "--topic", "clicks"], "has no topic clicks, only orders"),
         (["docs/deployments/msk-iam.yml", "--table-root", "x"], "Give either --table-root alone"),
         (["--table-root", "x", "--bootstrap-servers", "k:1"], "Give either --table-root alone"),
-        (["--kafka-option", "x"], "--kafka-option 'x' is no NAME=VALUE"),
+        (["--kafka-option", "x"], "--kafka-option 'x' is not NAME=VALUE"),
         (["--table-root", "x", "--topic", "nothing"], "There is no contract for nothing"),
     ],
 )

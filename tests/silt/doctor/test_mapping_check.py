@@ -136,7 +136,7 @@ def test_mapping_as_deployed_is_well(deployment: Deployment) -> None:
             },
             "schema registry",
             "warning",
-            "rejects",
+            "rejected",
         ),
     ],
 )

@@ -70,9 +70,9 @@ def test_any_of_several_filters_is_enough_and_none_takes_all() -> None:
         ('{"value": {"a": []}}', "an empty list of rules"),
         ('{"value": {"a": "b"}}', "no object of fields: 'b'"),
         ('{"value": {"$or": []}}', "an empty list of rules"),
-        ('{"value": {"a": [{"wildcard": "*"}]}}', "none that is known here: anything-but, equals"),
-        ('{"value": {"a": [{"numeric": ["~", 1]}]}}', "none that is known here"),
-        ('{"value": {"a": [{"prefix": 1}]}}', "none that is known here"),
+        ('{"value": {"a": [{"wildcard": "*"}]}}', "not known here: anything-but, equals"),
+        ('{"value": {"a": [{"numeric": ["~", 1]}]}}', "not known here"),
+        ('{"value": {"a": [{"prefix": 1}]}}', "not known here"),
         ('{"value": {"a": [{"prefix": "a", "suffix": "b"}]}}', "a rule has 2 names"),
     ],
 )
