@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test tools deploy remove snapshots torture package bench cold-start cost aged contention soak readers lint format lock
+.PHONY: help setup demo picture test tools deploy remove snapshots torture package bench cold-start cost aged contention soak readers lint format lock
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -20,6 +20,9 @@ $(READY): requirements/dev.txt pyproject.toml
 
 demo: $(READY) ## A Kafka topic becomes a Delta table, on embedded parts, with a kill in the middle
 	@$(BIN)/python -m silt.local.demo
+
+picture: $(READY) ## Draw what the demo prints into docs/demo.svg
+	@$(BIN)/python -m silt.local.demo docs/demo.svg
 
 test: $(READY) lint tools ## Lint, check types, run every test
 	@$(BIN)/python -m pytest -n auto $(ARGS)

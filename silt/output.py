@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -65,8 +67,20 @@ def progress(what: str, unit: str) -> Iterator[Callable[[int], None]]:
         yield lambda count: bar.advance(task, count)
 
 
+def record(width: int) -> None:
+    """Keep what is printed from now on for `save_picture`, as on a terminal of this width."""
+    console.record = True
+    console.width = width
+
+
+def save_picture(path: Path, title: str) -> None:
+    """Write what was recorded as an SVG that loads nothing: the fonts are those of the reader."""
+    svg = console.export_svg(title=title)
+    path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows under headings; numbers stand right."""
+    """Print rows under headings, numbers aligned to the right."""
     rows = [list(row) for row in rows]
     made = Table(title=title, title_justify="left", title_style="bold")
     for i, column in enumerate(columns):

@@ -46,10 +46,11 @@ COMMANDS = sorted(
 )
 
 
-def imports_of(path: Path) -> set[str]:
-    """Return the dotted names that a module imports, those inside of functions too."""
+def imports_of(path: Path, *, only_top: bool = False) -> set[str]:
+    """Return the dotted names that a module imports, by default those in functions too."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for node in tree.body if only_top else ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -128,6 +129,15 @@ def test_module_needs_only_what_ships_and_no_more_of_the_world_than_it_may(name:
         assert package not in foreign or name in places, f"{package} belongs in {places}"
     if name not in MAY_TOUCH_THE_WORLD:
         assert not packages & IMPURE, packages & IMPURE
+
+
+def test_no_module_of_the_command_imports_itself_by_way_of_others() -> None:
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in (ROOT / "silt").rglob("*.py")
+    }
+    graph = {name: imports_of(path, only_top=True) & set(paths) for name, path in paths.items()}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
 def test_function_of_appends_needs_nothing_of_maintenance() -> None:

@@ -23,15 +23,15 @@ from handler.errors import SiltError
 from silt import output
 from silt.local.broker import EmbeddedBroker
 from silt.local.mapping import MappingConfig
-from silt.local.orders import PARTITIONS, TOPIC, produce
+from silt.local.orders import BUCKET, PARTITIONS, TOPIC, produce
 from silt.local.pollers import LocalMapping, LocalSettings
 from silt.local.runtime import Sandbox
 from silt.local.s3 import LocalS3
 from silt.local.verdict import accounting, judge, read_table
 
 ORDERS = 4_000
-BUCKET = "lake"
 LIMIT_S = 120.0
+PICTURE_COLUMNS = 130
 KILL_AFTER_S = (0.012, 0.010, 0.008, 0.006, 0.004, 0.002, 0.0)
 """How long the function has had its batch when it is killed; where that was too long, sooner."""
 TAKEN_LIMIT_S = 5.0
@@ -126,7 +126,7 @@ def show(rows: pa.Table, dead_letters: pa.Table) -> None:
         "select error_code, coalesce(error_path, ''), count(*), any_value(error_message) from d "
         "group by 1, 2 order by 3 desc, 1"
     ).fetchall()
-    title = f"sales/orders__dead_letters: {dead_letters.num_rows:,} records, whole, by reason"
+    title = f"sales/orders__dead_letters: {dead_letters.num_rows:,} records by reason"
     output.table(title, ["code", "path", "records", "message of one of them"], reasons)
 
 
@@ -162,7 +162,7 @@ def run(folder: Path) -> bool:
     lines = [
         [name, *counts] for name, counts in zip(("rows", "dead letters"), verdict, strict=True)
     ]
-    columns = ["table", "expected", "found", "lost", "doubled", "invented", "altered"]
+    columns = ["table", "expected", "found", "lost", "duplicated", "invented", "altered"]
     output.table("Verdict, by DuckDB from the producer's own list", columns, lines)
     right = all(counts[0] == counts[1] and not any(counts[2:]) for counts in verdict)
     whole = sum(counts[1] for counts in verdict) + skipped == ORDERS
@@ -208,12 +208,21 @@ def _alone(lock: Path) -> Iterator[None]:
 
 
 def main() -> int:
-    """Run the demo in .silt/demo. Ctrl-C, or a polite kill, leaves nothing running."""
+    """Run the demo in .silt/demo. Ctrl-C, or a polite kill, leaves nothing running.
+
+    With an argument it also draws what it prints into that file, as an SVG.
+    """
+    picture = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    if picture is not None:
+        output.record(PICTURE_COLUMNS)
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, signal.default_int_handler)
     try:
         with _alone(Path(".silt/demo.lock")):
-            return 0 if run(Path(".silt/demo")) else 1
+            is_right = run(Path(".silt/demo"))
+        if picture is not None:
+            output.save_picture(picture, "make demo")
+        return 0 if is_right else 1
     except KeyboardInterrupt:
         output.say("Stopped; nothing is left running.")
         return 130

@@ -10,6 +10,7 @@ from confluent_kafka import Producer
 
 from handler.errors import SiltError
 
+BUCKET = "lake"
 TOPIC = "orders"
 PARTITIONS = 4
 SEED = 20_260_501

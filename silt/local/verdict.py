@@ -9,8 +9,7 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
-from silt.local.demo import BUCKET
-from silt.local.orders import Produced
+from silt.local.orders import BUCKET, Produced
 from silt.local.s3 import LocalS3
 
 
