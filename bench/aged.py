@@ -205,22 +205,22 @@ class Bench:
         self.commits += 1  # the first append made the table
 
     @contextlib.contextmanager
-    def counted(self, told: dict[str, Any], *, latency: bool) -> Iterator[None]:
+    def counted(self, response: dict[str, Any], *, latency: bool) -> Iterator[None]:
         """Count the requests of a block, each of which takes its latency."""
         before = self.proxy.seen.copy()
         self.proxy.plan = lambda _request: "slow" if latency else None
         yield
         seen = self.proxy.seen - before
-        told["requests"] = seen.total()
+        response["requests"] = seen.total()
         writes = {"data put", "commit put", "checkpoint put", "list"}
-        told["usd"] = sum(n * (PUT_USD if k in writes else GET_USD) for k, n in seen.items())
+        response["usd"] = sum(n * (PUT_USD if k in writes else GET_USD) for k, n in seen.items())
 
     def probe(self, name: str, *, latency: bool = False, **more: str) -> dict[str, Any]:
         """Run a probe by itself and return what it measured, with what the proxy counted."""
-        told: dict[str, Any] = {}
-        with self.counted(told, latency=latency):
-            told |= _run([sys.executable, "-m", "bench.aged", name], self.environment(**more))
-        return told
+        response: dict[str, Any] = {}
+        with self.counted(response, latency=latency):
+            response |= _run([sys.executable, "-m", "bench.aged", name], self.environment(**more))
+        return response
 
     def measure(self) -> dict[str, dict[str, Any]]:
         """Return everything that is compared."""
@@ -242,14 +242,14 @@ class Bench:
 
     def maintain(self) -> dict[str, Any]:
         """Run the maintenance function once."""
-        told: dict[str, Any] = {}
+        response: dict[str, Any] = {}
         began = time.perf_counter()
-        with self.counted(told, latency=False):
+        with self.counted(response, latency=False):
             code = "import json; from handler.maintenance import lambda_handler\n"
             code += "print(json.dumps(lambda_handler({'tables': ['sales/orders']}, None)))"
-            told |= _run([sys.executable, "-c", code], self.environment())
-        told["seconds"] = time.perf_counter() - began
-        return told
+            response |= _run([sys.executable, "-c", code], self.environment())
+        response["seconds"] = time.perf_counter() - began
+        return response
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
@@ -259,11 +259,11 @@ def _run(command: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _cell(told: Mapping[str, Any]) -> str:
-    if "count" in told:
-        return f"{told['count']:,}"
-    sequence = f" ({told['in_sequence']} in sequence)" if "in_sequence" in told else ""
-    return f"{told['requests']:,} requests{sequence}, {told['seconds']:.2f} s"
+def _cell(response: Mapping[str, Any]) -> str:
+    if "count" in response:
+        return f"{response['count']:,}"
+    sequence = f" ({response['in_sequence']} in sequence)" if "in_sequence" in response else ""
+    return f"{response['requests']:,} requests{sequence}, {response['seconds']:.2f} s"
 
 
 def _month(measured: Mapping[str, Mapping[str, Any]]) -> float:
@@ -306,8 +306,8 @@ def main() -> int:
         f"{_month(before):.2f} USD before; {_month(after):.2f} USD after, and {runs:.2f} USD for a "
         "run of maintenance every five minutes."
     )
-    told = {"before": before, "maintenance": run, "after": after, "idle": idle}
-    (FOLDER / "report.json").write_text(json.dumps(told, indent=2))
+    response = {"before": before, "maintenance": run, "after": after, "idle": idle}
+    (FOLDER / "report.json").write_text(json.dumps(response, indent=2))
     return 0
 
 

@@ -155,7 +155,7 @@ class Simulated:
 
 
 class SimulatedPool(Pool):
-    """Requests under way at once, in simulated time."""
+    """Requests in progress at once, in simulated time."""
 
     def __init__(self, clock: Simulated) -> None:
         self._clock = clock

@@ -73,7 +73,7 @@ class Function:
         `{"silt": "health"}` is answered by what a look at the tables found.
 
         Raises SiltError for what cannot be tied to a record, and Unsettled where the mapping does
-        not honour partial responses.
+        not honor partial responses.
         """
         if isinstance(event, Mapping) and "silt" in event:
             return self._answer(event, context)
@@ -218,7 +218,7 @@ class Function:
     def _check_health(self) -> None:
         """Read each topic's tables at cold start and log what is found; a finding stops nothing."""
         ends_at = self._clock.monotonic() + HEALTH_CHECK_LIMIT_S
-        health.tell(self._logger, self._look(Deadline(self._clock, ends_at)))
+        health.log_findings(self._logger, self._look(Deadline(self._clock, ends_at)))
 
     def _look(self, deadline: Deadline) -> Iterator[Finding]:
         """Read the tables of each topic."""
@@ -249,7 +249,7 @@ class Function:
             for name, place in contract.places(self._settings.table_root):
                 store = self._open_store(place)
                 findings += health.of_store(name, store, self._pool, deadline)
-        health.tell(self._logger, findings)
+        health.log_findings(self._logger, findings)
         return health.answer(__build__, findings)
 
 
@@ -294,7 +294,7 @@ def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
 
 
 # In Lambda a bad setting or contract stops the init phase, before any event: which build it was
-# stands in the log all the same. The runtime sets this name.
+# is in the log all the same. The runtime sets this name.
 if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
     Logger(service="silt", build=__build__).info("start")
     _function = Function(read_settings(os.environ))

@@ -3,7 +3,7 @@
     SiltError
     ├── SettingsError       a SILT_ variable is unknown or bad; the function does not start
     ├── ContractError       contracts do not parse or contradict each other; lists every problem
-    ├── EventError          the event is no Kafka event, or contradicts itself
+    ├── EventError          the event is not a Kafka event, or contradicts itself
     ├── UnknownTopic        no contract for the topic of the event
     ├── TopicRecreated      a stream's offsets started again
     ├── SourceMismatch      a second source or topic would feed one table
@@ -18,12 +18,12 @@
     │   ├── AlreadyExists       a put-if-absent found the object there
     │   ├── AccessDenied        credentials or permissions
     │   ├── BadStore            the URI or the options of the store are wrong
-    │   └── Unavailable         may pass: time-outs, 5xx, throttling, a lost connection
+    │   └── Unavailable         may pass: timeouts, 5xx, throttling, a lost connection
     ├── EngineFailed        the Delta engine, which maintains tables, could not do its work
     ├── MaintenanceFailed   a table could not be maintained; the others were
     ├── OutOfTime           the deadline came first; nothing of it is reported as settled
     ├── AccountingBroken    the counts of an invocation do not add up
-    └── Unsettled           records stayed unsettled and the mapping honours no partial response
+    └── Unsettled           records stayed unsettled and the mapping honors no partial response
 
 Reject codes are the closed list of reasons for which a single record is refused; `docs/dead-
 letters.md` has a line for each.

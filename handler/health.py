@@ -36,7 +36,7 @@ _REACH = "Look at bucket, region, and the route to S3: in a VPC, a gateway endpo
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found: of what, how it is, and where it is not well how to mend it."""
+    """What one check found: of what, how it is, and where it is not well how to fix it."""
 
     check: str
     subject: str
@@ -46,8 +46,8 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         """Return the finding for a script."""
-        told = asdict(self)
-        return told if self.fix else {key: told[key] for key in told if key != "fix"}
+        fields = asdict(self)
+        return fields if self.fix else {key: fields[key] for key in fields if key != "fix"}
 
 
 def healthy(findings: Sequence[Finding]) -> bool:
@@ -57,11 +57,11 @@ def healthy(findings: Sequence[Finding]) -> bool:
 
 def answer(build: str, findings: Sequence[Finding]) -> dict[str, Any]:
     """Return what a function answers to `{"silt": "health"}`."""
-    told = [finding.as_json() for finding in findings]
-    return {"build": build, "healthy": healthy(findings), "findings": told}
+    reports = [finding.as_json() for finding in findings]
+    return {"build": build, "healthy": healthy(findings), "findings": reports}
 
 
-def tell(logger: Any, findings: Iterable[Finding]) -> None:
+def log_findings(logger: Any, findings: Iterable[Finding]) -> None:
     """Log each finding, what is wrong as an error."""
     for finding in findings:
         log = logger.error if finding.state == "wrong" else logger.info
@@ -107,7 +107,7 @@ def of_log(name: str, table: Table) -> Iterator[Finding]:
 
 def warnings_of_log(table: Table) -> list[tuple[str, str]]:
     """Return what a table's log does that Silt works around, each with its fix."""
-    found = []
+    results = []
     if table.snapshot is not None and table.snapshot.forgets_txns:
         text = (
             f"{TXN_RETENTION} is set, or was: a checkpoint may have forgotten the watermark of a "
@@ -117,13 +117,13 @@ def warnings_of_log(table: Table) -> list[tuple[str, str]]:
             f"ALTER TABLE ... UNSET TBLPROPERTIES ('{TXN_RETENTION}'); later {TXNS_FORGOTTEN} too: "
             "docs/troubleshooting.md#forgotten-watermarks"
         )
-        found.append((text, fix))
+        results.append((text, fix))
     maintain = f"Run silt maintain {table.name}, or wait for the next run of maintenance."
     reasons = dict.fromkeys(table.log.damage.checkpoints.values())
-    found += [(f"a checkpoint cannot be read and is skipped: {r}", maintain) for r in reasons]
+    results += [(f"a checkpoint cannot be read and is skipped: {r}", maintain) for r in reasons]
     if table.log.damage.hint_is_wrong:
-        found.append(("_last_checkpoint names a checkpoint that cannot be read", maintain))
-    return found
+        results.append(("_last_checkpoint names a checkpoint that cannot be read", maintain))
+    return results
 
 
 def of_store(name: str, store: Store, pool: Pool, deadline: Deadline) -> Iterator[Finding]:
@@ -207,14 +207,16 @@ def _missing(name: str, result: object) -> Finding:
 
 
 def _clock(name: str, skew_ms: int) -> Finding:
-    told = f"{abs(skew_ms) / 1000:.1f} s {'ahead of' if skew_ms > 0 else 'behind'} the store's"
+    difference = (
+        f"{abs(skew_ms) / 1000:.1f} s {'ahead of' if skew_ms > 0 else 'behind'} the store's"
+    )
     if abs(skew_ms) <= CLOCK_SKEW_MAX_MS:
-        return Finding("clock", name, "ok", f"at most {told}")
+        return Finding("clock", name, "ok", f"at most {difference}")
     return Finding(
         "clock",
         name,
         "wrong",
-        f"this machine's clock is {told}",
+        f"this machine's clock is {difference}",
         "Synchronize the clock by NTP. A recreated topic is recognized by timestamps, to "
         "within five minutes.",
     )

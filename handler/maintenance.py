@@ -57,12 +57,12 @@ class MaintainedTable:
 
 def places(contracts: Iterable[Contract], root: str) -> dict[str, MaintainedTable]:
     """Return the tables of contracts and their dead letters, by name."""
-    found = {}
+    result = {}
     for contract in contracts:
         kinds = ((contract.upkeep, ROW_KEYS), (contract.dead_letter_upkeep, DEAD_LETTER_KEYS))
         for (name, uri), (upkeep, keys) in zip(contract.places(root), kinds, strict=True):
-            found[name] = MaintainedTable(name, uri, upkeep, keys)
-    return found
+            result[name] = MaintainedTable(name, uri, upkeep, keys)
+    return result
 
 
 class Maintenance:
@@ -157,14 +157,14 @@ class Maintenance:
 
     def _due(self, names: Sequence[str], ends_at: float) -> list[dict[str, Any]]:
         """Return the partitions that need compaction, each with its table."""
-        found = list[dict[str, Any]]()
+        result = list[dict[str, Any]]()
         deadline = _deadline(self._clock, ends_at)
         for name in names:
             run = self.new_run(name)
             if run.look(deadline):
                 values = {each.where: each.values for each in run.plan(deadline)}
-                found += [{"table": name, "partition": dict(v)} for v in values.values()]
-        return found[:DUE_MAX]
+                result += [{"table": name, "partition": dict(v)} for v in values.values()]
+        return result[:DUE_MAX]
 
     def _health(self, ends_at: float) -> dict[str, Any]:
         """Look at each table, by the engine too where it is there, and try its store."""
@@ -177,7 +177,7 @@ class Maintenance:
             if not self._settings.dry_run:  # to try the store leaves an object there
                 store = self._open_store(self.uri(name))
                 findings += health.of_store(name, store, self._pool, deadline)
-        health.tell(self._logger, findings)
+        health.log_findings(self._logger, findings)
         return health.answer(__build__, findings)
 
     @staticmethod
@@ -276,9 +276,9 @@ def is_partition(value: Any) -> bool:
 
 def _measures(report: RunReport) -> dict[str, float]:
     """Return what becomes a metric: each costs money, so only what an alarm may watch."""
-    told = report.as_json()
+    figures = report.as_json()
     stopped = int(report.stopped is not None)
-    return {**{name: told[name] for name in METRICS if name in told}, "stopped": stopped}
+    return {**{name: figures[name] for name in METRICS if name in figures}, "stopped": stopped}
 
 
 def lambda_handler(event: Any, context: Any) -> dict[str, Any]:

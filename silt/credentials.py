@@ -24,8 +24,8 @@ def use_credentials_for(uri: str) -> None:
         return
     try:
         session = boto3.Session()
-        found = session.get_credentials()
-        frozen = found.get_frozen_credentials() if found is not None else None
+        result = session.get_credentials()
+        frozen = result.get_frozen_credentials() if result is not None else None
     except BotoCoreError as error:
         raise SettingsError(f"AWS credentials for {uri} cannot be read: {error}") from error
     if frozen is None:

@@ -88,8 +88,8 @@ def _rows(model: type[BaseModel]) -> str:
 
 def _default(value: object) -> str:
     if isinstance(value, BaseModel):
-        told = value.model_dump(exclude_none=True)
-        return json.dumps(told) if len(told) < 3 else "see below"
+        content = value.model_dump(exclude_none=True)
+        return json.dumps(content) if len(content) < 3 else "see below"
     return json.dumps(value)
 
 
@@ -149,17 +149,17 @@ def _deployment() -> str:
 
 
 def _permissions() -> str:
-    found: dict[tuple[str, ...], tuple[Statement, dict[str, None]]] = {}
+    result: dict[tuple[str, ...], tuple[Statement, dict[str, None]]] = {}
     for file in sorted(Path("docs/deployments").glob("*.yml")):
         for function in functions_of(read_deployment(file)):
             role = "maintenance" if function.key == MAINTENANCE_KEY else "topic"
             for statement in function.statements:
                 key = (statement.sid + role * (statement.sid == "WriteLog"), *statement.actions)
-                found.setdefault(key, (statement, {}))[1][role] = None
+                result.setdefault(key, (statement, {}))[1][role] = None
     rows = "".join(
         f"| {', '.join(roles)} | {'<br>'.join(f'`{action}`' for action in s.actions)} "
         f"| {'<br>'.join(f'`{_resource(r)}`' for r in s.resources[:2])} | {s.why} |\n"
-        for s, roles in found.values()
+        for s, roles in result.values()
     )
     return (
         f"{NOTE}# Permissions\n\nEach function has its own role; the role of a topic serves "

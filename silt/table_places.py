@@ -26,8 +26,8 @@ class Location:
     @property
     def environment(self) -> dict[str, str]:
         """Return the same as settings of the function."""
-        told = {"SILT_TABLE_ROOT": self.root, "SILT_CONTRACTS": self.contracts}
-        return {name: value for name, value in told.items() if value is not None}
+        answer = {"SILT_TABLE_ROOT": self.root, "SILT_CONTRACTS": self.contracts}
+        return {name: value for name, value in answer.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,5 +114,5 @@ def is_place(name: str) -> bool:
 
 
 def _by_place(place: str, contracts: dict[str, Contract]) -> Contract | None:
-    found = [c for name, c in contracts.items() if place.rstrip("/").endswith(f"/{name}")]
-    return found[0] if len(found) == 1 else None
+    result = [c for name, c in contracts.items() if place.rstrip("/").endswith(f"/{name}")]
+    return result[0] if len(result) == 1 else None

@@ -20,5 +20,5 @@ def place_artifacts(checkout: Path, example: Path) -> None:
     for function in FUNCTIONS:
         build = build_of(function, target, deployment.contracts)
         with zipfile.ZipFile(checkout / "dist" / artifact_name(function, target), "w") as archive:
-            told = {"function": function, "build": build, **asdict(target), "byte_code": True}
-            archive.writestr("silt.json", json.dumps(told))
+            answer = {"function": function, "build": build, **asdict(target), "byte_code": True}
+            archive.writestr("silt.json", json.dumps(answer))

@@ -26,7 +26,7 @@ class Violation(AssertionError):
 
 @dataclass(slots=True)
 class Objects:
-    """What a store holds: bytes by key, and puts that are under way and may land at any time."""
+    """What a store holds: bytes by key, and puts that are in progress and may land at any time."""
 
     data: dict[str, bytes] = field(default_factory=dict)
     late: list[tuple[str, bytes]] = field(default_factory=list)
@@ -71,14 +71,14 @@ class Asking:
         if outcome == "late":
             # It lands at once (a lost answer), at any later moment, or never.
             self._objects.late.append((key, data))
-            actor.told(f"{verb} {key} {outcome}")
+            actor.hear(f"{verb} {key} {outcome}")
             raise Unavailable(outcome)
         try:
             answer = effect()
         except StoreError as error:
-            actor.told(f"{verb} {key} {type(error).__name__}")
+            actor.hear(f"{verb} {key} {type(error).__name__}")
             raise
-        actor.told(f"{verb} {key} {answer!r}")
+        actor.hear(f"{verb} {key} {answer!r}")
         return answer
 
     def _read(self, verb: str, key: str, of: Callable[[bytes], Any]) -> Any:
@@ -148,7 +148,7 @@ class Actor(greenlet):
     """A program that runs until its next request.
 
     It does its operations one after the other. `waits` says that it begins each only when no other
-    operation is under way: what the world does between invocations, not within one.
+    operation is in progress: what the world does between invocations, not within one.
     """
 
     def __init__(
@@ -170,9 +170,9 @@ class Actor(greenlet):
             self.under_way = True
             self.results.append(operation())
             self.under_way = False
-            self.told(f"ended {self.results[-1]!r}")
+            self.hear(f"ended {self.results[-1]!r}")
 
-    def told(self, what: str) -> None:
+    def hear(self, what: str) -> None:
         self._history.update(what.encode())
 
     def step(self, outcome: str | None) -> None:
@@ -281,8 +281,8 @@ def _run(
                 case.check(False)
         raise Violation(f"no end after {STEPS_MAX} steps")
     except AssertionError as error:
-        told = [f"{case.actors[i].name if i >= 0 else 'late put'}: {what}" for i, what in path]
-        raise Violation(f"{error}\nafter the schedule {told}") from error
+        response = [f"{case.actors[i].name if i >= 0 else 'late put'}: {what}" for i, what in path]
+        raise Violation(f"{error}\nafter the schedule {response}") from error
     finally:
         for actor in case.actors:
             if not actor.dead:

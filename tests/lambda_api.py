@@ -74,18 +74,18 @@ class LambdaApi:
 
 
 @contextmanager
-def served(told: LambdaApi) -> Iterator[str]:
+def served(answer: LambdaApi) -> Iterator[str]:
     """Serve the API and yield its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, body = told.answer(self.path)
+            status, body = answer.answer(self.path)
             self._reply(status, json.dumps(body).encode())
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if self.path == "/":
-                self._reply(told.simulator, told.simulate(body))
+                self._reply(answer.simulator, answer.simulate(body))
             else:
                 self.do_GET()
 
@@ -93,7 +93,7 @@ def served(told: LambdaApi) -> Iterator[str]:
             self.send_response(status)
             if status == 404:
                 self.send_header("x-amzn-ErrorType", "ResourceNotFoundException")
-            if told.error and self.path.endswith("invocations"):
+            if answer.error and self.path.endswith("invocations"):
                 self.send_header("X-Amz-Function-Error", "Unhandled")
             self.send_header("Content-Length", str(len(payload)))
             self.end_headers()

@@ -235,11 +235,11 @@ def test_isolated_artifact_settles_golden_events_once_and_maintains_their_tables
             assert 50 < peak_memory_mb(sandbox) < 200
         finally:
             sandbox.close()
-    told = [line for line in lines(log) if line.get("message") == "invocation"]
-    assert [line["cold_start"] for line in told] == [True, False] * len(GOLDEN)
+    answer = [line for line in lines(log) if line.get("message") == "invocation"]
+    assert [line["cold_start"] for line in answer] == [True, False] * len(GOLDEN)
     assert {line["build"] for line in lines(log) if "build" in line} == {made["ingest"].build}
     assert [line.get("message") for line in lines(log)].count("start") == len(GOLDEN)
-    for first, again in zip(told[::2], told[1::2], strict=True):
+    for first, again in zip(answer[::2], answer[1::2], strict=True):
         kept = first["appended"] + first["dead_lettered"] + first["skipped_by_rule"]
         assert kept == first["delivered"] == again["delivered"]
         assert again["duplicates"] + again["skipped_by_rule"] == again["delivered"]

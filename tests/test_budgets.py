@@ -289,7 +289,7 @@ def test_look_up_in_300_000_files_stays_below_its_memory_limit(tmp_path: Path) -
         "SILT_TABLE_ROOT": str(tmp_path / "tables"),
         "SILT_CONTRACTS": str(tmp_path / "contracts"),
     }
-    told, peak_mb = measured(
+    answer, peak_mb = measured(
         f"""
 from handler import app
 from handler.delta import look_up
@@ -301,12 +301,12 @@ def find_rows(store, found, *rest):
 import handler.delta.tables
 handler.delta.tables.find_rows = find_rows
 answer = app.lambda_handler({event(rows(5, 10))!r}, None)
-told = [answer, candidates]
+result = [answer, candidates]
 """,
         **environment,
     )
     print(f"{peak_mb} MB")
-    assert told == [{"batchItemFailures": []}, [0, 1]]
+    assert answer == [{"batchItemFailures": []}, [0, 1]]
     assert peak_mb < LOOK_UP_MEMORY_LIMIT_MB
 
 
@@ -340,18 +340,18 @@ def test_maintenance_of_a_terabyte_stays_below_its_memory_limit(tmp_path: Path) 
         "SILT_TABLE_ROOT": str(tmp_path / "tables"),
         "SILT_CONTRACTS": str(tmp_path / "contracts"),
     }
-    told, own_mb = measured(
+    answer, own_mb = measured(
         """
 from handler import maintenance
 from handler.upkeep import due
 due.BAD_FILES = 10**9  # nothing is compacted: there are no files
-told = maintenance.lambda_handler({"tables": ["sales/orders"]}, None)["tables"][0]
+result = maintenance.lambda_handler({"tables": ["sales/orders"]}, None)["tables"][0]
 """,
         **environment,
     )
-    assert told["files"] == 30_001
-    assert told["data_bytes"] > 10**12
-    assert told["checkpoint_written"]
+    assert answer["files"] == 30_001
+    assert answer["data_bytes"] > 10**12
+    assert answer["checkpoint_written"]
     jobs: list[dict[str, Any]] = [
         {"do": "checkpoint"},
         {"do": "vacuum", "hours": 168, "dry_run": True},
@@ -362,7 +362,7 @@ told = maintenance.lambda_handler({"tables": ["sales/orders"]}, None)["tables"][
 from deltalake import DeltaTable
 from handler.upkeep import worker
 job = {job!r}
-told = worker.JOBS[job["do"]](DeltaTable({str(folder)!r}), job)
+result = worker.JOBS[job["do"]](DeltaTable({str(folder)!r}), job)
 """
         )[1]
         for job in jobs
@@ -372,15 +372,15 @@ told = worker.JOBS[job["do"]](DeltaTable({str(folder)!r}), job)
 
 
 def measured(code: str, **environment: str) -> tuple[Any, int]:
-    """Run code in a process of its own; returns its `told` and its peak of memory, in MB.
+    """Run code in a process of its own; returns its `result` and its peak of memory, in MB.
 
     Not ru_maxrss: a child begins with the peak of the process that it was forked from.
     """
     peak = 'int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024'
-    ending = f'\nimport json, re\nprint("TOLD", json.dumps([told, {peak}]))\n'
+    ending = f'\nimport json, re\nprint("RESULT", json.dumps([result, {peak}]))\n'
     out = isolated(code + ending, **environment)
-    told, peak_mb = json.loads(out.split("TOLD ")[1].splitlines()[0])
-    return told, peak_mb
+    answer, peak_mb = json.loads(out.split("RESULT ")[1].splitlines()[0])
+    return answer, peak_mb
 
 
 def test_time_of_the_tests_is_the_clocks() -> None:

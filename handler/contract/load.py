@@ -122,16 +122,16 @@ def _read(file: FilePath, problems: list[str]) -> str:
 def parse_contract(text: str, file: str, problems: list[str]) -> tuple[Contract | None, Document]:
     """Parse one contract and add a line to `problems` for each thing that is wrong with it."""
     document = yaml_file.parse(text)
-    found = list(document.problems)
+    result = list(document.problems)
 
     def report(path: Path, message: str) -> None:
-        found.append((path, document.line(path), message))
+        result.append((path, document.line(path), message))
 
     contract = None
     if document.data is not None:
         contract = _compile(document, file, report)
-    problems += yaml_file.told(file, found)
-    return (None if found else contract), document
+    problems += yaml_file.describe(file, result)
+    return (None if result else contract), document
 
 
 def _compile(document: Document, file: str, report: Any) -> Contract | None:
@@ -162,8 +162,8 @@ def _compile(document: Document, file: str, report: Any) -> Contract | None:
         model.maintenance, model.partition_by, types, report_unless_broken
     )
     # How a table is maintained decides about no record: it makes no new version.
-    told = model.model_dump(mode="json", by_alias=True, exclude={"maintenance"})
-    fingerprint = sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+    content = model.model_dump(mode="json", by_alias=True, exclude={"maintenance"})
+    fingerprint = sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     return Contract(
         file=file,
         topic=model.topic,
@@ -188,11 +188,11 @@ def _compile(document: Document, file: str, report: Any) -> Contract | None:
 
 
 def _validate(document: Document, report: Any) -> tuple[ContractModel | None, list[Path]]:
-    """Validate against the models; mend what is broken so that the rest is checked too."""
+    """Validate against the models; fix what is broken so that the rest is checked too."""
     data = deepcopy(document.data)
     broken: list[Path] = []
     trapped = {path for path, _line, _message in document.problems}
-    for _round in range(20):  # each round mends what the one before uncovered
+    for _round in range(20):  # each round fixs what the one before uncovered
         try:
             return ContractModel.model_validate(data), broken
         except ValidationError as error:
@@ -204,11 +204,11 @@ def _validate(document: Document, report: Any) -> tuple[ContractModel | None, li
                 broken.append(path)
                 if path not in trapped:
                     report(path, _explain(document, path, dict(detail)))
-                _mend(data, path, detail["type"])
+                _fix(data, path, detail["type"])
     return None, broken
 
 
-def _mend(data: Any, path: Path, kind: str) -> None:
+def _fix(data: Any, path: Path, kind: str) -> None:
     if not path:
         return
     for step in path[:-1]:

@@ -127,11 +127,11 @@ def matches(pattern: str, text: str) -> bool:
 def differences(pattern: str) -> list[Difference]:
     """Return where RE2 reads a valid pattern otherwise than Python's `re` would, each kind once."""
     multiline = _MULTILINE.match(pattern) is not None
-    found: dict[str, Difference] = {}
+    result: dict[str, Difference] = {}
     for token in _tokens(pattern):
         if (difference := _difference(token, multiline=multiline)) is not None:
-            found.setdefault(difference.construct, difference)
-    return list(found.values())
+            result.setdefault(difference.construct, difference)
+    return list(result.values())
 
 
 def slow_repetitions(pattern: str) -> int | None:

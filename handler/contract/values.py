@@ -1,7 +1,7 @@
 """What JSON a scalar type accepts, decided for one value at a time.
 
 This is the reference: `columns` does the same for whole columns where it can, and a property test
-holds the two together. A value of the record never stands in a message.
+holds the two together. A value of the record never is in a message.
 """
 
 import binascii

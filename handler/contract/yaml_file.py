@@ -45,7 +45,7 @@ class Document:
 
 
 def parse(text: str) -> Document:
-    """Parse one YAML document. Never raises for what stands in the text: it lists problems."""
+    """Parse one YAML document. Never raises for what is in the text: it lists problems."""
     document = Document()
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -90,7 +90,7 @@ def written_path(data: Any, loc: Sequence[str | int]) -> Path:
     return tuple(path)
 
 
-def told(file: str, problems: Iterable[tuple[Path, int, str]]) -> list[str]:
+def describe(file: str, problems: Iterable[tuple[Path, int, str]]) -> list[str]:
     """Return a line for each problem, in the order of the file: its line, its path, what it is."""
     ordered = sorted(set(problems), key=lambda problem: (problem[1], str(problem)))
     dotted = [(line, ".".join(map(str, path)), message) for path, line, message in ordered]

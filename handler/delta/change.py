@@ -28,7 +28,7 @@ class Why(StrEnum):
     STREAM = "stream"
     NEW_STREAM = "new_stream"
     LOG = "log"
-    """The log was cleaned behind the snapshot, or the table was made anew."""
+    """The log was cleaned behind the snapshot, or the table was recreated."""
     FILES = "files"
     """A file that was to be replaced is not active any more."""
 

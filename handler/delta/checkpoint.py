@@ -70,14 +70,14 @@ def complete_checkpoints(entries: Iterable[Entry]) -> list[Checkpoint]:
 
     One in a single file comes before one in parts of the same version.
     """
-    found: dict[tuple[int, int], dict[int, Entry]] = {}
+    result: dict[tuple[int, int], dict[int, Entry]] = {}
     for entry in entries:
         if match := _NAME.fullmatch(entry.key):
             version, number, total = int(match[1]), int(match[2] or 1), int(match[3] or 1)
-            found.setdefault((version, -total), {})[number] = entry
+            result.setdefault((version, -total), {})[number] = entry
     return [
         Checkpoint(version, tuple(parts[i] for i in sorted(parts)))
-        for (version, total), parts in sorted(found.items(), reverse=True)
+        for (version, total), parts in sorted(result.items(), reverse=True)
         if sorted(parts) == list(range(1, 1 - total))
     ]
 

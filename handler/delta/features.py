@@ -98,12 +98,12 @@ def check_rewritable(snapshot: Snapshot, table: str, *, data_change: bool) -> No
 
 def _marks(fields: Sequence[Field]) -> list[str]:
     """Return the features that fields use by their own metadata, parts of structs included."""
-    found = []
+    result = []
     for f in fields:
-        found += [name for mark, name in _FIELD_MARKS.items() if mark in f.metadata]
+        result += [name for mark, name in _FIELD_MARKS.items() if mark in f.metadata]
         if isinstance(f.type, Struct):
-            found += _marks(f.type.fields)
-    return found
+            result += _marks(f.type.fields)
+    return result
 
 
 _LEGACY_WRITER = (

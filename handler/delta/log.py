@@ -59,7 +59,7 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """A table's schema and properties. `raw` is the action as it stands in the log."""
+    """A table's schema and properties. `raw` is the action as it is in the log."""
 
     fields: tuple[Field, ...]
     partition_columns: tuple[str, ...]
@@ -99,7 +99,7 @@ class Txn:
 class Snapshot:
     """What is known of a table at one version. A table that does not exist has version -1.
 
-    `e_tag` is that of the commit of `version`, if known: it tells this log from one made anew.
+    `e_tag` is that of the commit of `version`, if known: it tells this log from one recreated.
     """
 
     version: int = -1
@@ -171,7 +171,7 @@ def parse_commit(data: bytes, key: str) -> list[dict[str, Any]]:
         try:
             action = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            raise BrokenLog(f"{key}, line {number}, is no JSON: {error}") from error
+            raise BrokenLog(f"{key}, line {number}, is not JSON: {error}") from error
         if not isinstance(action, dict):
             raise BrokenLog(f"{key}, line {number}, is not a Delta action.")
         actions.append(action)

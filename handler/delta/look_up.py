@@ -166,9 +166,9 @@ def find_rows(
 
     Raises DataFileMissing for a file that is not there.
     """
-    found = Matches()
+    result = Matches()
     if not candidates.active:
-        return found
+        return result
     names = (keys.partition, keys.offset, keys.timestamp)
     partitions = pa.array(sorted(queries), pa.int32())
     offsets = pa.array(sorted({o for query in queries.values() for o in query.offsets}), pa.int64())
@@ -196,8 +196,8 @@ def find_rows(
         for partition, offset, time in zip(
             rows[names[0]].to_pylist(), rows[names[1]].to_pylist(), times.to_pylist(), strict=True
         ):
-            found.rows.setdefault((partition, offset), set()).add(time)
-    return found
+            result.rows.setdefault((partition, offset), set()).add(time)
+    return result
 
 
 def _tables(
@@ -229,8 +229,8 @@ def _ranges_of(adds: pa.StructArray) -> list[str | None]:
     tags = child_of(adds, "tags", pa.map_(pa.string(), pa.string()))
     if tags.null_count == len(tags):
         return [None] * len(adds)
-    found: list[str | None] = pc.map_lookup(tags, RANGES_TAG, "first").to_pylist()
-    return found
+    result: list[str | None] = pc.map_lookup(tags, RANGES_TAG, "first").to_pylist()
+    return result
 
 
 def child_of(adds: pa.StructArray, name: str, type_: pa.DataType) -> pa.Array:

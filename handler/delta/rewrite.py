@@ -161,7 +161,7 @@ def rewrite(table: Table, change: Rewrite, deadline: Deadline) -> int | None:
         check_rewritable(snapshot, table.name, data_change=change.data_change)
         return change if change.fits(snapshot, active_files(table)) else None
 
-    # Minutes may have passed since the snapshot was read: the table may have been made anew.
+    # Minutes may have passed since the snapshot was read: the table may have been recreated.
     committed = Transaction([table], deadline).commit_change(table, propose)
     return committed.version if committed is not None else None
 

@@ -1,6 +1,6 @@
 """The statistics of a data file, by which readers pass it over: rows, nulls, bounds of values.
 
-Bounds are exact for every type that has an order, both of them or none: some readers take a bound
+Bounds are exact forevery type that has an order, both of them or none: some readers take a bound
 that is missing for null, and lose the rows of the file.
 """
 
@@ -154,8 +154,8 @@ def _bounds(chunks: Sequence[Any], path: Path, extremes: Extremes) -> tuple[Any,
                 low_high = chunk.min, chunk.max
             elif not chunk.num_values:
                 continue  # all are null
-            elif (found := extremes(group, path)) is not None:
-                low_high = found
+            elif (results := extremes(group, path)) is not None:
+                low_high = results
             else:
                 return None, None
             lows.append(low_high[0])
@@ -214,7 +214,7 @@ def microseconds(text: Any) -> int | None:
 
 
 def keep_indexed(before: Metadata, after: Metadata) -> Metadata:
-    """Return a table's new metadata, with bounds for every column that had them before.
+    """Return a table's new metadata, with bounds forevery column that had them before.
 
     A part that a struct gained moves the columns behind it, one of them out of the first 32. Its
     files would then have bounds in part, and deltalake's pyarrow dataset takes a missing one for
@@ -243,7 +243,7 @@ def _indexed_columns(metadata: Metadata) -> int | None:
 
 
 def _leaf_columns(schema: pa.Schema) -> dict[Path, int]:
-    """Return the place of each Parquet column that is no part of an array or a map.
+    """Return the place of each Parquet column that is not a part of an array or a map.
 
     By its place, not by Parquet's dotted path: a name may have dots of its own.
     """
@@ -265,12 +265,12 @@ def _walk(fields: Any, prefix: Path, *, repeated: bool = False) -> Iterator[Path
 
 def _chunks(footer: pq.FileMetaData, column: int) -> list[Any] | None:
     """Return the statistics of a column in each row group, None where one has none."""
-    found = [
+    results = [
         footer.row_group(i).column(column).statistics
         for i in range(footer.num_row_groups)
         if footer.row_group(i).num_rows
     ]
-    return None if any(chunk is None or not chunk.has_null_count for chunk in found) else found
+    return None if any(chunk is None or not chunk.has_null_count for chunk in results) else results
 
 
 def _holds(schema: pa.Schema, path: Path) -> bool:

@@ -33,7 +33,7 @@ CONNECT_TIMEOUT_S = 3.0
 PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 2
 PARALLEL_MAX = 32
-"""At most so many requests are under way at once."""
+"""At most so many requests are in progress at once."""
 _DIRECTORY_BUCKET = "--x-s3"
 """How the name of one ends ('Directory bucket naming rules' of S3), and no other may."""
 _REFUSED_OPTIONS = {
@@ -258,7 +258,7 @@ def open_store(uri: str) -> ObjectStore:
 
 
 class Pool:
-    """Requests under way at once, each with a bound on how long it is waited for."""
+    """Requests in progress at once, each with a bound on how long it is waited for."""
 
     def __init__(self, parallel_max: int = PARALLEL_MAX) -> None:
         self._executor = ThreadPoolExecutor(parallel_max, thread_name_prefix="silt-request")

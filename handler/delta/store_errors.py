@@ -48,8 +48,8 @@ class translated:  # noqa: N801 - reads as a clause: with translated(...)
 def translate(error: BaseException, what: str, *, conditional: bool = False) -> StoreError:
     """Return our error for one of obstore's. What is not known to be final may pass.
 
-    `conditional`: the request set a condition. A 409 or 412 to one that set none is no answer to
-    it: AWS says so when operations on one key meet.
+    `conditional`: the request set a condition. A 409 or 412 to one that set none is not an answer
+    to it: AWS says so when operations on one key meet.
     """
     message = f"Cannot {what}: {first_line(error)}"
     if isinstance(error, AlreadyExistsError | FileExistsError | PreconditionError):
@@ -85,5 +85,5 @@ def first_line(error: BaseException) -> str:
     """Return the error in a line, with what S3 says in its answer."""
     text = str(error)
     line = (text.strip().splitlines() or [type(error).__name__])[0].removesuffix(_XML)[:500]
-    told = [match[1] for tag in ("Code", "Message") if (match := re.search(_TAG % tag, text))]
-    return f"{line.rstrip(' :')} ({': '.join(told)})" if told else line
+    details = [match[1] for tag in ("Code", "Message") if (match := re.search(_TAG % tag, text))]
+    return f"{line.rstrip(' :')} ({': '.join(details)})" if details else line

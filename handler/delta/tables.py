@@ -68,17 +68,19 @@ class Table:
         assert self.keys is not None
         keys = self.keys
         snapshot, candidates = self.log.load(deadline, lambda: Candidates(keys, queries))
-        found = Matches()
+        result = Matches()
         if candidates is not None:
-            found = find_rows(self.store, candidates, keys, queries, self.pool, deadline, self.name)
+            result = find_rows(
+                self.store, candidates, keys, queries, self.pool, deadline, self.name
+            )
         self._keep(snapshot)
-        return found
+        return result
 
     def is_current(self) -> bool:
         """Return whether the kept snapshot's last commit is still there and the same: one request.
 
-        A log that was cleaned behind a long-idle sandbox, or a table made anew, shows here. Where
-        the snapshot says that there is no table, there must be no log.
+        A log that was cleaned behind a long-idle sandbox, or a table recreated, shows here. Where
+        the snapshot says that there is not a table, there must be no log.
         """
         assert self.snapshot is not None
         if not self.snapshot.exists:

@@ -113,7 +113,7 @@ def to_arrow(data_type: DataType) -> pa.DataType:
 
 
 def to_json(data_type: DataType) -> Any:
-    """Return the type as it stands in a Delta `schemaString`."""
+    """Return the type as it is in a Delta `schemaString`."""
     match data_type:
         case Primitive(name):
             return name

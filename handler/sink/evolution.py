@@ -33,7 +33,7 @@ def widens(have: Primitive, want: Primitive) -> bool:
 def fit(
     table: str,
     fields: Sequence[Field],
-    wanted: Sequence[Field],
+    expected: Sequence[Field],
     *,
     evolution: str,
     retired: Sequence[str] = (),
@@ -43,9 +43,9 @@ def fit(
     Raises TableMismatch with every difference that `evolution` does not bridge.
     """
     fitting = _Fitting(evolution, frozenset(retired))
-    fitted = fitting.fields(fields, wanted, "", owned=False)
+    fitted = fitting.fields(fields, expected, "", owned=False)
     for f in fields:
-        if f.name in {w.name for w in wanted}:
+        if f.name in {w.name for w in expected}:
             continue
         if f.metadata.get(ORIGIN) == "contract":
             fitting.lacking(f.name)
@@ -111,7 +111,7 @@ class _Fitting:
     def fields(
         self,
         fields: Sequence[Field],
-        wanted: Sequence[Field],
+        expected: Sequence[Field],
         prefix: str,
         *,
         owned: bool,
@@ -123,7 +123,7 @@ class _Fitting:
         """
         result = {f.name: f for f in fields}
         by_folded = {f.name.lower(): f.name for f in fields}
-        for want in wanted:
+        for want in expected:
             path = prefix + want.name
             have = result.get(want.name)
             if have is not None:
@@ -153,7 +153,7 @@ class _Fitting:
             else:
                 result[want.name] = want
         if owned:
-            for name in {f.name for f in fields} - {w.name for w in wanted}:
+            for name in {f.name for f in fields} - {w.name for w in expected}:
                 self.lacking(prefix + name)
         return tuple(result.values())
 

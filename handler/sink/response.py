@@ -12,7 +12,7 @@ from handler.sink.outcomes import NAMES, Outcome, count
 PARTS = tuple(NAMES.values())
 """What a delivered record can have become; the parts of the accounting identity."""
 FRESHNESS_MAX_MS = 10 * 365 * 86_400_000
-"""An older timestamp is no age: Kafka's -1, an unset clock, seconds taken for milliseconds."""
+"""An older timestamp is not an age: Kafka's -1, an unset clock, seconds taken for milliseconds."""
 
 
 def account(outcomes: bytes, repeats: int, delivered: int) -> dict[str, int]:
@@ -48,7 +48,7 @@ def failures(flat: Flat, outcomes: bytes) -> list[dict[str, Any]]:
 
 
 def raise_for(items: Sequence[Mapping[str, Any]], why: str) -> None:
-    """Raise Unsettled for a mapping that does not honour partial responses."""
+    """Raise Unsettled for a mapping that does not honor partial responses."""
     if items:
         first = items[0]["itemIdentifier"]
         raise Unsettled(

@@ -140,8 +140,8 @@ class Terms:
         table, schema = taken
 
         def propose(snapshot: Snapshot) -> Change | None:
-            found = term_of(snapshot)
-            if found == term or (taken is self._dead_letters and self._governs(found)):
+            result = term_of(snapshot)
+            if result == term or (taken is self._dead_letters and self._governs(result)):
                 return None
             needed = schema.needed(snapshot, (), deadline.clock.epoch_ms())
             properties = {TERM: term.name, GOVERNOR: term.governor}
@@ -160,7 +160,7 @@ class Terms:
         return (
             f"Table {table} is governed by {term.governor if term else 'no contract'!r}, and "
             f"this function works by {self._governor!r}: the table was taken over while this "
-            "invocation was under way. What it had not committed will be retried. If this goes "
+            "invocation was in progress. What it had not committed will be retried. If this goes "
             "on, two versions of a contract are deployed at once: troubleshooting.md#superseded"
         )
 

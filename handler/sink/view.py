@@ -154,10 +154,10 @@ def _earlier(snapshot: Snapshot, stream: Stream) -> int:
     return max(marks, default=-1)
 
 
-def _known(found: Sequence[Matches], partition: int) -> dict[int, frozenset[int | None]]:
+def _known(result: Sequence[Matches], partition: int) -> dict[int, frozenset[int | None]]:
     """Return what both tables hold of one stream."""
     rows: dict[int, frozenset[int | None]] = {}
-    for table in found:
+    for table in result:
         for offset, times in table.of_partition(partition).items():
             rows[offset] = rows.get(offset, frozenset()) | times
     return rows

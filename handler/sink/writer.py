@@ -189,9 +189,9 @@ class Writer:
 
     def _look_up(self, queries: dict[int, Query], deadline: Deadline) -> View:
         """Return a view of the newest tables, in which these records were looked up."""
-        found = tuple(table.look_up(queries, deadline) for table in self.tables)
+        results = tuple(table.look_up(queries, deadline) for table in self.tables)
         snapshots = [table.known(deadline) for table in self.tables]
-        return View(snapshots[0], snapshots[1], queries, found)
+        return View(snapshots[0], snapshots[1], queries, results)
 
     def _commit(
         self, decision: Decision, transaction: Transaction, result: Result

@@ -57,7 +57,7 @@ class Cleaning:
     def vacuum(self, deadline: Deadline, *, dry_run: bool) -> Folder:
         """Delete the files that no snapshot within the retention names, or count them.
 
-        A folder in which another table lies is left alone: its files are none of this table's.
+        A folder in which another table lies is left alone: its files are not valid of this table's.
         Returns what is in the folder.
         """
         held, now_ms = self._retention(deadline), deadline.clock.epoch_ms()
@@ -146,7 +146,7 @@ class Cleaning:
             info = {"operation": "MAINTENANCE", "operationParameters": {"what": "vacuum"}}
             return Change(files=(), txns={VACUUMED: Txn(count)}, info=info)
 
-        # Minutes may have passed since the snapshot was read: the table may have been made anew.
+        # Minutes may have passed since the snapshot was read: the table may have been recreated.
         Transaction([self.table], deadline).commit_change(self.table, propose)
 
     def _retention(self, deadline: Deadline) -> Retention:

@@ -82,14 +82,14 @@ def is_small(file: ActiveFile, upkeep: Upkeep) -> bool:
 
 def partitions_of(files: Iterable[ActiveFile]) -> list[Partition]:
     """Return files by their partitions."""
-    found: dict[tuple[tuple[str, str | None], ...], Partition] = {}
+    result: dict[tuple[tuple[str, str | None], ...], Partition] = {}
     for file in files:
         key = tuple(file.partition_values.items())
-        part = found.get(key)
+        part = result.get(key)
         if part is None:
-            part = found[key] = Partition(file.partition_values)
+            part = result[key] = Partition(file.partition_values)
         part.files.append(file)
-    return list(found.values())
+    return list(result.values())
 
 
 def due(partitions: Iterable[Partition], upkeep: Upkeep, now_ms: int, forced: Forced) -> list[Bin]:
@@ -104,8 +104,8 @@ def due(partitions: Iterable[Partition], upkeep: Upkeep, now_ms: int, forced: Fo
         files = [file for file in part.files if file.is_rewritable]
         must = [file for file in files if forced(file)]
         quiet = part.newest_ms <= now_ms - upkeep.quiet_for_ms
-        found = _merges(files, must, part, upkeep, quiet=quiet)
-        bins += found if found else _pack(must, must, upkeep)
+        result = _merges(files, must, part, upkeep, quiet=quiet)
+        bins += result if result else _pack(must, must, upkeep)
     return sorted(bins, key=lambda each: not each.forced)
 
 

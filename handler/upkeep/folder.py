@@ -48,32 +48,32 @@ def look_through(
     """
 
     def look() -> Folder:
-        found = Folder()
+        result = Folder()
         for entry in table.store.scan(""):
             if entry.key.startswith(f"{LOG}/"):
-                _note_log(found, entry, log_since_ms)
+                _note_log(result, entry, log_since_ms)
             elif entry.modified_ms >= since_ms or not entry.key.endswith(".parquet"):
-                _note(found, entry.key, entry.modified_ms, active)
-        return found
+                _note(result, entry.key, entry.modified_ms, active)
+        return result
 
     (answer,) = request_all([look], table.pool, deadline, "list the table")
     assert isinstance(answer, Folder)
     return answer
 
 
-def _note_log(found: Folder, entry: Entry, since_ms: int) -> None:
+def _note_log(result: Folder, entry: Entry, since_ms: int) -> None:
     version = version_of(entry.key)
     if version is not None and entry.modified_ms > since_ms:
-        first = found.first_young
-        found.first_young = version if first is None else min(version, first)
+        first = result.first_young
+        result.first_young = version if first is None else min(version, first)
     elif is_checkpoint(entry.key):
-        found.checkpoints.append(entry)
+        result.checkpoints.append(entry)
 
 
-def _note(found: Folder, key: str, modified_ms: int, active: Collection[str]) -> None:
+def _note(result: Folder, key: str, modified_ms: int, active: Collection[str]) -> None:
     if f"/{LOG}/" in key:
-        found.inner_table = key.partition(f"/{LOG}/")[0]
+        result.inner_table = key.partition(f"/{LOG}/")[0]
     # As for a vacuum, what begins with _ is none of the table's data.
     elif key.endswith(".parquet") and "/_" not in f"/{key}" and key not in active:
-        oldest = found.oldest_unreferenced_ms
-        found.oldest_unreferenced_ms = modified_ms if oldest is None else min(modified_ms, oldest)
+        oldest = result.oldest_unreferenced_ms
+        result.oldest_unreferenced_ms = modified_ms if oldest is None else min(modified_ms, oldest)

@@ -183,12 +183,12 @@ class Checker:
             return {}
         if not refused and all_convert(part.objects, self._known_only):
             return {}
-        found: dict[int, FirstProblem] = {}
+        results: dict[int, FirstProblem] = {}
         for i, (position, payload) in enumerate(zip(part.positions, part.payloads, strict=True)):
             if position in refused or refusal(part.objects[i], self._known_only) is None:
                 continue
             if self._unknown_fields == "reject":
-                found[position] = unknown_problem
+                results[position] = unknown_problem
                 continue
             try:
                 if len(payload) > LARGE_BYTES and self._unknown_fields == "rescue":
@@ -202,7 +202,7 @@ class Checker:
                     "",
                     "the paths of its unknown fields are many times as long as the record",
                 )
-        return found
+        return results
 
     def _collect_large(self, part: Slice, i: int) -> dict[str, Written]:
         """Return a record's unknown fields as texts; its objects are never there twice."""

@@ -84,10 +84,10 @@ class Places:
 
 def union(places: Sequence[Places]) -> Sequence[int]:
     """Return the rows that have a wrong value in any of these places, rising."""
-    found = [each.rows for each in places if each]
-    if len(found) < 2:
-        return found[0] if found else ()
-    return longs("q", sorted(set().union(*found)))
+    result = [each.rows for each in places if each]
+    if len(result) < 2:
+        return result[0] if result else ()
+    return longs("q", sorted(set().union(*result)))
 
 
 @dataclass(slots=True)

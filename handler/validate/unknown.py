@@ -27,11 +27,11 @@ class UnknownFields:
 
         Raises TooManyPaths: a long key above many fields would be repeated for each of them.
         """
-        found: dict[str, Any] = {}
-        _Collection(found, CHARACTERS_PER_BYTE * (len(payload) + SPARE_BYTES)).object(
+        result: dict[str, Any] = {}
+        _Collection(result, CHARACTERS_PER_BYTE * (len(payload) + SPARE_BYTES)).object(
             record, self._level, None
         )
-        return found
+        return result
 
 
 def rescued_text(unknown: Mapping[str, Any]) -> str:
@@ -57,8 +57,8 @@ for unknown fields: a long key above many known ones would be copied for each of
 
 
 class _Collection:
-    def __init__(self, found: dict[str, Any], characters_max: int) -> None:
-        self._found = found
+    def __init__(self, result: dict[str, Any], characters_max: int) -> None:
+        self._found = result
         self._left = characters_max
         self._levels: dict[int, _Level] = {}
         self._ends: dict[str, str] = {}

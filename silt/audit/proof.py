@@ -139,7 +139,7 @@ def _read_offsets(opened: _Opened, result: Audit, progress: Callable[[int], None
 
 
 def _check_watermarks(opened: _Opened, result: Audit) -> None:
-    """Compare each stream's watermark with the highest offset that stands there."""
+    """Compare each stream's watermark with the highest offset that is there."""
     marks: dict[int, int] = {}
     for app_id, txn in opened.snapshot.txns.items():
         stream = Stream.of(app_id)
@@ -234,12 +234,12 @@ def _check_doubles(opened: Sequence[_Opened], result: Audit) -> None:
             ("doubled_dead_letters", part.dead_letters.twice, opened[1:], "twice as dead letters"),
             ("in_both", both, opened, "in the table and among the dead letters"),
         ):
-            found = offsets
-            if found and several:
-                found = _same_record(part.partition, tables)
-            if found:
-                message = f"{len(found)} records are {where}"
-                ranges = list(ranges_of(found, LISTED_MAX))
+            results = offsets
+            if results and several:
+                results = _same_record(part.partition, tables)
+            if results:
+                message = f"{len(results)} records are {where}"
+                ranges = list(ranges_of(results, LISTED_MAX))
                 result.find(code, message, partition=part.partition, ranges=ranges)
     if several:
         result.notes.append(
@@ -262,11 +262,11 @@ def _same_record(partition: int, tables: Sequence[_Opened]) -> BitMap64:
     sql = f"{records[0]} group by 1, 2 having count(*) > 1"
     if len(tables) == 2:
         sql = f"({records[0]}) intersect ({records[1]})"
-    found = BitMap64()
+    results = BitMap64()
     named = {f"t{i}": opened.table for i, opened in enumerate(tables)}
     for batch in _query(sql, **named):
-        found |= BitMap64(batch.column(0).to_pylist())
-    return found
+        results |= BitMap64(batch.column(0).to_pylist())
+    return results
 
 
 def _check_gaps(result: Audit, *, gaps_allowed: bool) -> None:

@@ -158,5 +158,5 @@ def _line(finding: Any) -> str:
     where = [f"partition {finding.partition}"] if finding.partition is not None else []
     where += [f"version {finding.version}"] if finding.version is not None else []
     ranges = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in finding.ranges)
-    told = f"{finding.code}: {', '.join(where)}{': ' if where else ''}{finding.message}"
-    return f"{told}: {ranges}" if ranges else told
+    line = f"{finding.code}: {', '.join(where)}{': ' if where else ''}{finding.message}"
+    return f"{line}: {ranges}" if ranges else line

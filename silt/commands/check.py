@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     warnings = [line for contract in contracts.values() for line in warnings_of(contract.file)]
     for problem in problems:
         output.complain(problem)
-    found = [
+    result = [
         {
             "topic": contract.topic,
             "table": contract.table,
@@ -67,13 +67,13 @@ def run(options: argparse.Namespace) -> int:
         for contract in contracts.values()
     ]
     if options.json:
-        output.as_json({"contracts": found, "problems": problems, "warnings": warnings})
+        output.as_json({"contracts": result, "problems": problems, "warnings": warnings})
         return int(bool(problems))
     for warning in warnings:
         output.warn(f"warning: {warning}")
-    rows = [[c["topic"], c["table"], c["columns"], c["version"], c["file"]] for c in found]
+    rows = [[c["topic"], c["table"], c["columns"], c["version"], c["file"]] for c in result]
     output.table("Contracts", ["topic", "table", "columns", "version", "file"], rows)
-    checked = f"{len(found)} contracts" + (f" and {deployment}" if deployment else "")
+    checked = f"{len(result)} contracts" + (f" and {deployment}" if deployment else "")
     warned = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
     output.say(f"{checked}, {len(problems) or 'no'} problems{warned}.")
     return int(bool(problems))

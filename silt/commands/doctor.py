@@ -1,4 +1,4 @@
-"""silt doctor: what is wrong with a deployment, and how to mend it."""
+"""silt doctor: what is wrong with a deployment, and how to fix it."""
 
 import argparse
 from collections.abc import Iterator
@@ -124,8 +124,8 @@ def _look_at_tables(options: argparse.Namespace) -> Iterator[Finding]:
         return
     if unknown := [topic for topic in options.topic if topic not in contracts]:
         raise UsageError(f"There is no contract for {', '.join(unknown)}.")
-    wanted = options.topic or sorted(contracts)
-    yield from of_tables([contracts[topic] for topic in wanted], options.table_root)
+    expected = options.topic or sorted(contracts)
+    yield from of_tables([contracts[topic] for topic in expected], options.table_root)
 
 
 def _chosen(deployment: Deployment, names: list[str]) -> list[TopicDeployment]:

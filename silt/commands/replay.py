@@ -135,10 +135,10 @@ def _deployed(deployment: Deployment, generation_is_given: bool) -> dict[str, st
             f"The topics of {deployment.file} have the generations "
             f"{', '.join(map(str, sorted(generations)))}. Replay topic by topic, with --generation."
         )
-    told = {"SILT_GENERATION": str(max(generations))}
+    settings = {"SILT_GENERATION": str(max(generations))}
     if deployment.source is not None:
-        told["SILT_SOURCE"] = deployment.source
-    return told
+        settings["SILT_SOURCE"] = deployment.source
+    return settings
 
 
 def _result(name: str, report: InvocationReport, *, dry_run: bool) -> dict[str, Any]:
@@ -183,8 +183,8 @@ def _print(name: str, report: InvocationReport, *, dry_run: bool) -> None:
             f"the tables already, {plan['leave_unsettled']} would stay unsettled."
         )
     else:
-        told = ", ".join(f"{value} {part.replace('_', ' ')}" for part, value in counts.items())
-        output.say(f"{name}: {told}.")
+        summary = ", ".join(f"{value} {part.replace('_', ' ')}" for part, value in counts.items())
+        output.say(f"{name}: {summary}.")
         if report.why:
             output.complain(f"{name}: unsettled because: {report.why}")
     rejects = _rejects(report)

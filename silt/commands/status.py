@@ -39,44 +39,44 @@ def run(options: argparse.Namespace) -> int:
     from silt.table_status import status_of
 
     clock, pool = SystemClock(), Pool()
-    found: list[Status] = []
+    result: list[Status] = []
     failed = False
     for table in named_tables(options.tables, place_of(options)):
         try:
             use_credentials_for(table.uri)
             with output.progress(f"reading {table.name}", "tables") as _advance:
                 deadline = Deadline(clock, clock.monotonic() + LIMIT_S)
-                found.append(status_of(table, pool, deadline))
+                result.append(status_of(table, pool, deadline))
         except SiltError as error:
             failed = True
             output.complain(f"{table.name}: {error}")
     if options.json:
-        output.as_json([status.as_json() for status in found])
-    elif found:
-        _print(found)
-    return int(failed or any(r.severity == "wrong" for s in found for r in s.remarks))
+        output.as_json([status.as_json() for status in result])
+    elif result:
+        _print(result)
+    return int(failed or any(r.severity == "wrong" for s in result for r in s.remarks))
 
 
-def _print(found: Sequence["Status"]) -> None:
+def _print(result: Sequence["Status"]) -> None:
     columns = ["table", "rows", "files", "small", "size", "commits", "stale", "newest"]
-    rows = [[status.name, *_figures(status)] for status in found]
+    rows = [[status.name, *_figures(status)] for status in result]
     output.table("Tables", columns, rows)
     output.say(LEGEND)
     streams = [
         [status.name, s.stream, s.watermark, _ago(s.raised_s)]
-        for status in found
+        for status in result
         for s in status.streams
     ]
     if streams:
         output.table("Streams", ["table", "stream", "watermark", "raised"], streams)
     letters = [
         [status.name, reason, count]
-        for status in found
+        for status in result
         for reason, count in status.dead_letters.items()
     ]
     if letters:
         output.table("Dead letters of the last day", ["table", "reason", "records"], letters)
-    for status in found:
+    for status in result:
         for remark in status.remarks:
             output.say(f"{status.name}: {remark.message}", COLOURS[remark.severity])
         if not status.remarks:

@@ -1,1 +1,1 @@
-"""From one file, deploy.yml, to all that stands in AWS: functions, mappings, roles, alarms."""
+"""From one file, deploy.yml, to all that is in AWS: functions, mappings, roles, alarms."""

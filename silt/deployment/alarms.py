@@ -39,8 +39,8 @@ class Alarm:
     """One alarm. `key` ends its logical id; `anchor` is its heading in docs/deploy.md.
 
     `metrics` are by the names that `expression` uses; the first is the alarm's own without one.
-    It rings where `periods` of the last `within` breach: what comes again and again need not come
-    in each of them.
+    It rings where `periods` of the last `within` breach: what is delivered again and again need
+    not come in each of them.
     """
 
     key: str
@@ -210,18 +210,18 @@ def of_maintenance(every_minutes: int) -> list[Alarm]:
 def alarms_of(deployment: Deployment) -> dict[str, Any]:
     """Return the alarms of a deployment as resources, by logical id."""
     model = deployment.model
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for topic in deployment.topics:
         if topic.alarms.enabled:
             key = function_key(topic.topic)
             for alarm in of_topic(deployment, topic):
                 name = f"{model.name} {topic.topic}: {alarm.anchor}"
-                found[f"{key}{alarm.key}Alarm"] = _resource(alarm, name, topic.alarms)
+                result[f"{key}{alarm.key}Alarm"] = _resource(alarm, name, topic.alarms)
     if model.maintenance.enabled and model.alarms.enabled:
         for alarm in of_maintenance(model.maintenance.every_minutes):
             name = f"{model.name}: {alarm.anchor}"
-            found[f"{alarm.key}Alarm"] = _resource(alarm, name, model.alarms)
-    return found
+            result[f"{alarm.key}Alarm"] = _resource(alarm, name, model.alarms)
+    return result
 
 
 def _resource(alarm: Alarm, name: str, settings: Alarms) -> dict[str, Any]:
@@ -238,8 +238,12 @@ def _resource(alarm: Alarm, name: str, settings: Alarms) -> dict[str, Any]:
         properties |= {"AlarmActions": settings.notify, "OKActions": settings.notify}
     if alarm.expression is None:
         (metric,) = alarm.metrics.values()
-        told = metric.as_stat(alarm.period_s)
-        properties |= {**told["Metric"], "Period": told["Period"], "Statistic": told["Stat"]}
+        statistic = metric.as_stat(alarm.period_s)
+        properties |= {
+            **statistic["Metric"],
+            "Period": statistic["Period"],
+            "Statistic": statistic["Stat"],
+        }
     else:
         queries: list[dict[str, Any]] = [
             {"Id": key, "MetricStat": metric.as_stat(alarm.period_s), "ReturnData": False}

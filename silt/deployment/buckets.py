@@ -11,7 +11,7 @@ from silt.deployment.plan import Deployment
 def buckets_of(deployment: Deployment) -> dict[str, Any]:
     """Return the buckets and their policies, by logical id."""
     model = deployment.model
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     keeps = any(topic.on_failure for topic in deployment.topics)
     if keeps and model.on_failure.bucket is None:
         expiry = {
@@ -19,11 +19,11 @@ def buckets_of(deployment: Deployment) -> dict[str, Any]:
             "Status": "Enabled",
             "ExpirationInDays": model.on_failure.expire_days,
         }
-        found |= _bucket(model, "OnFailureBucket", None, [expiry])
+        result |= _bucket(model, "OnFailureBucket", None, [expiry])
     if model.create_bucket:
         bucket, _prefix = bucket_and_prefix(model.table_root)
-        found |= _bucket(model, "TableBucket", bucket, [])
-    return found
+        result |= _bucket(model, "TableBucket", bucket, [])
+    return result
 
 
 def _bucket(

@@ -27,14 +27,14 @@ def cloudformation(deployment: Deployment) -> dict[str, Any]:
     """
     model = deployment.model
     functions = functions_of(deployment)
-    found = {f"{f.key}LambdaFunction": lambda_function(model, f) for f in functions}
-    found |= _resources(deployment, functions)
-    if problems := beyond(functions, len(found)):
+    result = {f"{f.key}LambdaFunction": lambda_function(model, f) for f in functions}
+    result |= _resources(deployment, functions)
+    if problems := beyond(functions, len(result)):
         raise DeploymentError([f"{deployment.file}: {problem}" for problem in problems])
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"Silt {__version__}: Kafka topics to Delta tables, exactly once",
-        "Resources": found,
+        "Resources": result,
         **({"Outputs": outputs} if (outputs := _outputs(deployment)) else {}),
     }
 
@@ -71,30 +71,30 @@ def serverless(deployment: Deployment) -> dict[str, Any]:
 def _resources(deployment: Deployment, functions: list[LambdaFunction]) -> dict[str, Any]:
     """Return everything but the functions themselves, by logical id."""
     model = deployment.model
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for function in functions:
-        found |= role_and_log(model, function)
+        result |= role_and_log(model, function)
     for topic in deployment.topics:
         if topic.mapping.create:
             key = f"{function_key(topic.topic)}Mapping"
-            found[key] = event_source_mapping(deployment, topic)
-    found |= buckets_of(deployment)
+            result[key] = event_source_mapping(deployment, topic)
+    result |= buckets_of(deployment)
     if model.maintenance.enabled:
-        found |= _schedule(deployment)
-    found |= alarms_of(deployment)
+        result |= _schedule(deployment)
+    result |= alarms_of(deployment)
     if model.alarms.enabled:
-        found["Dashboard"] = dashboard(deployment)
-    return found
+        result["Dashboard"] = dashboard(deployment)
+    return result
 
 
 def _outputs(deployment: Deployment) -> dict[str, Any]:
     """Return what bears no name of ours: the ids of the mappings. A stack has 200 at most."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for topic in deployment.topics:
         if topic.mapping.create:
             key = f"{function_key(topic.topic)}Mapping"
-            found[f"{key}Id"] = {"Value": {"Ref": key}}
-    return found
+            result[f"{key}Id"] = {"Value": {"Ref": key}}
+    return result
 
 
 def _schedule(deployment: Deployment) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _framework_function(deployment: Deployment, function: LambdaFunction) -> dic
     model = deployment.model
     made = lambda_function(model, function)
     properties = made["Properties"]
-    told: dict[str, Any] = {
+    description: dict[str, Any] = {
         "name": function.name,
         "description": function.description,
         "handler": function.handler,
@@ -158,16 +158,16 @@ def _framework_function(deployment: Deployment, function: LambdaFunction) -> dic
         "disableLogs": True,
     }
     if model.tags:
-        told["tags"] = dict(sorted(model.tags.items()))
+        description["tags"] = dict(sorted(model.tags.items()))
     if "EphemeralStorage" in properties:
-        told["ephemeralStorageSize"] = function.storage_mb
+        description["ephemeralStorageSize"] = function.storage_mb
     if function.reserved_concurrency is not None:
-        told["reservedConcurrency"] = function.reserved_concurrency
+        description["reservedConcurrency"] = function.reserved_concurrency
     if model.kms_key_arn is not None:
-        told["kmsKeyArn"] = model.kms_key_arn
+        description["kmsKeyArn"] = model.kms_key_arn
     if function.vpc is not None:
-        told["vpc"] = {
+        description["vpc"] = {
             "subnetIds": function.vpc.subnets,
             "securityGroupIds": function.vpc.security_groups,
         }
-    return told
+    return description

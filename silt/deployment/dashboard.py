@@ -59,9 +59,9 @@ def dashboard(deployment: Deployment) -> dict[str, Any]:
         ]
     )
     widgets = [
-        _widget(column, row, told, model.region)
+        _widget(column, row, widget, model.region)
         for row, columns in enumerate(rows)
-        for column, told in enumerate(columns)
+        for column, widget in enumerate(columns)
     ]
     # The keys of widgets are written in one order, so that a template is the same each time.
     body = json.dumps({"widgets": widgets}, sort_keys=True)
@@ -71,8 +71,10 @@ def dashboard(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def _widget(column: int, row: int, told: tuple[str, str, list[Any]], region: str) -> dict[str, Any]:
-    title, statistic, metrics = told
+def _widget(
+    column: int, row: int, widget: tuple[str, str, list[Any]], region: str
+) -> dict[str, Any]:
+    title, statistic, metrics = widget
     return {
         "type": "metric",
         "x": column * _WIDTH,

@@ -45,7 +45,7 @@ class LambdaFunction:
 def functions_of(deployment: Deployment) -> list[LambdaFunction]:
     """Return the functions of a deployment: those of the topics, then maintenance."""
     model = deployment.model
-    found = [
+    result = [
         LambdaFunction(
             key=function_key(topic.topic),
             name=function_name(model.name, topic.topic),
@@ -71,8 +71,8 @@ def functions_of(deployment: Deployment) -> list[LambdaFunction]:
         for topic in deployment.topics
     ]
     if model.maintenance.enabled:
-        found.append(_maintenance(deployment))
-    return found
+        result.append(_maintenance(deployment))
+    return result
 
 
 def _maintenance(deployment: Deployment) -> LambdaFunction:
@@ -109,14 +109,14 @@ def _storage_mb(deployment: Deployment) -> int:
 
 def _environment(deployment: Deployment) -> dict[str, str]:
     model = deployment.model
-    found = {
+    result = {
         "SILT_NAME": model.name,
         "SILT_TABLE_ROOT": model.table_root,
         "SILT_CONTRACTS": "schemas",
     }
     if deployment.source is not None:
-        found["SILT_SOURCE"] = deployment.source
-    return found
+        result["SILT_SOURCE"] = deployment.source
+    return result
 
 
 def _flag(value: bool) -> str:
@@ -124,7 +124,7 @@ def _flag(value: bool) -> str:
 
 
 def tags_of(model: DeploymentModel) -> dict[str, Any]:
-    """Return the `Tags` property of a resource, nothing where there are none."""
+    """Return the `Tags` property of a resource, nothing where there are not valid."""
     if not model.tags:
         return {}
     return {"Tags": [{"Key": key, "Value": value} for key, value in sorted(model.tags.items())]}
@@ -170,7 +170,7 @@ def role_and_log(model: DeploymentModel, function: LambdaFunction) -> dict[str, 
 def lambda_function(model: DeploymentModel, function: LambdaFunction) -> dict[str, Any]:
     """Return the function as a resource of CloudFormation; its code is a local path.
 
-    `aws cloudformation package` puts the path's file on S3 and its place there in stead of it.
+    `aws cloudformation package` puts the path's file on S3 and its place there instead of it.
     """
     properties: dict[str, Any] = {
         "FunctionName": function.name,

@@ -1,4 +1,4 @@
-"""What AWS takes no more of: known before a deployment, in stead of half-way through it."""
+"""What AWS takes no more of: known before a deployment, instead of half-way through it."""
 
 import json
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ _DIVIDE = "Split the topics into several deployments, each with its own name"
 
 def beyond(functions: list[LambdaFunction], resources: int) -> list[str]:
     """Return a line for each limit that a deployment is beyond, with the way out."""
-    found = [problem for function in functions for problem in _of_function(function)]
+    result = [problem for function in functions for problem in _of_function(function)]
     if resources + OF_FRAMEWORK > RESOURCES_MAX:
-        found.append(
+        result.append(
             f"{resources} resources, and a stack of CloudFormation takes {RESOURCES_MAX}, of which "
             f"the framework needs {OF_FRAMEWORK}. "
             f"{_DIVIDE}, or set alarms: {{enabled: false}} for some"
         )
-    return found
+    return result
 
 
 def _of_function(function: LambdaFunction) -> Iterator[str]:

@@ -63,15 +63,16 @@ def event_source_mapping(deployment: Deployment, topic: TopicDeployment) -> dict
 
 
 def _provisioned(topic: TopicDeployment, pollers: Pollers) -> dict[str, Any]:
-    """Return what AWS honours with provisioned pollers alone."""
+    """Return what AWS honors with provisioned pollers alone."""
     mapping = topic.mapping
     config: dict[str, Any] = {"MinimumPollers": pollers.minimum, "MaximumPollers": pollers.maximum}
     if pollers.group is not None:
         config["PollerGroupName"] = pollers.group
     return {
         "ProvisionedPollerConfig": config,
-        # Only what is unsettled comes again; without it AWS takes every answer for a success. It
-        # stays where the function fails batches whole: then no answer has an unsettled record.
+        # Only what is unsettled is delivered again; without it AWS takes every answer for a
+        # success. It stays where the function fails batches whole: then no answer has an unsettled
+        # record.
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
         # Off: a half of a batch that the circuit breaker stopped would stay below its limit.
         "BisectBatchOnFunctionError": False,
@@ -100,16 +101,16 @@ def _source(model: DeploymentModel, topic: TopicDeployment) -> dict[str, Any]:
 
 
 def _msk(msk: Msk, group: str) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "EventSourceArn": msk.cluster_arn,
         "AmazonManagedKafkaEventSourceConfig": {"ConsumerGroupId": group},
     }
     if msk.secret_arn is not None:
         # IAM needs none: it is what a mapping of MSK does by itself.
-        found["SourceAccessConfigurations"] = [
+        result["SourceAccessConfigurations"] = [
             {"Type": _TYPES[msk.authentication], "URI": msk.secret_arn}
         ]
-    return found
+    return result
 
 
 def _self_managed(cluster: SelfManaged, group: str) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def _self_managed(cluster: SelfManaged, group: str) -> dict[str, Any]:
             {"Type": "VPC_SECURITY_GROUP", "URI": f"security_group:{each}"}
             for each in cluster.vpc.security_groups
         ]
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "SelfManagedEventSource": {
             # Sorted, because another order would be another event source, and need a new mapping.
             "Endpoints": {"KafkaBootstrapServers": sorted(cluster.bootstrap_servers)}
@@ -132,5 +133,5 @@ def _self_managed(cluster: SelfManaged, group: str) -> dict[str, Any]:
         "SelfManagedKafkaEventSourceConfig": {"ConsumerGroupId": group},
     }
     if access:
-        found["SourceAccessConfigurations"] = access
-    return found
+        result["SourceAccessConfigurations"] = access
+    return result

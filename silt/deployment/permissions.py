@@ -34,15 +34,15 @@ class Statement:
 
     def as_policy(self) -> dict[str, Any]:
         """Return it as IAM writes it."""
-        told: dict[str, Any] = {
+        statement: dict[str, Any] = {
             "Sid": self.sid,
             "Effect": "Allow",
             "Action": list(self.actions),
             "Resource": list(self.resources),
         }
         if self.condition is not None:
-            told["Condition"] = self.condition
-        return told
+            statement["Condition"] = self.condition
+        return statement
 
 
 def of_topic(deployment: Deployment, topic: TopicDeployment) -> list[Statement]:
@@ -50,7 +50,7 @@ def of_topic(deployment: Deployment, topic: TopicDeployment) -> list[Statement]:
     model = deployment.model
     name = function_name(model.name, topic.topic)
     tables = _places(deployment, [topic])
-    found = [
+    result = [
         _logs(name),
         Statement(
             "ReadAndAppend",
@@ -61,28 +61,28 @@ def of_topic(deployment: Deployment, topic: TopicDeployment) -> list[Statement]:
         ),
         *_list(tables),
     ]
-    found += _key(model)
+    result += _key(model)
     if topic.on_failure:
-        found += _on_failure(model, topic)
+        result += _on_failure(model, topic)
     if model.msk is not None:
-        found += _msk(model.msk, topic)
+        result += _msk(model.msk, topic)
     if model.self_managed is not None:
-        found += _secrets(model.self_managed.secret_arn, model.self_managed.root_ca_secret_arn)
-        found += _secret_key(model.self_managed)
+        result += _secrets(model.self_managed.secret_arn, model.self_managed.root_ca_secret_arn)
+        result += _secret_key(model.self_managed)
     in_vpc = model.msk is not None or (
         model.self_managed is not None and model.self_managed.vpc is not None
     )
     if in_vpc or topic.function.vpc is not None:
         of_function = OF_FUNCTIONS if topic.function.vpc is not None else ()
-        found.append(_network(*of_function, *(OF_POLLERS if in_vpc else ())))
-    return found
+        result.append(_network(*of_function, *(OF_POLLERS if in_vpc else ())))
+    return result
 
 
 def of_maintenance(deployment: Deployment) -> list[Statement]:
     """Return what the role of the maintenance function may do."""
     model = deployment.model
     tables = _places(deployment, deployment.topics)
-    found = [
+    result = [
         _logs(maintenance_name(model.name)),
         Statement(
             "Maintain",
@@ -93,10 +93,10 @@ def of_maintenance(deployment: Deployment) -> list[Statement]:
         ),
         *_list(tables),
     ]
-    found += _key(model)
+    result += _key(model)
     if model.maintenance.vpc is not None:
-        found.append(_network(*OF_FUNCTIONS))
-    return found
+        result.append(_network(*OF_FUNCTIONS))
+    return result
 
 
 def _logs(name: str) -> Statement:

@@ -42,18 +42,20 @@ def read_deployment(file: Path) -> Deployment:
     except UnicodeDecodeError as error:
         raise DeploymentError([f"{file}:1: this is not valid UTF-8: {error}"]) from error
     document = yaml_file.parse(text)
-    found = list(document.problems)
+    result = list(document.problems)
     if document.data is None or not isinstance(document.data, dict):
-        _raise(file, found or [((), 1, "expected a mapping with name, region, table_root, topics")])
+        _raise(
+            file, result or [((), 1, "expected a mapping with name, region, table_root, topics")]
+        )
     try:
         model = DeploymentModel.model_validate(document.data)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             path = yaml_file.written_path(document.data, detail["loc"])
-            found.append((path, document.line(path), _explain(path, dict(detail))))
-        _raise(file, found)
-    if found:
-        _raise(file, found)
+            result.append((path, document.line(path), _explain(path, dict(detail))))
+        _raise(file, result)
+    if result:
+        _raise(file, result)
     contracts = load_contracts(file.parent / model.contracts)
     for i, topic in enumerate(model.topics):
         if topic.topic not in contracts:
@@ -62,9 +64,9 @@ def read_deployment(file: Path) -> Deployment:
                 f"there is no contract for the topic {topic.topic!r} in {model.contracts}"
                 f"{nearest(topic.topic, list(contracts))}"
             )
-            found.append((path, document.line(path), message))
-    if found:
-        _raise(file, found)
+            result.append((path, document.line(path), message))
+    if result:
+        _raise(file, result)
     deployment = Deployment(
         str(file),
         model,
@@ -82,9 +84,9 @@ def read_deployment(file: Path) -> Deployment:
             for mapping in [_merged(model.mapping, topic.mapping)]
         ),
     )
-    found += [(path, document.line(path), text) for path, text in problems_of(deployment)]
-    if found:
-        _raise(file, found)
+    result += [(path, document.line(path), text) for path, text in problems_of(deployment)]
+    if result:
+        _raise(file, result)
     return deployment
 
 
@@ -94,8 +96,8 @@ def _merged(of_all: M, own: M | None) -> M:
     return of_all.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
 
-def _raise(file: Path, found: list[tuple[yaml_file.Path, int, str]]) -> NoReturn:
-    raise DeploymentError(yaml_file.told(str(file), found))
+def _raise(file: Path, result: list[tuple[yaml_file.Path, int, str]]) -> NoReturn:
+    raise DeploymentError(yaml_file.describe(str(file), result))
 
 
 def _explain(path: tuple[str | int, ...], detail: MappingType[str, Any]) -> str:

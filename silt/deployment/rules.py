@@ -45,7 +45,7 @@ def _source(deployment: Deployment) -> Iterator[Problem]:
 
 
 def _regions(deployment: Deployment) -> Iterator[Problem]:
-    """Give what stands in another region, where CloudFormation would fail half-way."""
+    """Give what is in another region, where CloudFormation would fail half-way."""
     model = deployment.model
     given: list[tuple[tuple[str | int, ...], str | None]] = [(("kms_key_arn",), model.kms_key_arn)]
     given.append((("on_failure", "kms_key_arn"), model.on_failure.kms_key_arn))
@@ -64,11 +64,11 @@ def _regions(deployment: Deployment) -> Iterator[Problem]:
 
 
 def _msk(msk: Msk, region: str) -> Iterator[Problem]:
-    found = msk.cluster_arn.split(":")[3]
-    if found != region:
+    result = msk.cluster_arn.split(":")[3]
+    if result != region:
         yield (
             ("region",),
-            f"{region} is not the cluster's region, {found}. A mapping must be in its cluster's",
+            f"{region} is not the cluster's region, {result}. A mapping must be in its cluster's",
         )
     scram = msk.authentication == "scram"
     if scram and msk.secret_key_arn is None:
@@ -198,8 +198,8 @@ def _together(deployment: Deployment) -> Iterator[Problem]:
         if name == of_all:
             yield topic.path, f"{topic.topic!r} would become the function {name}, which maintains"
         key = function_key(topic.topic)
-        for known, found in ((names, name), (keys, key.lower())):
-            other = known.setdefault(found, topic)
+        for known, result in ((names, name), (keys, key.lower())):
+            other = known.setdefault(result, topic)
             if other is not topic:
                 yield (
                     topic.path,
@@ -253,9 +253,9 @@ def _tables(deployment: Deployment) -> Iterator[Problem]:
 
 def _shared(deployment: Deployment) -> dict[str, int]:
     """Return the pollers of each group, as many as there may be."""
-    found: dict[str, int] = {}
+    result: dict[str, int] = {}
     for topic in deployment.topics:
         pollers = topic.mapping.pollers
         if pollers is not None and pollers.group is not None:
-            found[pollers.group] = found.get(pollers.group, 0) + pollers.maximum
-    return found
+            result[pollers.group] = result.get(pollers.group, 0) + pollers.maximum
+    return result

@@ -1,1 +1,1 @@
-"""What stands in the way of a deployment, each finding with its fix."""
+"""What is in the way of a deployment, each finding with its fix."""

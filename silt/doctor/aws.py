@@ -45,7 +45,7 @@ class Account:
     def identity(self) -> Iterator[Finding]:
         """Give who we are, and how this machine's clock goes beside AWS's."""
         try:
-            told = self.client("sts").get_caller_identity()
+            response = self.client("sts").get_caller_identity()
         except HTTPClientError as error:
             fix = "Is this machine on the network, and is the region right?"
             yield Finding("credentials", self.region, "wrong", str(error), fix)
@@ -53,19 +53,19 @@ class Account:
         except FAILED as error:
             yield no_credentials(self.region, error)
             return
-        self.number = told["Account"]
-        yield Finding("credentials", told["Account"], "ok", told["Arn"])
-        date = told["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+        self.number = response["Account"]
+        yield Finding("credentials", response["Account"], "ok", response["Arn"])
+        date = response["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
         if date is not None:
             yield clock(email.utils.parsedate_to_datetime(date), dt.datetime.now(dt.UTC))
 
     def bucket(self, name: str) -> Finding:
         """Return whether a bucket is there, ours to use, and in this region."""
         try:
-            told = self.client("s3").head_bucket(Bucket=name)
+            response = self.client("s3").head_bucket(Bucket=name)
         except ClientError as error:
-            told = error.response
-            code = told["ResponseMetadata"]["HTTPStatusCode"]
+            response = error.response
+            code = response["ResponseMetadata"]["HTTPStatusCode"]
             if code == 404:
                 fix = "Create it, or set create_bucket: true in deploy.yml. Is its name right?"
                 return Finding("bucket", name, "wrong", "there is no such bucket", fix)
@@ -73,8 +73,8 @@ class Account:
                 return Finding("bucket", name, "wrong", str(error), _MAY)
         except FAILED as error:
             return Finding("bucket", name, "wrong", str(error), "Is S3 reachable from here?")
-        headers = told["ResponseMetadata"]["HTTPHeaders"]
-        region = told.get("BucketRegion") or headers.get("x-amz-bucket-region") or self.region
+        headers = response["ResponseMetadata"]["HTTPHeaders"]
+        region = response.get("BucketRegion") or headers.get("x-amz-bucket-region") or self.region
         if region != self.region:
             reason = (
                 f"it is in {region}, the functions are in {self.region}: slower, and traffic "
@@ -86,7 +86,7 @@ class Account:
     def configuration(self, function: str) -> Mapping[str, Any] | Finding:
         """Return how a function is deployed, or why that cannot be told."""
         try:
-            told = self.client("lambda").get_function_configuration(FunctionName=function)
+            response = self.client("lambda").get_function_configuration(FunctionName=function)
         except ClientError as error:
             if error.response["Error"]["Code"] == "ResourceNotFoundException":
                 reason, fix = "it is not deployed", "Deploy: docs/deploy.md#first-deployment"
@@ -94,7 +94,7 @@ class Account:
             return Finding("function", function, "unknown", str(error), _MAY)
         except FAILED as error:
             return Finding("function", function, "unknown", str(error), "Is Lambda reachable?")
-        return dict(told)
+        return dict(response)
 
     def mappings(self, **filters: str) -> list[Mapping[str, Any]] | Finding:
         """Return mappings by FunctionName or EventSourceArn, or why that cannot be told.
@@ -120,18 +120,18 @@ class Account:
             answer = self.client("lambda", read_timeout_s=120).invoke(
                 FunctionName=function, Payload=payload
             )
-            told = json.loads(answer["Payload"].read())
+            response = json.loads(answer["Payload"].read())
         except (*FAILED, ValueError) as error:
             yield Finding("health", function, "unknown", str(error), _MAY)
             return
         if "FunctionError" in answer:
-            reason = f"{told.get('errorType')}: {told.get('errorMessage')}"
+            reason = f"{response.get('errorType')}: {response.get('errorMessage')}"
             fix = "Look into its log; docs/troubleshooting.md has the messages."
             yield Finding("health", function, "wrong", reason, fix)
             return
         try:
-            findings = [Finding(**finding) for finding in told["findings"]]
-            build = str(told["build"])
+            findings = [Finding(**finding) for finding in response["findings"]]
+            build = str(response["build"])
         except (TypeError, KeyError):
             reason, fix = (
                 "its answer is not that of this release",
@@ -175,16 +175,16 @@ class Account:
                 context.append(
                     {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
                 )
-        told = client.simulate_principal_policy(
+        response = client.simulate_principal_policy(
             PolicySourceArn=role,
             ActionNames=list(statement.actions),
-            # The simulator takes a name in stead of a wildcard at the end.
+            # The simulator takes a name instead of a wildcard at the end.
             ResourceArns=[r if r == "*" else r.replace("*", "x") for r in resources],
             ContextEntries=context,
         )
         return [
             (result["EvalActionName"], result.get("EvalResourceName", "*"), statement.why)
-            for result in told["EvaluationResults"]
+            for result in response["EvaluationResults"]
             if result["EvalDecision"] != "allowed"
         ]
 
@@ -203,7 +203,7 @@ class Account:
             dimension = {"Name": "EventSourceMappingUUID", "Value": mapping_id}
         now = dt.datetime.now(dt.UTC)
         try:
-            told = self.client("cloudwatch").get_metric_statistics(
+            response = self.client("cloudwatch").get_metric_statistics(
                 Namespace="AWS/Lambda",
                 MetricName=metric,
                 Dimensions=[dimension],
@@ -214,7 +214,7 @@ class Account:
             )
         except FAILED as error:
             return Finding("lag", topic_name, "unknown", str(error), _MAY)
-        points = sorted(told["Datapoints"], key=lambda point: point["Timestamp"])
+        points = sorted(response["Datapoints"], key=lambda point: point["Timestamp"])
         if not points:
             reason = f"no {metric} in {_LAG_MINUTES} minutes"
             fix = "Is the mapping enabled, and has it the MetricsConfig of the template?"
@@ -241,22 +241,24 @@ def clock(theirs: dt.datetime, ours: dt.datetime) -> Finding:
 
 
 def of_function(
-    model: DeploymentModel, function: LambdaFunction, told: Mapping[str, Any]
+    model: DeploymentModel, function: LambdaFunction, response: Mapping[str, Any]
 ) -> Iterator[Finding]:
     """Give how a function is, and what is deployed otherwise than deploy.yml says now."""
-    state, update = told.get("State", "Active"), told.get("LastUpdateStatus", "Successful")
+    state, update = response.get("State", "Active"), response.get("LastUpdateStatus", "Successful")
     if state not in ("Active", "Inactive") or update == "Failed":
         reason = (
-            told.get("StateReason") or told.get("LastUpdateStatusReason") or f"{state}, {update}"
+            response.get("StateReason")
+            or response.get("LastUpdateStatusReason")
+            or f"{state}, {update}"
         )
         yield Finding("function", function.name, "wrong", str(reason), "Fix that and deploy again.")
-    wanted = lambda_function(model, function)["Properties"]
+    expected = lambda_function(model, function)["Properties"]
     differs = [
-        f"{name} is {told.get(name)}, and deploy.yml makes it {wanted[name]}"
+        f"{name} is {response.get(name)}, and deploy.yml makes it {expected[name]}"
         for name in ("Runtime", "Architectures", "Handler", "MemorySize", "Timeout")
-        if told.get(name) != wanted[name]
+        if response.get(name) != expected[name]
     ]
-    environment = told.get("Environment") or {}
+    environment = response.get("Environment") or {}
     if "Error" in environment:
         reason = f"its environment cannot be read: {environment['Error'].get('Message')}"
         yield Finding("function settings", function.name, "unknown", reason, _MAY)

@@ -35,9 +35,9 @@ def of_topic(
 def _looked(
     consumer: Any, servers: str, topic: str, group: str, lag_limit: int
 ) -> Iterator[Finding]:
-    found = consumer.list_topics(topic, timeout=METADATA_LIMIT_S)
-    yield Finding("kafka", servers, "ok", f"{len(found.brokers)} brokers")
-    metadata = found.topics[topic]
+    result = consumer.list_topics(topic, timeout=METADATA_LIMIT_S)
+    yield Finding("kafka", servers, "ok", f"{len(result.brokers)} brokers")
+    metadata = result.topics[topic]
     if metadata.error is not None:
         fix = (
             "Create the topic, or fix its name in the contract and deploy.yml. May the user "

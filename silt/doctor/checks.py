@@ -115,20 +115,20 @@ def _of_next(
         if not topic.mapping.create:
             continue
         function = functions[function_key(topic.topic)]
-        told = account.configuration(function.name)
-        if isinstance(told, Finding):
-            if told.state == "unknown":  # else it is not deployed yet
-                yield told
+        answer = account.configuration(function.name)
+        if isinstance(answer, Finding):
+            if answer.state == "unknown":  # else it is not deployed yet
+                yield answer
             continue
         mappings = account.mappings(FunctionName=function.name)
         if isinstance(mappings, Finding):
             yield mappings
             continue
-        wanted = event_source_mapping(deployment, topic)["Properties"]
-        before = (told.get("Environment") or {}).get("Variables")
+        target = event_source_mapping(deployment, topic)["Properties"]
+        before = (answer.get("Environment") or {}).get("Variables")
         for each in _of_one_topic(mappings, topic):
             yield from mapping_check.of_change(
-                topic.topic, each, wanted, before, function.environment
+                topic.topic, each, target, before, function.environment
             )
 
 
@@ -157,19 +157,19 @@ def _of_topic(
     account: Account,
     invoke: bool,
 ) -> Iterator[Finding]:
-    told = account.configuration(function.name)
-    if isinstance(told, Finding) or not invoke:
+    answer = account.configuration(function.name)
+    if isinstance(answer, Finding) or not invoke:
         # The function cannot say how it is with its own role, so this machine tries with ours.
         yield from of_tables([topic.contract], deployment.model.table_root, account.region)
-    if isinstance(told, Finding):
-        yield told
+    if isinstance(answer, Finding):
+        yield answer
         return
-    yield from aws.of_function(deployment.model, function, told)
-    found = account.mappings(FunctionName=function.name)
-    if isinstance(found, Finding):
-        yield found
+    yield from aws.of_function(deployment.model, function, answer)
+    result = account.mappings(FunctionName=function.name)
+    if isinstance(result, Finding):
+        yield result
         return
-    own = _of_one_topic(found, topic)
+    own = _of_one_topic(result, topic)
     destination = None
     expected = "one" if topic.mapping.create else "none"
     if len(own) != int(topic.mapping.create):
@@ -177,11 +177,11 @@ def _of_topic(
         fix = "Deploy again; delete what was created by hand."
         yield Finding("mapping", topic.topic, "wrong", reason, fix)
     for each in own:
-        wanted = event_source_mapping(deployment, topic)["Properties"]
-        environment = told.get("Environment") or {}
+        target = event_source_mapping(deployment, topic)["Properties"]
+        environment = answer.get("Environment") or {}
         # Where the variables may not be read, those of deploy.yml stand in: said above.
         variables = environment.get("Variables") or function.environment
-        yield from mapping_check.of_mapping(topic.topic, each, wanted, variables)
+        yield from mapping_check.of_mapping(topic.topic, each, target, variables)
         destination = mapping_check.destination_of(each)
         if destination is not None and ":s3:::" in destination:
             yield account.bucket(destination.split(":::")[1])
@@ -190,7 +190,7 @@ def _of_topic(
         others = account.mappings(EventSourceArn=arn) if arn else account.mappings()
         if not isinstance(others, Finding):
             yield from mapping_check.of_others(topic.topic, function.name, each, others)
-    yield from account.permissions(function.name, told["Role"], function.statements, destination)
+    yield from account.permissions(function.name, answer["Role"], function.statements, destination)
     if invoke:
         yield from account.health(function.name)
 
@@ -198,12 +198,12 @@ def _of_topic(
 def _of_maintenance(
     deployment: Deployment, function: LambdaFunction, account: Account, invoke: bool
 ) -> Iterator[Finding]:
-    told = account.configuration(function.name)
-    if isinstance(told, Finding):
-        yield told
+    answer = account.configuration(function.name)
+    if isinstance(answer, Finding):
+        yield answer
         return
-    yield from aws.of_function(deployment.model, function, told)
-    yield from account.permissions(function.name, told["Role"], function.statements, None)
+    yield from aws.of_function(deployment.model, function, answer)
+    yield from account.permissions(function.name, answer["Role"], function.statements, None)
     if invoke:
         yield from account.health(function.name)
 

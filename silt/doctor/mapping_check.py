@@ -24,8 +24,8 @@ _MADE_ANEW = "Put it back, or create the mapping again: docs/deploy.md#making-a-
 
 def of_mapping(
     topic: str,
-    told: Mapping[str, Any],
-    wanted: Mapping[str, Any],
+    actual: Mapping[str, Any],
+    target: Mapping[str, Any],
     environment: Mapping[str, str],
 ) -> Iterator[Finding]:
     """Give what is found of a mapping.
@@ -33,30 +33,30 @@ def of_mapping(
     `told` is an entry of ListEventSourceMappings, `wanted` the properties that the template has,
     `environment` the variables of the function as it is deployed.
     """
-    yield _state(topic, told, wanted)
-    yield _processing(topic, told)
-    yield _partial_responses(topic, told, environment)
-    yield _bounds(topic, told)
-    yield from _refused(topic, told, wanted)
-    yield _schema_registry(topic, told)
-    yield from _differences(topic, told, wanted)
+    yield _state(topic, actual, target)
+    yield _processing(topic, actual)
+    yield _partial_responses(topic, actual, environment)
+    yield _bounds(topic, actual)
+    yield from _refused(topic, actual, target)
+    yield _schema_registry(topic, actual)
+    yield from _differences(topic, actual, target)
 
 
-def _state(topic: str, told: Mapping[str, Any], wanted: Mapping[str, Any]) -> Finding:
-    state = str(told.get("State"))
-    why = told.get("StateTransitionReason") or ""
+def _state(topic: str, actual: Mapping[str, Any], target: Mapping[str, Any]) -> Finding:
+    state = str(actual.get("State"))
+    why = actual.get("StateTransitionReason") or ""
     reason = f"{state}{f' ({why})' if why else ''}"
     if state == "Enabled":
         return Finding("mapping", topic, "ok", reason)
     if state in _IN_TRANSIT:
         return Finding("mapping", topic, "warning", reason, "Wait some minutes, and look again.")
     fix = "Enable it: mapping: {enabled: true} in deploy.yml, and deploy again."
-    expected = state == "Disabled" and wanted.get("Enabled") is False
+    expected = state == "Disabled" and target.get("Enabled") is False
     return Finding("mapping", topic, "warning" if expected else "wrong", reason, fix)
 
 
-def _processing(topic: str, told: Mapping[str, Any]) -> Finding:
-    last = str(told.get("LastProcessingResult") or "No records processed")
+def _processing(topic: str, actual: Mapping[str, Any]) -> Finding:
+    last = str(actual.get("LastProcessingResult") or "No records processed")
     if last in _WELL:
         return Finding("mapping result", topic, "ok", last)
     text = last.lower()
@@ -72,8 +72,8 @@ def _processing(topic: str, told: Mapping[str, Any]) -> Finding:
 
 def of_change(
     topic: str,
-    told: Mapping[str, Any],
-    wanted: Mapping[str, Any],
+    actual: Mapping[str, Any],
+    target: Mapping[str, Any],
     before: Mapping[str, str] | None,
     after: Mapping[str, str],
 ) -> Iterator[Finding]:
@@ -85,22 +85,22 @@ def of_change(
     mapping that reads nothing loses nothing. Where even what is there does not go together nothing
     gets worse.
     """
-    reads_now, reads_then = told.get("State") != "Disabled", wanted.get("Enabled") is not False
-    answered = _honours(told) if before is None else _answers(before)
-    loses_now = reads_now and answered and not _honours(told)
-    may_lose = (reads_now and not _honours(told)) or (reads_then and not _honours(wanted))
+    reads_now, reads_then = actual.get("State") != "Disabled", target.get("Enabled") is not False
+    answered = _honors(actual) if before is None else _answers(before)
+    loses_now = reads_now and answered and not _honors(actual)
+    may_lose = (reads_now and not _honors(actual)) or (reads_then and not _honors(target))
     if (answered or _answers(after)) and may_lose and not loses_now:
         reason = (
             "function and mapping change one after the other; between them the function would "
             "report single records to a mapping that treats every answer as a success"
         )
         yield Finding("partial responses", topic, "wrong", reason, _IN_TWO_STEPS)
-    for finding in _made_anew(topic, told, wanted):
+    for finding in _made_anew(topic, actual, target):
         yield replace(finding, state="wrong")
 
 
-def _honours(mapping: Mapping[str, Any]) -> bool:
-    """Return whether a mapping, as told or as wanted, honours partial batch responses."""
+def _honors(mapping: Mapping[str, Any]) -> bool:
+    """Return whether a mapping, as told or as wanted, honors partial batch responses."""
     reports = REPORTS in (mapping.get("FunctionResponseTypes") or [])
     return reports and bool(mapping.get(_POLLERS))
 
@@ -111,12 +111,12 @@ def _answers(environment: Mapping[str, str]) -> bool:
 
 
 def _partial_responses(
-    topic: str, told: Mapping[str, Any], environment: Mapping[str, str]
+    topic: str, actual: Mapping[str, Any], environment: Mapping[str, str]
 ) -> Finding:
     check = "partial responses"
-    honours, answers = _honours(told), _answers(environment)
-    if answers and not honours:
-        lacks = "provisioned pollers" if told.get("FunctionResponseTypes") else REPORTS
+    honors, answers = _honors(actual), _answers(environment)
+    if answers and not honors:
+        lacks = "provisioned pollers" if actual.get("FunctionResponseTypes") else REPORTS
         return Finding(
             check,
             topic,
@@ -125,18 +125,18 @@ def _partial_responses(
             "every answer as a success, and unsettled records are lost",
             f"{_DEPLOY}. At once: set SILT_PARTIAL_BATCH_RESPONSE=false.",
         )
-    if honours and not answers:
+    if honors and not answers:
         reason = "the mapping honors them, but the function fails whole batches: safe, but slower"
         fix = "Remove partial_batch_response: false from deploy.yml and deploy again."
         return Finding(check, topic, "warning", reason, fix)
     return Finding(check, topic, "ok", "mapping and function agree")
 
 
-def _bounds(topic: str, told: Mapping[str, Any]) -> Finding:
+def _bounds(topic: str, actual: Mapping[str, Any]) -> Finding:
     check = "on-failure destination"
-    attempts = told.get("MaximumRetryAttempts", -1)
-    age_s = told.get("MaximumRecordAgeInSeconds", -1)
-    destination = destination_of(told)
+    attempts = actual.get("MaximumRetryAttempts", -1)
+    age_s = actual.get("MaximumRecordAgeInSeconds", -1)
+    destination = destination_of(actual)
     bounded = attempts != -1 or age_s != -1
     if bounded and destination is None:
         return Finding(
@@ -160,27 +160,27 @@ def _bounds(topic: str, told: Mapping[str, Any]) -> Finding:
     return Finding(check, topic, "ok", f"{destination}, after {attempts} attempts")
 
 
-def destination_of(told: Mapping[str, Any]) -> str | None:
+def destination_of(actual: Mapping[str, Any]) -> str | None:
     """Return where a mapping keeps batches that are given up, an ARN, None for nowhere."""
-    on_failure = (told.get("DestinationConfig") or {}).get("OnFailure") or {}
+    on_failure = (actual.get("DestinationConfig") or {}).get("OnFailure") or {}
     return on_failure.get("Destination")
 
 
-def _refused(topic: str, told: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+def _refused(topic: str, actual: Mapping[str, Any], target: Mapping[str, Any]) -> Iterator[Finding]:
     """Give what must not be, and what drops records that deploy.yml does not name."""
-    if told.get("BisectBatchOnFunctionError"):
+    if actual.get("BisectBatchOnFunctionError"):
         reason = "halves of a batch that the circuit breaker stopped slip under it"
         yield Finding("bisect", topic, "wrong", reason, f"Turn it off. {_DEPLOY}")
-    own = told.get("SelfManagedKafkaEventSourceConfig") or {}
+    own = actual.get("SelfManagedKafkaEventSourceConfig") or {}
     if own.get("ConsumptionMode", "Stream") != "Stream":
         reason = "share groups give up the order, so each record would be looked up"
         yield Finding("consumption mode", topic, "wrong", reason, f"Use Stream. {_DEPLOY}")
-    filters = (told.get("FilterCriteria") or {}).get("Filters") or []
-    if told.get("KMSKeyArn") and not filters:
+    filters = (actual.get("FilterCriteria") or {}).get("Filters") or []
+    if actual.get("KMSKeyArn") and not filters:
         # 'If filter criteria is encrypted, this field shows up as null' (ListEventSourceMappings).
         reason, fix = "they are encrypted, and a list does not show them", "Look by get, with kms"
         yield Finding("filters", topic, "unknown", reason, f"{fix}:Decrypt, if in doubt.")
-    elif filters != (wanted.get("FilterCriteria") or {}).get("Filters", []):
+    elif filters != (target.get("FilterCriteria") or {}).get("Filters", []):
         reason = (
             f"its {len(filters)} filters are not those of deploy.yml, and records that a filter "
             "drops are never seen: no row, no dead letter, no count"
@@ -188,11 +188,11 @@ def _refused(topic: str, told: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
         yield Finding("filters", topic, "warning", reason, _DEPLOY)
 
 
-def _schema_registry(topic: str, told: Mapping[str, Any]) -> Finding:
+def _schema_registry(topic: str, actual: Mapping[str, Any]) -> Finding:
     check = "schema registry"
     configs = (
-        told.get("AmazonManagedKafkaEventSourceConfig") or {},
-        told.get("SelfManagedKafkaEventSourceConfig") or {},
+        actual.get("AmazonManagedKafkaEventSourceConfig") or {},
+        actual.get("SelfManagedKafkaEventSourceConfig") or {},
     )
     registry: Mapping[str, Any] = {}
     for config in configs:
@@ -207,25 +207,27 @@ def _schema_registry(topic: str, told: Mapping[str, Any]) -> Finding:
 
 
 def _differences(
-    topic: str, told: Mapping[str, Any], wanted: Mapping[str, Any]
+    topic: str, actual: Mapping[str, Any], target: Mapping[str, Any]
 ) -> Iterator[Finding]:
     """Give what is deployed otherwise than deploy.yml says now."""
     for name in _DEPLOYED:
-        if name in wanted and told.get(name) != wanted[name]:
-            reason = f"{name} is {told.get(name)}, and deploy.yml makes it {wanted[name]}"
-            fix = _DEPLOY if told.get(name) or name != _POLLERS else _IN_TWO_STEPS
+        if name in target and actual.get(name) != target[name]:
+            reason = f"{name} is {actual.get(name)}, and deploy.yml makes it {target[name]}"
+            fix = _DEPLOY if actual.get(name) or name != _POLLERS else _IN_TWO_STEPS
             yield Finding("mapping settings", topic, "warning", reason, fix)
-    if told.get(_POLLERS) and _POLLERS not in wanted:
+    if actual.get(_POLLERS) and _POLLERS not in target:
         reason = "it has provisioned pollers, and deploy.yml has it on demand"
         yield Finding("mapping settings", topic, "warning", reason, _IN_TWO_STEPS)
-    if told.get("StartingPosition") == "LATEST":
+    if actual.get("StartingPosition") == "LATEST":
         reason = "LATEST can miss records that come while a mapping is made or updated"
         fix = "Use trim_horizon for the next one: a mapping keeps its own."
         yield Finding("starting position", topic, "warning", reason, fix)
-    yield from _made_anew(topic, told, wanted)
+    yield from _made_anew(topic, actual, target)
 
 
-def _made_anew(topic: str, told: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+def _made_anew(
+    topic: str, actual: Mapping[str, Any], target: Mapping[str, Any]
+) -> Iterator[Finding]:
     """Give what only another mapping can have ('AWS::Lambda::EventSourceMapping': replacement)."""
     for check, value in (
         ("starting position", _position),
@@ -233,8 +235,8 @@ def _made_anew(topic: str, told: Mapping[str, Any], wanted: Mapping[str, Any]) -
         ("consumer group", _group),
     ):
         # What the API leaves out is not known to be another.
-        if value(told) not in (None, value(wanted)):
-            reason = f"the mapping's is {value(told)}, and deploy.yml has {value(wanted)}"
+        if value(actual) not in (None, value(target)):
+            reason = f"the mapping's is {value(actual)}, and deploy.yml has {value(target)}"
             yield Finding(check, topic, "warning", reason, _MADE_ANEW)
 
 
@@ -262,17 +264,17 @@ def of_others(
 ) -> Iterator[Finding]:
     """Give the other mappings that read this topic from its cluster."""
     servers = _servers(own)
-    for told in mappings:
-        function = str(told.get("FunctionArn", "")).split(":function:")[-1].split(":")[0]
-        reads = topic in (told.get("Topics") or []) and function != own_function
+    for actual in mappings:
+        function = str(actual.get("FunctionArn", "")).split(":function:")[-1].split(":")[0]
+        reads = topic in (actual.get("Topics") or []) and function != own_function
         # Mappings of a cluster of one's own are told apart by their brokers alone.
-        if reads and (not servers or servers & _servers(told)):
-            reason = f"{function} reads it too, as {_group(told)}"
+        if reads and (not servers or servers & _servers(actual)):
+            reason = f"{function} reads it too, as {_group(actual)}"
             fix = "Fine, unless it writes to the same table: then every record is looked up."
             yield Finding("other mappings", topic, "warning", reason, fix)
 
 
-def _servers(told: Mapping[str, Any]) -> set[str]:
-    endpoints = (told.get("SelfManagedEventSource") or {}).get("Endpoints") or {}
+def _servers(actual: Mapping[str, Any]) -> set[str]:
+    endpoints = (actual.get("SelfManagedEventSource") or {}).get("Endpoints") or {}
     # Its key in the API is another one than in a template.
     return {server for servers in endpoints.values() for server in servers}

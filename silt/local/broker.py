@@ -75,12 +75,12 @@ def _of_coordinator(ask: Callable[[], list[TopicPartition]]) -> list[TopicPartit
     ends_at = time.monotonic() + METADATA_LIMIT_S
     while True:
         try:
-            found = ask()
-            error = next((place.error for place in found if place.error is not None), None)
+            result = ask()
+            error = next((place.error for place in result if place.error is not None), None)
         except KafkaException as raised:
             error = raised.args[0]
         if error is None:
-            return found
+            return result
         if error.code() not in _NO_COORDINATOR or time.monotonic() > ends_at:
             raise KafkaException(error)
         time.sleep(_PAUSE_S)
@@ -117,9 +117,9 @@ class TopicRecords:
                 **(client or {}),
             }
         )
-        wanted = [TopicPartition(topic, partition) for partition in partitions]
+        expected = [TopicPartition(topic, partition) for partition in partitions]
         start = OFFSET_END if starting_position == "LATEST" else OFFSET_BEGINNING
-        committed = committed_offsets(self._consumer, wanted)
+        committed = committed_offsets(self._consumer, expected)
         self._skip_before_ms: dict[int, int] = {}
         for place in committed:
             if place.offset < 0:

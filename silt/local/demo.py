@@ -179,11 +179,11 @@ def run(folder: Path) -> bool:
             "The function was too fast to be killed in the middle of a batch this time."
         )
     output.say(f"{time.monotonic() - began:.0f} seconds. To look around:")
-    _tell_more(folder)
+    _suggest_next(folder)
     return right and whole
 
 
-def _tell_more(folder: Path) -> None:
+def _suggest_next(folder: Path) -> None:
     table = f"DeltaTable('{folder}/tables/sales/orders')"
     for command in (
         f'.venv/bin/python -c "from deltalake import DeltaTable; print({table}.history(3))"',

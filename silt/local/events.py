@@ -30,7 +30,7 @@ class KafkaRecord:
         return f"{self.topic}-{self.partition}"
 
     def to_event(self) -> dict[str, Any]:
-        """Return the record as it stands in an event: base64, header bytes signed as Java's are."""
+        """Return the record as it is in an event: base64, header bytes signed as Java's are."""
         return {
             "topic": self.topic,
             "partition": self.partition,
@@ -90,7 +90,7 @@ class EventSize:
 def failed_identifiers(payload: Any) -> set[tuple[str, int]] | None:
     """Return the places that a partial batch response lists; None if it is malformed.
 
-    An empty or missing list is a success, as for every mapping; anything else of another shape
+    An empty or missing list is a success, as forevery mapping; anything else of another shape
     fails the batch.
     """
     if payload is None:

@@ -53,7 +53,7 @@ def _parse(pattern: str) -> Callable[[str, Any], bool]:
     try:
         parsed = json.loads(pattern)
     except ValueError as error:
-        raise FilterError(f"The filter {pattern!r} is no JSON: {error}") from error
+        raise FilterError(f"The filter {pattern!r} is not JSON: {error}") from error
     if not isinstance(parsed, dict) or set(parsed) != {"value"}:
         raise FilterError(
             f"The filter {pattern!r} is not over 'value' alone: AWS filters Kafka by nothing else. "
@@ -73,17 +73,17 @@ def _fields(pattern: Any, whole: str) -> Matches:
         raise FilterError(f"In the filter {whole!r} there is no object of fields: {pattern!r}.")
     asked: dict[str, Matches] = {}
     choices: list[Matches] = []
-    for name, wanted in pattern.items():
-        if name == "$or" and isinstance(wanted, list) and wanted:
-            choices = [_fields(each, whole) for each in wanted]
-        elif isinstance(wanted, list):
-            asked[name] = _any_of(_rules(wanted, whole))
+    for name, expected in pattern.items():
+        if name == "$or" and isinstance(expected, list) and expected:
+            choices = [_fields(each, whole) for each in expected]
+        elif isinstance(expected, list):
+            asked[name] = _any_of(_rules(expected, whole))
         else:
-            asked[name] = _nested(_fields(wanted, whole))
+            asked[name] = _nested(_fields(expected, whole))
 
     def matches(value: Any) -> bool:
-        found = all(ask(value.get(name, _MISSING)) for name, ask in asked.items())
-        return found and (not choices or any(choice(value) for choice in choices))
+        result = all(ask(value.get(name, _MISSING)) for name, ask in asked.items())
+        return result and (not choices or any(choice(value) for choice in choices))
 
     return matches
 
@@ -106,34 +106,36 @@ def _any_of(rules: Sequence[Matches]) -> Matches:
     return matches
 
 
-def _rules(wanted: Sequence[Any], whole: str) -> list[Matches]:
-    if not wanted:
+def _rules(expected: Sequence[Any], whole: str) -> list[Matches]:
+    if not expected:
         raise FilterError(f"In the filter {whole!r} there is an empty list of rules.")
-    return [_rule(each, whole) for each in wanted]
+    return [_rule(each, whole) for each in expected]
 
 
-def _rule(wanted: Any, whole: str) -> Matches:
-    if not isinstance(wanted, dict):
-        return lambda value: _same(value, wanted)
-    if len(wanted) != 1:
-        raise FilterError(f"In the filter {whole!r} a rule has {len(wanted)} names: {wanted!r}.")
-    ((name, argument),) = wanted.items()
+def _rule(expected: Any, whole: str) -> Matches:
+    if not isinstance(expected, dict):
+        return lambda value: _same(value, expected)
+    if len(expected) != 1:
+        raise FilterError(
+            f"In the filter {whole!r} a rule has {len(expected)} names: {expected!r}."
+        )
+    ((name, argument),) = expected.items()
     try:
         made = _OPERATORS[name](argument)
     except (KeyError, TypeError, ValueError):
         made = None
     if made is None:
         raise FilterError(
-            f"In the filter {whole!r} the rule {wanted!r} is not known here: "
+            f"In the filter {whole!r} the rule {expected!r} is not known here: "
             f"{', '.join(sorted(_OPERATORS))}."
         )
     return made
 
 
-def _same(value: Any, wanted: Any) -> bool:
-    if isinstance(value, bool) or isinstance(wanted, bool):
-        return value is wanted
-    return value is not _MISSING and bool(value == wanted)
+def _same(value: Any, expected: Any) -> bool:
+    if isinstance(value, bool) or isinstance(expected, bool):
+        return value is expected
+    return value is not _MISSING and bool(value == expected)
 
 
 def _text(of: Callable[[str, str], bool]) -> Callable[[Any], Matches | None]:

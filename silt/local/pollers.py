@@ -31,7 +31,7 @@ class LocalSettings:
 
 
 class Stopped(Exception):
-    """The mapping ends: what is under way comes again next time, and counts as nothing."""
+    """The mapping ends: what is in progress is delivered again next time, and counts as nothing."""
 
 
 class LocalMapping:
@@ -140,7 +140,8 @@ class LocalMapping:
             raise self._failure
 
     def close(self) -> None:
-        """Stop the pollers and end their processes; what was under way comes again next time."""
+        """Stop the pollers and end their processes; what was in progress is delivered again next
+        time."""
         self._stop.set()
         for _, _, sandbox in self.parts:
             sandbox.kill()

@@ -1,7 +1,7 @@
 """A sandbox on this machine: the real Lambda runtime client in a process, and the Runtime API it
 talks to.
 
-The API is AWS's 'Lambda runtime API' (2018-06-01): next, response, error, init error. A time-out is
+The API is AWS's 'Lambda runtime API' (2018-06-01): next, response, error, init error. A timeout is
 a kill of the process, as in Lambda; the next invocation starts a new one.
 """
 
@@ -20,7 +20,7 @@ CLIENT = (sys.executable, "-m", "awslambdaric")
 START_LIMIT_S = 60.0
 """A process that has not asked for its first invocation by then has failed to start."""
 MEMORY_MB = 1769
-"""The memory that the function is told of: one vCPU in Lambda."""
+"""The memory that the function is informed of: one vCPU in Lambda."""
 
 
 class Sandbox:
@@ -41,7 +41,7 @@ class Sandbox:
     ) -> None:
         """`client` starts the runtime client, this interpreter's by default.
 
-        With `task_root`, a folder as Lambda unpacks it, the process stands there and sees nothing
+        With `task_root`, a folder as Lambda unpacks it, the process is there and sees nothing
         of this one's environment; otherwise the function is the checkout's.
         """
         self._environment = {**({} if task_root else os.environ), **environment}

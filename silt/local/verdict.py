@@ -62,7 +62,7 @@ def judge(produced: Produced, rows: pa.Table, dead_letters: pa.Table) -> list[tu
         "cast(placed_at as timestamptz), cast({customer} as bigint), {skus})"
     )
     sent = order.format(customer="customer_id", skus="skus")
-    found = order.format(customer="customer.id", skus="[item.sku for item in items]")
+    results = order.format(customer="customer.id", skus="[item.sku for item in items]")
     database.execute(f"""
         create table produced as select partition, "offset", fate, code,
           case when fate = 'row'
@@ -71,7 +71,7 @@ def judge(produced: Produced, rows: pa.Table, dead_letters: pa.Table) -> list[tu
         from listed;
         create table rows_found as select _kafka_partition as partition, _kafka_offset as "offset",
           cast(null as varchar) as code,
-          cast({found} as varchar) as content
+          cast({results} as varchar) as content
         from rows_read;
         create table dead_found as select partition, "offset", error_code as code,
           hex(value) as content

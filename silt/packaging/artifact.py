@@ -127,8 +127,8 @@ def _make(function: Function, target: Platform, contracts: Path, out: Path) -> A
         byte_code = _compile(tree, target)
         manifest = {"function": function, "build": build, **asdict(target), "byte_code": byte_code}
         (tree / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-        found = ((p.relative_to(tree).as_posix(), p.stat().st_size) for p in files(tree))
-        _refuse_what_is_too_large(function, _sizes(found))
+        result = ((p.relative_to(tree).as_posix(), p.stat().st_size) for p in files(tree))
+        _refuse_what_is_too_large(function, _sizes(result))
         made = out / artifact_name(function, target)
         _zip(tree, made)
     return read(made)
@@ -137,11 +137,13 @@ def _make(function: Function, target: Platform, contracts: Path, out: Path) -> A
 def read(path: Path) -> Artifact:
     """Return what an artifact says of itself, and what it weighs."""
     with zipfile.ZipFile(path) as archive:
-        told = json.loads(archive.read(MANIFEST))
+        manifest = json.loads(archive.read(MANIFEST))
         sizes = _sizes((info.filename, info.file_size) for info in archive.infolist())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    target = Platform(told["arch"], told["python"])
-    return Artifact(told["function"], target, told["build"], path, digest, sizes, told["byte_code"])
+    target = Platform(manifest["arch"], manifest["python"])
+    return Artifact(
+        manifest["function"], target, manifest["build"], path, digest, sizes, manifest["byte_code"]
+    )
 
 
 def _lock(function: Function) -> Path:
@@ -156,15 +158,15 @@ _STAMPED = "handler/__init__.py"
 
 def _sources(function: Function, contracts: Path) -> dict[str, bytes]:
     """Return what of Silt goes in, by path: the function and its contracts."""
-    found = {}
+    result = {}
     for path in files(ROOT / "handler"):
         name = path.relative_to(ROOT).as_posix()
         is_needed = function == "maintenance" or not _OF_MAINTENANCE.match(name)
         if path.suffix == ".py" and is_needed:
-            found[name] = path.read_bytes()
+            result[name] = path.read_bytes()
     for path in sorted([*contracts.glob("*.yaml"), *contracts.glob("*.yml")]):
-        found[f"schemas/{path.name}"] = path.read_bytes()
-    return found
+        result[f"schemas/{path.name}"] = path.read_bytes()
+    return result
 
 
 def _stamped(source: bytes, build: str) -> bytes:
@@ -205,10 +207,10 @@ def _compile(tree: Path, target: Platform) -> bool:
     return any(tree.rglob("*.pyc"))
 
 
-def _sizes(found: Iterable[tuple[str, int]]) -> dict[str, int]:
+def _sizes(result: Iterable[tuple[str, int]]) -> dict[str, int]:
     """Return the bytes of each package, the largest first, from paths and sizes of files."""
     sizes: Counter[str] = Counter()
-    for path, size in found:
+    for path, size in result:
         package, slash, _rest = path.partition("/")
         package = package if slash else "single files"
         sizes["licences, metadata" if package.endswith(".dist-info") else package] += size

@@ -21,7 +21,7 @@ def bill(packages: Path, name: str, build: str) -> str:
 
     It says the same for the same packages and build: no time, no random number.
     """
-    components = [_component(found) for found in distributions(path=[str(packages)])]
+    components = [_component(result) for result in distributions(path=[str(packages)])]
     components.sort(key=lambda component: component.name)
     product = Component(
         name=name,
@@ -36,35 +36,35 @@ def bill(packages: Path, name: str, build: str) -> str:
         components=components,
     )
     bom.register_dependency(product, components)
-    told = json.loads(JsonV1Dot6(bom).output_as_string())
-    del told["metadata"]["timestamp"]  # optional, and another one each time
-    return json.dumps(told, indent=1, sort_keys=True) + "\n"
+    answer = json.loads(JsonV1Dot6(bom).output_as_string())
+    del answer["metadata"]["timestamp"]  # optional, and another one each time
+    return json.dumps(answer, indent=1, sort_keys=True) + "\n"
 
 
-def _component(found: Distribution) -> Component:
-    name = found.metadata["Name"].lower().replace("_", "-")
-    purl = PackageURL("pypi", name=name, version=found.version)
-    summary = _said(found, "Summary")
+def _component(result: Distribution) -> Component:
+    name = result.metadata["Name"].lower().replace("_", "-")
+    purl = PackageURL("pypi", name=name, version=result.version)
+    summary = _said(result, "Summary")
     return Component(
         name=name,
-        version=found.version,
+        version=result.version,
         type=ComponentType.LIBRARY,
         bom_ref=str(purl),
         purl=purl,
         description=summary[0] if summary else None,
-        licenses=[LicenseFactory().make_from_string(licence) for licence in _licences(found)],
+        licenses=[LicenseFactory().make_from_string(licence) for licence in _licences(result)],
     )
 
 
-def _licences(found: Distribution) -> list[str]:
+def _licences(result: Distribution) -> list[str]:
     """Return what a package says of its licence: an expression if it has one, else its words."""
     for key in ("License-Expression", "License"):
-        if said := _said(found, key):
+        if said := _said(result, key):
             return [said[0].splitlines()[0]]
-    classifiers = _said(found, "Classifier")
+    classifiers = _said(result, "Classifier")
     return [c.removeprefix(_CLASSIFIER) for c in classifiers if c.startswith(_CLASSIFIER)]
 
 
-def _said(found: Distribution, key: str) -> list[str]:
+def _said(result: Distribution, key: str) -> list[str]:
     """Return the values of a key, none where it is not there: to ask for one would warn."""
-    return [value for value in found.metadata.get_all(key) or [] if value]
+    return [value for value in result.metadata.get_all(key) or [] if value]

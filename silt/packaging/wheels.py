@@ -87,15 +87,15 @@ def _pyenv() -> dict[str, str]:
     """Return what makes all of pyenv's versions be found: else its shims fail for all but one."""
     if shutil.which("pyenv") is None:
         return {}
-    told = subprocess.run(
+    answer = subprocess.run(
         ["pyenv", "versions", "--bare"], capture_output=True, text=True, check=False
     )
-    return {"PYENV_VERSION": ":".join(told.stdout.split())}
+    return {"PYENV_VERSION": ":".join(answer.stdout.split())}
 
 
 def _uv() -> str:
     beside = Path(sys.executable).with_name("uv")
-    found = str(beside) if beside.exists() else shutil.which("uv")
-    if found is None:
+    result = str(beside) if beside.exists() else shutil.which("uv")
+    if result is None:
         raise UsageError("uv is not installed; it is among the packages of `make setup`.")
-    return found
+    return result

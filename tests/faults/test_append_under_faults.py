@@ -133,7 +133,8 @@ def test_lost_answer_and_a_commit_on_top_is_still_ours(lab: Lab) -> None:
 
 
 def test_put_that_lands_after_it_was_given_up_is_found_by_the_redelivery(lab: Lab) -> None:
-    """The sandbox hears nothing until its deadline; the commit lands; the batch comes again."""
+    """The sandbox hears nothing until its deadline; the commit lands; the batch is delivered
+    again."""
     memory = lab.view()
     late: list[tuple[ObjectStore, str, bytes]] = []
 

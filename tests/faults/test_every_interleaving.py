@@ -3,7 +3,7 @@ ones.
 
 A writer here decides as the function does: above the watermark all is new, below it the table is
 searched. Its commits may be answered, lost, or land at any later moment. The search is exhaustive:
-what passes here holds for every order of requests, not for those that a test thought of.
+what passes here holds forevery order of requests, not for those that a test thought of.
 """
 
 import contextlib
@@ -72,7 +72,7 @@ class World:
         self.delivered: dict[str, set[tuple[int, int]]] = {}
         """What each writer has reported as settled."""
         self.base = 0
-        """How many commits had landed when the table was made anew."""
+        """How many commits had landed when the table was recreated."""
         self.deadline: list[Deadline] = []
 
     def table(self) -> Table:
@@ -92,7 +92,7 @@ class World:
 
     def check(self, at_end: bool) -> None:
         rows = self.rows()
-        assert len(rows) == len(set(rows)), f"a row stands twice: {sorted(rows)}"
+        assert len(rows) == len(set(rows)), f"a row is there twice: {sorted(rows)}"
         if at_end and not self.base:
             lost = set().union(*self.delivered.values()) - set(rows)
             assert not lost, f"reported as settled and not there: {sorted(lost)}"

@@ -1,8 +1,8 @@
 """Faults 3 and 9 on a real S3 server: each fault of the network at each kind of request.
 
 The function runs with its real object store against SeaweedFS behind a proxy. A fault hits every
-second request of one kind while a batch is settled; what fails comes again, as AWS sends it; the
-engine then reads the tables from the server itself.
+second request of one kind while a batch is settled; what fails is delivered again, as AWS sends
+it; the engine then reads the tables from the server itself.
 """
 
 import json

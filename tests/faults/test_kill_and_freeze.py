@@ -1,8 +1,8 @@
-"""Fault 2: kill -9, freezing and time-outs at every named step, in the real Lambda runtime client.
+"""Fault 2: kill -9, freezing and timeouts at every named step, in the real Lambda runtime client.
 
-A process dies (or is frozen) before or after a step of its first invocation. The batch then comes
-again, with other boundaries, to another sandbox. A frozen one is thawed after that and goes on
-where it was. Two readers count.
+A process dies (or is frozen) before or after a step of its first invocation. The batch then is
+delivered again, with other boundaries, to another sandbox. A frozen one is thawed after that and
+goes on where it was. Two readers count.
 """
 
 import signal
@@ -155,7 +155,8 @@ def test_frozen_sandbox_that_is_thawed_after_its_successor_ran(
 
 @pytest.mark.parametrize("fault", ["cut before", "slow", "cut after"])
 def test_kill_with_the_commit_in_flight(fault: Fault, s3: LocalS3, tmp_path: Path) -> None:
-    """The process dies while its put is under way; that of a slow network lands after its death."""
+    """The process dies while its put is in progress; that of a slow network lands after its
+    death."""
     root = f"s3://lake/late/{fault.replace(' ', '-')}"
     with FaultProxy(s3.endpoint, slow_s=2.0) as proxy:
         environment = {**s3.environment, "AWS_ENDPOINT_URL": proxy.endpoint}

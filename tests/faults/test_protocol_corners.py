@@ -86,7 +86,7 @@ def interrupted(tmp_path: Path) -> tuple[Memory, Memory, str, str]:
 
 
 def test_sandbox_that_knew_no_table_puts_no_version_0_under_a_cleaned_log(tmp_path: Path) -> None:
-    """Mutation: where the snapshot says that there is no table, nothing is looked at."""
+    """Mutation: where the snapshot says that there is not a table, nothing is looked at."""
     idle = table_of(folder_of(tmp_path))
     assert not idle.read(deadline()).exists
     for i in range(4):
@@ -104,7 +104,7 @@ def test_sandbox_that_knew_no_table_puts_no_version_0_under_a_cleaned_log(tmp_pa
     assert (folder_of(tmp_path) / commit_key(5)).exists()
 
 
-@pytest.mark.parametrize("what", ["made anew", "cleaned"])
+@pytest.mark.parametrize("what", ["recreated", "cleaned"])
 def test_look_up_keeps_the_snapshot_that_it_read(what: str, tmp_path: Path) -> None:
     """Mutation: the look-up's snapshot is not kept, and its answer is taken for the old one's."""
     function_for(tmp_path).handle(event(rows(0, 6)), None)
@@ -112,7 +112,7 @@ def test_look_up_keeps_the_snapshot_that_it_read(what: str, tmp_path: Path) -> N
     idle = table_of(folder)
     before = idle.read(deadline())
     transaction, reads = Transaction([idle], deadline()), idle.reads
-    if what == "made anew":
+    if what == "recreated":
         shutil.rmtree(tmp_path / "tables")
         function_for(tmp_path).handle(event(rows(0, 4)), None)
     else:
@@ -127,14 +127,14 @@ def test_look_up_keeps_the_snapshot_that_it_read(what: str, tmp_path: Path) -> N
     assert {o for _, o in found.rows} == set(offsets(tmp_path))
 
 
-@pytest.mark.parametrize("what", ["made anew", "cleaned"])
+@pytest.mark.parametrize("what", ["recreated", "cleaned"])
 def test_redelivery_that_first_meets_another_log_is_settled_in_it(
     what: str, tmp_path: Path
 ) -> None:
     idle = function_for(tmp_path)
     idle.handle(event(rows(0, 6)), None)
     folder = folder_of(tmp_path)
-    if what == "made anew":
+    if what == "recreated":
         shutil.rmtree(tmp_path / "tables")
         function_for(tmp_path).handle(event(rows(0, 4)), None)
     else:

@@ -94,7 +94,7 @@ class World:
         ]
         assert len(adds) <= 1, f"the record stands in {' and in '.join(adds)}"
         if at_end and self.settled:
-            assert adds, "the record was reported as settled and stands nowhere"
+            assert adds, "the record was reported as settled and is missing"
 
     def case(self, faults_max: int = 0) -> Case:
         return Case(self.objects, self.actors, self.check, faults_max)

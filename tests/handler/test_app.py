@@ -79,7 +79,7 @@ def test_health_event_of_a_dry_run_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.logs_errors
 def test_clock_that_is_wrong_is_found(tmp_path: Path) -> None:
-    function = function_for(tmp_path)  # its clock stands still, the disk's does not
+    function = function_for(tmp_path)  # its clock is stuck, the disk's does not
     answer = function.handle({"silt": "health"}, None)
     assert not answer["healthy"]
     wrong = {

@@ -108,8 +108,8 @@ def test_store_that_does_not_answer_is_not_known(tmp_path: Path) -> None:
     assert "clock" not in found
     clock = SystemClock()
     late = Deadline(clock, clock.monotonic() - 1)
-    told = list(of_store("t", open_store(str(tmp_path / "late")), Pool(), late))
-    assert {finding.state for finding in told} == {"unknown"}
+    response = list(of_store("t", open_store(str(tmp_path / "late")), Pool(), late))
+    assert {finding.state for finding in response} == {"unknown"}
     assert not (tmp_path / "late").exists()
 
 
@@ -165,10 +165,10 @@ def test_table_that_cannot_be_used_says_why(error: Exception, state: str, words:
 def test_answer_is_healthy_unless_something_is_wrong() -> None:
     fine = [Finding("a", "b", "ok", "c"), Finding("a", "b", "warning", "c", "d")]
     assert healthy(fine)
-    told = answer("0.1.0", [*fine, Finding("a", "b", "wrong", "c", "d")])
-    assert told["healthy"] is False
-    assert told["findings"][0] == {"check": "a", "subject": "b", "state": "ok", "reason": "c"}
-    assert Finding(**told["findings"][2]) == Finding("a", "b", "wrong", "c", "d")
+    response = answer("0.1.0", [*fine, Finding("a", "b", "wrong", "c", "d")])
+    assert response["healthy"] is False
+    assert response["findings"][0] == {"check": "a", "subject": "b", "state": "ok", "reason": "c"}
+    assert Finding(**response["findings"][2]) == Finding("a", "b", "wrong", "c", "d")
 
 
 def test_table_that_is_not_there_is_well() -> None:

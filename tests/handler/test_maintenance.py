@@ -207,7 +207,7 @@ def test_table_that_fails_stops_no_other(tmp_path: Path) -> None:
     aged(tmp_path, 25)
     newest = sorted((table(tmp_path) / "_delta_log").glob("*.json"))[-1]
     newest.write_text("no commit\n")
-    with pytest.raises(MaintenanceFailed, match=r"1 tables could not.*line 1, is no JSON"):
+    with pytest.raises(MaintenanceFailed, match=r"1 tables could not.*line 1, is not JSON"):
         maintenance_of(tmp_path).handle({}, None)
     assert len(read_folder(table(tmp_path, "orders__dead_letters")).adds) == 1
 

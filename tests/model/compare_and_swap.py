@@ -35,7 +35,7 @@ class Writer(NamedTuple):
 class State(NamedTuple):
     log: tuple[Commit, ...]
     writers: tuple[Writer, ...]
-    late: frozenset[tuple[int, Commit]]  # puts under way: the number they want, and the commit
+    late: frozenset[tuple[int, Commit]]  # puts in progress: the number they want, and the commit
 
 
 RULES = (
@@ -95,7 +95,7 @@ def steps(state: State, rule: str = RULES[0]) -> Iterator[State]:
 
 
 def holds(state: State) -> bool:
-    """No record stands twice, and whoever says that its batch is settled is right."""
+    """No record is there twice, and whoever says that its batch is settled is right."""
     records = [r for commit in state.log for r in commit.records]
     settled = frozenset().union(*(w.batch for w in state.writers if w.at == "settled"))
     return len(records) == len(set(records)) and settled <= set(records)

@@ -3,8 +3,8 @@ of it and shrinks those that fail; a walk with a seed goes deeper.
 
 A sandbox is the whole function in a greenlet: it stops at a request, is frozen there while others
 run, thawed later, killed, or loses an answer. The mapping keeps offsets as AWS does: a partition
-goes on when its batch is answered, comes again when it failed, and is given up now and then. After
-every step the tables are compared with what was delivered.
+goes on when its batch is answered, is delivered again when it failed, and is given up now and
+then. After every step the tables are compared with what was delivered.
 """
 
 import io
@@ -156,7 +156,7 @@ class World(RuleBasedStateMachine):
         steps=st.sampled_from(DEADLINE),
     )
     def deliver(self, which: int, partition: int, size: int, steps: int) -> None:
-        """Send the next batch of a partition, or the one that is under way once more."""
+        """Send the next batch of a partition, or the one that is in progress once more."""
         sandbox, topic = self._one(which, busy=False), self.topics[partition]
         self._begin(sandbox, partition, topic.committed, topic.committed + size)
         self._go_on(sandbox, ["ok"] * steps)
@@ -307,7 +307,7 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: not any(s.invocation for s in self.sandboxes))
     @rule(folder=st.sampled_from([ROWS, DEAD]))
     def clean_log(self, folder: str) -> None:
-        """Remove commits behind the checkpoint, when nothing that is under way is as old."""
+        """Remove commits behind the checkpoint, when nothing that is in progress is as old."""
         self.objects.late.clear()
         hint = self.objects.data.get(f"{folder}_delta_log/_last_checkpoint")
         if hint is not None:

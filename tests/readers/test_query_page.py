@@ -1,4 +1,4 @@
-"""The Python of docs/query.md runs as it stands there, on the table of the README."""
+"""The Python of docs/query.md runs as it is there, on the table of the README."""
 
 import re
 import subprocess

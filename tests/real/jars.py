@@ -11,7 +11,7 @@ def available() -> bool:
 
 
 def classpath(folder: Path, pom: Path) -> str:
-    """Return the class path of a POM's dependencies; Maven fetches what it has not got."""
+    """Return the class path of a POM's dependencies; Maven fetches what it does not have."""
     file = folder / f"{pom.parent.name}.classpath"
     command = ["mvn", "-q", "-B", "-f", str(pom), "dependency:build-classpath"]
     subprocess.run(

@@ -121,7 +121,7 @@ def test_aborted_transactions_leave_gaps_and_no_rows(whole_kafka: str, tmp_path:
 
 
 def test_open_transaction_is_waited_for(whole_kafka: str, tmp_path: Path) -> None:
-    """Behind an open transaction nothing is delivered: the last stable offset stands still."""
+    """Behind an open transaction nothing is delivered: the last stable offset is stuck."""
     fresh_topic(whole_kafka, partitions=1)
     plain, to = producer(whole_kafka), producer(whole_kafka, **{"transactional.id": "t2"})
     send(plain, [0])
@@ -244,9 +244,9 @@ def test_audit_tells_gaps_of_kafka_from_losses(
     command = ["audit", uri, "--broker", whole_kafka, "--topic", "orders", "--group", "silt"]
     capsys.readouterr()
     assert main([*command, "--json"]) == 0
-    (told,) = json.loads(capsys.readouterr().out)
-    assert told["findings"] == []
-    first = told["partitions"][0]["explained"]
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["findings"] == []
+    first = answer["partitions"][0]["explained"]
     # A commit lists what it skipped; a batch of nothing but tombstones makes no commit.
     assert first["skipped by rule, as the commits say"] + first["tombstones"] == 3
     assert first["compacted, or of a transaction"] > 2
@@ -256,5 +256,5 @@ def test_audit_tells_gaps_of_kafka_from_losses(
     assert "lost: partition 1: 3 records are on the broker" in capsys.readouterr().err
     # Without the group only what lies between the first and the last offset is asked for.
     assert main([*command[:-2], "--json"]) == 1
-    (told,) = json.loads(capsys.readouterr().out)
-    assert [(f["code"], f["ranges"]) for f in told["findings"]] == [("lost", [[16, 16]])]
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert [(f["code"], f["ranges"]) for f in answer["findings"]] == [("lost", [[16, 16]])]

@@ -141,9 +141,9 @@ def test_framework_deploys_deploys_again_and_removes(
         done = osls(checkout, "deploy", param, **account)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "ok  credentials, 123456789012" in done.stdout + done.stderr
-        told = {f["FunctionName"]: f for f in client.list_functions()["Functions"]}
-        assert set(told) == {"silt-orders", "silt--maintenance"}
-        assert told["silt-orders"]["MemorySize"] == memory_mb
+        answer = {f["FunctionName"]: f for f in client.list_functions()["Functions"]}
+        assert set(answer) == {"silt-orders", "silt--maintenance"}
+        assert answer["silt-orders"]["MemorySize"] == memory_mb
     done = osls(checkout, "remove", param, **account)
     assert done.returncode == 0, done.stdout + done.stderr
     assert client.list_functions()["Functions"] == []

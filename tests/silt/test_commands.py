@@ -187,8 +187,8 @@ def test_replay_for_a_deployment_is_as_its_functions_are(
     command = ["replay", "events/golden/self-managed.json", "--json"]
     command += ["--deployment", str(deployment)]
     assert main(command) == 0
-    (told,) = json.loads(capsys.readouterr().out)
-    assert told["appended"] + told["dead_lettered"] == told["delivered"] == 1
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["appended"] + answer["dead_lettered"] == answer["delivered"] == 1
     listed = s3.client().list_objects_v2(Bucket=s3.bucket, Prefix=tmp_path.name)["Contents"]
     commits = [o["Key"] for o in listed if o["Key"].endswith(".json")]
     log = "".join(
@@ -207,10 +207,10 @@ def test_replay_for_a_deployment_is_as_its_functions_are(
 def test_tables_of_a_deployment_are_where_it_says(
     command: str, deployment: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = ["--deployment", str(deployment)]
-    assert main(["replay", "events/golden/self-managed.json", *told]) == 0
+    answer = ["--deployment", str(deployment)]
+    assert main(["replay", "events/golden/self-managed.json", *answer]) == 0
     capsys.readouterr()
-    assert main([command, "sales/orders", *told, "--json"]) == 0
+    assert main([command, "sales/orders", *answer, "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert found["version"] >= 0
 
@@ -220,9 +220,9 @@ def test_places_are_by_option_then_deployment_then_environment(
 ) -> None:
     monkeypatch.setenv("SILT_TABLE_ROOT", "/environment")
     monkeypatch.setenv("SILT_CONTRACTS", str(ROOT / "schemas"))
-    told = ["--deployment", str(deployment)]
+    answer = ["--deployment", str(deployment)]
     where = []
-    for given in ([*told, "--table-root", "/option"], told, []):
+    for given in ([*answer, "--table-root", "/option"], answer, []):
         assert main(["status", "sales/orders", "--json", *given]) == 0
         (found,) = json.loads(capsys.readouterr().out)
         where.append(found["uri"])
@@ -234,11 +234,11 @@ def test_places_are_by_option_then_deployment_then_environment(
 
 
 def test_what_is_printed_is_as_it_was_written(capsys: pytest.CaptureFixture[str]) -> None:
-    """Names with colons are no pictures, and brackets are no colours."""
+    """Names with colons are no pictures, and brackets are no colors."""
     text = "topic:x:y[red], :key:"
     output.say(text)
     output.complain(text)
     output.table("t", ["name"], [[text]])
-    told = capsys.readouterr()
-    assert told.out.count(text) == 2
-    assert told.err == text + "\n"
+    answer = capsys.readouterr()
+    assert answer.out.count(text) == 2
+    assert answer.err == text + "\n"

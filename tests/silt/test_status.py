@@ -18,7 +18,7 @@ def silt(folder: Path, *arguments: str) -> int:
     return main(["status", *arguments, *places])
 
 
-def told(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+def status_of(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     capsys.readouterr()
     silt(folder, *arguments, "--json")
     (status,) = json.loads(capsys.readouterr().out)
@@ -39,7 +39,7 @@ def test_health_of_a_table_at_a_glance(tmp_path: Path, capsys: pytest.CaptureFix
         record(7, {"id": 7}, partition=2, timestamp=now_ms() - 3 * 3_600_000),
     ]
     function.handle(event(batch), None)
-    status = told(tmp_path, capsys, "sales/orders")
+    status = status_of(tmp_path, capsys, "sales/orders")
     assert (status["rows"], status["files"], status["small_file_share"]) == (4, 1, 1.0)
     assert status["commits_since_checkpoint"] == 2
     assert 3 * 3600 - 1 < status["newest_record_s"] < 3.5 * 3600
@@ -64,7 +64,7 @@ def test_dead_letters_of_more_than_a_day_ago_are_not_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     aged(tmp_path, 2)  # by the tests' clock, which may be long ago or ahead
-    status = told(tmp_path, capsys)
+    status = status_of(tmp_path, capsys)
     behind = now_ms() - 1_795_000_000_000 > 86_400_000
     assert bool(status["dead_letters_last_day"]) is not behind
 
@@ -77,7 +77,7 @@ def test_neglected_table_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
     left = table(tmp_path) / "left.parquet"
     left.write_bytes(b"never committed")
     set_age(left, 12)
-    status = told(tmp_path, capsys)
+    status = status_of(tmp_path, capsys)
     assert [(r["severity"], r["message"]) for r in status["remarks"]] == [
         ("attention", "9 commits since the last checkpoint: is maintenance running?"),
         ("attention", "1 of 1 partitions need compaction"),
@@ -111,12 +111,12 @@ def test_table_that_is_not_there_yet_and_one_that_cannot_be_read(
 ) -> None:
     function_for(tmp_path)
     assert silt(tmp_path) == 0
-    assert "there is no table yet" in capsys.readouterr().out
+    assert "there is not a table yet" in capsys.readouterr().out
     aged(tmp_path, 1)
     newest = sorted((table(tmp_path) / "_delta_log").glob("*.json"))[-1]
     newest.write_text("no commit\n")
     assert silt(tmp_path) == 1
-    assert "is no JSON" in capsys.readouterr().err
+    assert "is not JSON" in capsys.readouterr().err
 
 
 def test_place_without_a_contract_is_looked_at_too(

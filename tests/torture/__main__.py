@@ -21,7 +21,7 @@ from silt.local.s3 import LocalS3
 from tests.properties.test_world import Walk
 from tests.real.brokers import best_broker
 from tests.torture.proxy import FaultProxy
-from tests.torture.round import Round, Told
+from tests.torture.round import Round, RoundReport
 
 FOLDER = Path(".silt/torture").absolute()
 WALKS_SHARE = 0.25
@@ -51,7 +51,7 @@ def main() -> int:
 
 def _rounds(options: argparse.Namespace, ends_at: float) -> bool:
     shutil.rmtree(FOLDER, ignore_errors=True)
-    tolds: list[Told] = []
+    tolds: list[RoundReport] = []
     with (
         LocalS3(FOLDER / "s3", "lake") as s3,
         FaultProxy(s3.endpoint, slow_s=2.0) as proxy,
@@ -61,16 +61,16 @@ def _rounds(options: argparse.Namespace, ends_at: float) -> bool:
         while (not tolds or time.monotonic() < ends_at) and len(tolds) < options.rounds:
             seed = options.seed + len(tolds)
             folder = FOLDER / str(seed)
-            told = Round(seed, broker, s3, proxy, folder).run()
-            tolds.append(told)
-            output.say(str(told), "red" if told.problems else None)
-            if told.problems:
+            answer = Round(seed, broker, s3, proxy, folder).run()
+            tolds.append(answer)
+            output.say(str(answer), "red" if answer.problems else None)
+            if answer.problems:
                 output.complain(f"Again: make torture SEED={seed} ROUNDS=1. Logs: {folder}")
                 return True
         kinds, faults = len(proxy.counts), proxy.counts.total()
-    records = sum(told.records for told in tolds)
-    invocations = sum(told.invocations for told in tolds)
-    checks = sum(told.checks for told in tolds)
+    records = sum(answer.records for answer in tolds)
+    invocations = sum(answer.invocations for answer in tolds)
+    checks = sum(answer.checks for answer in tolds)
     output.say(
         f"{len(tolds)} rounds: {records:,} records by {invocations:,} invocations, {faults:,} "
         f"faults of {kinds} kinds, {checks:,} checks meanwhile. Each record once."

@@ -30,7 +30,8 @@ class Sent:
 def on_the_broker(servers: str, topic: str, partitions: int) -> list[Sent]:
     """Read a topic to the end that it has now; what aborted transactions wrote is not there.
 
-    A consumer is told of the end only by an empty fetch, which never comes while producers go on.
+    A consumer is informed of the end only by an empty fetch, which never comes while producers go
+    on.
     """
     consumer = Consumer(
         {

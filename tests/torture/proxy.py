@@ -130,7 +130,7 @@ class FaultProxy:
 
     @property
     def idle(self) -> bool:
-        """Return whether no request is under way."""
+        """Return whether no request is in progress."""
         return self.under_way == 0
 
     def go(self, step: int) -> None:

@@ -45,7 +45,7 @@ GROUP = "torture"
 
 
 @dataclass
-class Told:
+class RoundReport:
     """What one round was: for the line that is printed, and for who replays it."""
 
     seed: int
@@ -76,7 +76,7 @@ class Round:
     def __init__(
         self, seed: int, broker: Broker, s3: LocalS3, proxy: FaultProxy, folder: Path
     ) -> None:
-        self.told = Told(seed)
+        self.report = RoundReport(seed)
         self._dice = random.Random(seed)
         self._broker, self._s3, self._proxy = broker, s3, proxy
         self._folder = folder
@@ -100,8 +100,8 @@ class Round:
         self._lock = threading.Lock()
         self._errors: list[BaseException] = []
 
-    def run(self) -> Told:
-        """Go through the round. What is wrong stands in the answer's `problems`."""
+    def run(self) -> RoundReport:
+        """Go through the round. What is wrong is in the answer's `problems`."""
         began = time.monotonic()
         faults = self._proxy.counts.total()
         if self._broker.whole:
@@ -133,9 +133,9 @@ class Round:
             self._stop.set()
             for sandbox in self._sandboxes:
                 sandbox.close()
-        self.told.faults = self._proxy.counts.total() - faults
-        self.told.seconds = time.monotonic() - began
-        return self.told
+        self.report.faults = self._proxy.counts.total() - faults
+        self.report.seconds = time.monotonic() - began
+        return self.report
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -151,13 +151,13 @@ class Round:
         settings: dict[str, Any] = {"bootstrap.servers": self._broker.servers, "log_level": 0}
         transactional = self._broker.whole and self._dice.random() < 0.5
         if transactional:
-            settings["transactional.id"] = f"torture-{self.told.seed}"
+            settings["transactional.id"] = f"torture-{self.report.seed}"
         else:
             settings["enable.idempotence"] = True
         producer = Producer(settings)
         if transactional:
             producer.init_transactions(30)
-        dice = random.Random(self.told.seed)
+        dice = random.Random(self.report.seed)
         number = 0
         while not self._calm.wait(dice.uniform(0.05, 0.4)):
             burst = dice.randint(1, 15)
@@ -247,7 +247,7 @@ class Round:
 
         def invoke(event: Mapping[str, Any]) -> InvocationOutcome:
             if self._stop.is_set():
-                raise SystemExit  # what is under way now is not needed any more
+                raise SystemExit  # what is in progress now is not needed any more
             if self._calm.is_set():
                 sandbox.doom()
             elif sandbox.process is None or sandbox.process.poll() is not None:
@@ -256,11 +256,11 @@ class Round:
                 foreign = sandbox.invoke({**event, "eventSource": "aws:sqs"})
                 self._did("foreign events")
                 if foreign.kind == "response":
-                    self.told.problems.append(f"a foreign event was answered: {foreign.payload}")
+                    self.report.problems.append(f"a foreign event was answered: {foreign.payload}")
             outcome = sandbox.invoke(event)
             with self._lock:
-                self.told.invocations += 1
-                self.told.outcomes[outcome.kind] += 1
+                self.report.invocations += 1
+                self.report.outcomes[outcome.kind] += 1
             return outcome
 
         return invoke
@@ -297,7 +297,7 @@ class Round:
 
     def _did(self, what: str, count: int = 1) -> None:
         with self._lock:
-            self.told.deeds[what] += count
+            self.report.deeds[what] += count
 
     def _kill(self, dice: random.Random) -> None:
         sandbox = dice.choice(self._sandboxes)
@@ -390,15 +390,15 @@ class Round:
         while time.monotonic() < ends_at and not self._errors:
             time.sleep(0.5)
             try:
-                # What is committed before the tables are read must stand in them. Dead letters are
+                # What is committed before the tables are read must are in them. Dead letters are
                 # read after the rows: a record that moved between the two could hide otherwise.
                 done = self._done()
                 rows, dead = self.tables.rows(), self.tables.dead_letters()
                 sent = on_the_broker(self._broker.servers, self._topic, self._partitions)
             except KafkaException:
                 continue
-            self.told.problems += judge(sent, rows, dead, done)
-            self.told.checks += 1
+            self.report.problems += judge(sent, rows, dead, done)
+            self.report.checks += 1
 
     def _wait_until_settled(self) -> None:
         ends: dict[int, int] = {}
@@ -410,25 +410,25 @@ class Round:
             if self._errors:
                 raise self._errors[0]
             if time.monotonic() > ends_at:
-                self.told.problems.append(f"not settled: {self._done()} of {ends}")
+                self.report.problems.append(f"not settled: {self._done()} of {ends}")
                 return
             time.sleep(0.2)
 
     def _check_at_the_end(self) -> None:
         sent = on_the_broker(self._broker.servers, self._topic, self._partitions)
-        self.told.records = len(sent)
+        self.report.records = len(sent)
         rows, dead = self.tables.rows(), self.tables.dead_letters()
-        self.told.problems += judge(sent, rows, dead, self._done())
-        self.told.problems += self.tables.disagreement(rows, dead)
+        self.report.problems += judge(sent, rows, dead, self._done())
+        self.report.problems += self.tables.disagreement(rows, dead)
         if self._errors:
-            self.told.problems.append(f"a thread ended: {self._errors[0]!r}")
+            self.report.problems.append(f"a thread ended: {self._errors[0]!r}")
         if not rows or not dead:
-            self.told.problems.append(
+            self.report.problems.append(
                 f"{len(rows)} rows and {len(dead)} dead letters of {len(sent)}"
             )
             return
         findings = audit_of(self.tables)
-        self.told.problems += [f"audit: {finding}" for finding in findings]
+        self.report.problems += [f"audit: {finding}" for finding in findings]
 
 
 def audit_of(tables: Tables) -> list[str]:

@@ -19,13 +19,13 @@ def test_round_of_everything_at_once_leaves_each_record_once(
     broker: Broker, s3: LocalS3, tmp_path: Path
 ) -> None:
     with FaultProxy(s3.endpoint, slow_s=2.0) as proxy:
-        told = Round(SEED, broker, s3, proxy, tmp_path).run()
-    print(f"broker: {broker.kind}. {told}")
-    assert not told.problems
-    assert told.records > 50
-    assert told.checks > 0
-    assert told.faults > 0
-    assert sum(told.deeds.values()) > 5
+        answer = Round(SEED, broker, s3, proxy, tmp_path).run()
+    print(f"broker: {broker.kind}. {answer}")
+    assert not answer.problems
+    assert answer.records > 50
+    assert answer.checks > 0
+    assert answer.faults > 0
+    assert sum(answer.deeds.values()) > 5
 
 
 ROW, BAD, LONG = b'{"id": 7, "name": "n"}', b"bad", b'{"id": 8, "name": "nnnnnnnnn"}'

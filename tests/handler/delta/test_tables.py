@@ -165,7 +165,7 @@ def test_gap_in_the_log_is_an_error_that_says_where(tmp_path: Path) -> None:
 def test_commit_that_is_no_json_is_an_error_with_file_and_line(tmp_path: Path) -> None:
     fill(tmp_path, 1)
     log(tmp_path, f"{1:020}.json").write_text('{"commitInfo":{}}\nnonsense\n')
-    with pytest.raises(BrokenLog, match=r"0001.json, line 2, is no JSON"):
+    with pytest.raises(BrokenLog, match=r"0001.json, line 2, is not JSON"):
         function_for(tmp_path).handle(event(rows(2, 3)), None)
 
 

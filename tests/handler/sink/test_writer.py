@@ -1,4 +1,4 @@
-"""The function as a whole, over local disk: what stands in the tables, and what AWS is told."""
+"""The function as a whole, over local disk: what is in the tables, and what AWS is told."""
 
 import json
 from pathlib import Path

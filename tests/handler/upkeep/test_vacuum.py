@@ -104,7 +104,7 @@ def test_retention_of_the_contract_is_told_to_the_table_and_to_its_dead_letters(
         "delta.deletedFileRetentionDuration": "interval 48 hours",
         "delta.logRetentionDuration": "interval 120 hours",
     }
-    # The term of the contract stands there too, and stays: no version has to take the table anew.
+    # The term of the contract is there too, and stays: no version has to take the table anew.
     assert read_folder(table(tmp_path)).metadata["configuration"] == {**before, **properties}
     version = read_folder(table(tmp_path)).version
     function.handle(event([record(9, {"id": 9}), record(10, {"id": 10})]), None)

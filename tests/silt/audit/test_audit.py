@@ -214,9 +214,9 @@ def test_command_prints_for_people_and_for_scripts(
     )
     DeltaTable(uri).delete("_kafka_offset = 2")
     assert main(["audit", uri, "--json"]) == 1
-    (told,) = json.loads(capsys.readouterr().out)
-    assert [f["code"] for f in told["findings"]] == ["gap", "gap"]
-    assert told["partitions"][0]["offsets_in_gaps"] == 1
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert [f["code"] for f in answer["findings"]] == ["gap", "gap"]
+    assert answer["partitions"][0]["offsets_in_gaps"] == 1
     assert main(["audit", uri]) == 1
     assert "gap: partition 0: 1 offsets are missing" in capsys.readouterr().err
 

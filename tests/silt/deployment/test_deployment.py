@@ -172,7 +172,7 @@ def test_what_is_wrong_is_named_with_its_line(
             "starting_position: at_timestamp, starting_timestamp: 1795000000000",
             "starting_timestamp: it should be less than 10000000000",
         ),
-        ("filters: ['{']", "filters: The filter '{' is no JSON"),
+        ("filters: ['{']", "filters: The filter '{' is not JSON"),
         ("filters: ['{\"key\": [1]}']", "filters: The filter"),
         ("schema_registry: glue", "schema_registry: it should be 'off', got 'glue'"),
     ],
@@ -291,9 +291,9 @@ def test_check_speaks_of_what_was_given_alone(
     file = tmp_path / "deploy.yml"
     file.write_bytes(text.encode(errors="surrogateescape"))
     assert main(["check", "--deployment", str(file)]) == 1
-    told = capsys.readouterr()
-    assert f"{file}:{expected}" in told.err
-    assert "there is no contract here" not in told.err
+    answer = capsys.readouterr()
+    assert f"{file}:{expected}" in answer.err
+    assert "there is no contract here" not in answer.err
 
 
 def test_folder_that_cannot_be_read_is_a_problem(
@@ -325,8 +325,8 @@ def test_check_names_the_problems_of_the_deployment_and_package_refuses_it(
     assert "3 contracts and deploy.yml, no problems." in capsys.readouterr().out
     (tmp_path / "deploy.yml").write_text(PLAIN + "mapping: {bisect: true}\n")
     assert main(["check", str(ROOT / "schemas"), "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["problems"][0].startswith("deploy.yml:8: mapping.bisect: bisect must stay off")
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["problems"][0].startswith("deploy.yml:8: mapping.bisect: bisect must stay off")
     for command in (["package"], ["template"]):
         assert main(command) == 1
         assert "bisect must stay off" in capsys.readouterr().err

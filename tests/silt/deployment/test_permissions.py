@@ -97,8 +97,8 @@ def test_policies_allow_what_the_functions_ask_of_s3_and_little_else(
 
     uri = f"{root}/sales/orders"
     settings = Settings(table_root=root, contracts=str(tmp_path / "contracts"))
-    told = Maintenance(settings).handle({}, None)["tables"]
-    assert told[0]["partitions_compacted"] > 0
+    answer = Maintenance(settings).handle({}, None)["tables"]
+    assert answer[0]["partitions_compacted"] > 0
     # As the worker vacuums and cleans, of what is younger than it would ever be asked for. In a
     # process of its own: the engine would hold the lock that the proxy's thread needs.
     code = (
@@ -132,7 +132,7 @@ def test_policies_allow_what_the_functions_ask_of_s3_and_little_else(
         assert on_s3 - used <= {"s3:AbortMultipartUpload"}  # of an upload that failed
 
 
-def test_neighbours_of_a_table_are_out_of_reach(s3: LocalS3, tmp_path: Path) -> None:
+def test_neighbors_of_a_table_are_out_of_reach(s3: LocalS3, tmp_path: Path) -> None:
     root = f"s3://{s3.bucket}/{tmp_path.name}"
     function_for(tmp_path, CONTRACT)
     ingest, maintenance = statements_for(tmp_path, root)
@@ -185,13 +185,13 @@ def test_only_maintenance_deletes_and_nobody_invokes_a_function() -> None:
 
 def test_page_names_every_action_of_every_example_by_role() -> None:
     page = (ROOT / "docs/permissions.md").read_text()
-    told: dict[str, set[str]] = {"topic": set(), "maintenance": set()}
+    answer: dict[str, set[str]] = {"topic": set(), "maintenance": set()}
     for row in re.findall(r"^\| ([a-z, ]+) \| (.+?) \|", page, re.MULTILINE):
         for role in row[0].split(", "):
-            told.setdefault(role, set()).update(re.findall(r"`([a-z0-9-]+:\w+)`", row[1]))
+            answer.setdefault(role, set()).update(re.findall(r"`([a-z0-9-]+:\w+)`", row[1]))
     granted: dict[str, set[str]] = {"topic": set(), "maintenance": set()}
     for example in EXAMPLES:
         for function in functions_of(read_deployment(example)):
             role = "maintenance" if function.key == "Maintenance" else "topic"
             granted[role] |= {action for s in function.statements for action in s.actions}
-    assert {role: told[role] for role in granted} == granted
+    assert {role: answer[role] for role in granted} == granted

@@ -47,9 +47,9 @@ def test_template_tells_of_artifacts_that_are_not_those_of_the_deployment(
 
     def missed() -> list[str]:
         assert main(["template", "deploy.yml"]) == 0
-        told = capsys.readouterr()
-        yaml.safe_load(told.out)
-        return [line.split(" ")[0] for line in told.err.splitlines()]
+        answer = capsys.readouterr()
+        yaml.safe_load(answer.out)
+        return [line.split(" ")[0] for line in answer.err.splitlines()]
 
     names = [f"dist/silt-{function}-arm64-py3.13.zip" for function in FUNCTIONS]
     assert missed() == names
@@ -100,10 +100,10 @@ def test_template_passes_the_policy_scan(example: Path, tmp_path: Path) -> None:
         text=True,
         cwd=ROOT,
     )
-    told = json.loads(done.stdout)
-    assert [check["check_id"] for check in told["results"]["failed_checks"]] == []
-    assert told["summary"]["passed"] > 10
-    assert told["summary"]["parsing_errors"] == 0
+    answer = json.loads(done.stdout)
+    assert [check["check_id"] for check in answer["results"]["failed_checks"]] == []
+    assert answer["summary"]["passed"] > 10
+    assert answer["summary"]["parsing_errors"] == 0
 
 
 def test_policy_scan_finds_what_is_wrong(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def rings(alarm: dict[str, Any], every_s: int, count: int) -> bool:
 
 @pytest.mark.parametrize("timeout_s", [60, 900])
 def test_alarms_ring_for_what_comes_again_slowly(timeout_s: int, tmp_path: Path) -> None:
-    """A partition that stands still is tried again once an invocation has ended, and once is no
+    """A partition that is stuck is tried again once an invocation has ended, and once is no
     reason: it is delivered again.
     """
     file = write_example(tmp_path, f"function: {{timeout_s: {timeout_s}}}\n")
@@ -427,16 +427,16 @@ def test_apis_accept_alarms_and_mappings_in_shape(example: Path) -> None:
         "CreateEventSourceMapping"
     )
     for properties in of_type(template, "AWS::Lambda::EventSourceMapping").values():
-        told = filled(properties)
-        told["Tags"] = {tag["Key"]: tag["Value"] for tag in told.get("Tags", [])}
-        if "KmsKeyArn" in told:  # its name in the API
-            told["KMSKeyArn"] = told.pop("KmsKeyArn")
-        report = ParamValidator().validate(told, operation.input_shape)
+        answer = filled(properties)
+        answer["Tags"] = {tag["Key"]: tag["Value"] for tag in answer.get("Tags", [])}
+        if "KmsKeyArn" in answer:  # its name in the API
+            answer["KMSKeyArn"] = answer.pop("KmsKeyArn")
+        report = ParamValidator().validate(answer, operation.input_shape)
         assert not report.has_errors(), report.generate_report()
 
 
 def filled(value: Any) -> Any:
-    """Return a value of a template with a word in stead of each reference."""
+    """Return a value of a template with a word instead of each reference."""
     if isinstance(value, dict):
         if set(value) & {"Ref", "Fn::GetAtt", "Fn::Sub"}:
             return "filled"

@@ -50,9 +50,9 @@ def test_resources_of_policies_are_resolved_as_cloudformation_does(deployment: D
 
 @pytest.fixture
 def api(deployment: Deployment) -> Iterator[tuple[LambdaApi, str]]:
-    told = LambdaApi(deployment)
-    with served(told) as endpoint:
-        yield told, endpoint
+    answer = LambdaApi(deployment)
+    with served(answer) as endpoint:
+        yield answer, endpoint
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def account(
     api: tuple[LambdaApi, str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[LambdaApi, Any]]:
     """Yield an account: moto is STS, S3 and CloudWatch; Lambda and IAM give recorded answers."""
-    told, endpoint = api
+    answer, endpoint = api
     recorded = {"AWS_ENDPOINT_URL_LAMBDA": endpoint, "AWS_ENDPOINT_URL_IAM": endpoint}
     with moto_account() as variables:
         for name, value in {**variables, **recorded}.items():
@@ -76,14 +76,14 @@ def account(
                 {
                     "MetricName": "MaxOffsetLag",
                     "Dimensions": [
-                        {"Name": "EventSourceMappingUUID", "Value": told.mappings[0]["UUID"]}
+                        {"Name": "EventSourceMappingUUID", "Value": answer.mappings[0]["UUID"]}
                     ],
                     "Timestamp": dt.datetime.now(dt.UTC) - dt.timedelta(minutes=2),
                     "Value": 1234,
                 }
             ],
         )
-        yield told, session
+        yield answer, session
 
 
 def test_mappings_that_cannot_be_listed_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,17 +104,17 @@ def doctor(
     example = str(ROOT / "docs/deployments/msk-iam.yml")
     code = main(["doctor", example, "--json", *arguments])
     found: dict[str, list[dict[str, Any]]] = {}
-    told = json.loads(capsys.readouterr().out)
-    for finding in told["findings"]:
+    answer = json.loads(capsys.readouterr().out)
+    for finding in answer["findings"]:
         found.setdefault(finding["check"], []).append(finding)
-    assert told["healthy"] == (code == 0)
+    assert answer["healthy"] == (code == 0)
     return code, found
 
 
 def test_doctor_finds_a_deployment_well(
     account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told, _session = account
+    answer, _session = account
     code, found = doctor(capsys)
     states = {c: [f["state"] for f in each] for c, each in found.items()}
     assert code == 0, found
@@ -124,10 +124,10 @@ def test_doctor_finds_a_deployment_well(
     assert states["function"] == ["ok", "ok"]
     assert states["mapping"] == states["partial responses"] == ["ok"]
     assert found["lag"][0]["reason"] == "1,234 records behind at most"
-    assert told.invoked == ["silt-orders", "silt--maintenance"]
+    assert answer.invoked == ["silt-orders", "silt--maintenance"]
     assert [f["reason"] for f in found["build"]] == ["0.1.0+abc"] * 2
     assert [f["state"] for f in found["role"]] == ["ok", "ok"]
-    asked = {arn for form in told.simulated for key, (arn,) in form.items() if "Resource" in key}
+    asked = {arn for form in answer.simulated for key, (arn,) in form.items() if "Resource" in key}
     assert "arn:aws:s3:::my-lake/tables/sales/orders/x" in asked
     assert "arn:aws:s3:::silt-onfailurebucket-1abcdefghijkl/aws/lambda/x" in asked
 
@@ -135,17 +135,17 @@ def test_doctor_finds_a_deployment_well(
 def test_doctor_names_everything_that_is_wrong_with_a_fix(
     account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told, _session = account
-    function = told.functions["silt-orders"]
+    answer, _session = account
+    function = answer.functions["silt-orders"]
     function["MemorySize"] = 512
     function["Environment"]["Variables"] = {
         **function["Environment"]["Variables"],
         "SILT_GENERATION": "7",
         "SILT_EXTRA": "x",
     }
-    told.mappings[0]["FunctionResponseTypes"] = []
-    told.mappings[0]["State"] = "Disabled"
-    told.health["findings"] = [
+    answer.mappings[0]["FunctionResponseTypes"] = []
+    answer.mappings[0]["State"] = "Disabled"
+    answer.health["findings"] = [
         Finding("put", "sales/orders", "wrong", "403", "Allow s3:PutObject").as_json()
     ]
     code, found = doctor(capsys)
@@ -164,8 +164,8 @@ def test_doctor_names_everything_that_is_wrong_with_a_fix(
 def test_doctor_names_what_a_role_may_not_do(
     account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told, _session = account
-    told.denied = {"s3:PutObject"}
+    answer, _session = account
+    answer.denied = {"s3:PutObject"}
     code, found = doctor(capsys)
     assert code == 1
     denied = [f for f in found["role"] if f["state"] == "wrong"]
@@ -176,22 +176,22 @@ def test_doctor_names_what_a_role_may_not_do(
 def test_doctor_that_may_not_simulate_says_what_to_allow(
     account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told, _session = account
-    told.simulator = 403
+    answer, _session = account
+    answer.simulator = 403
     code, found = doctor(capsys, "--no-invoke")
     assert code == 0
     assert {f["state"] for f in found["role"]} == {"unknown"}
     assert "iam:SimulatePrincipalPolicy" in found["role"][0]["fix"]
-    assert told.invoked == []
+    assert answer.invoked == []
     assert {f["state"] for f in found["conditional put"]} == {"ok"}  # from this machine instead
 
 
 def test_doctor_tells_a_function_that_cannot_start(
     account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told, _session = account
-    told.error = True
-    told.health = {"errorType": "SettingsError", "errorMessage": "SILT_TABEL_ROOT"}
+    answer, _session = account
+    answer.error = True
+    answer.health = {"errorType": "SettingsError", "errorMessage": "SILT_TABEL_ROOT"}
     code, found = doctor(capsys)
     assert code == 1
     assert found["health"][0]["reason"] == "SettingsError: SILT_TABEL_ROOT"
@@ -200,15 +200,15 @@ def test_doctor_tells_a_function_that_cannot_start(
 def test_doctor_before_the_first_deployment_tries_the_bucket_from_this_machine(
     account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told, session = account
-    told.functions.clear()
+    answer, session = account
+    answer.functions.clear()
     code, found = doctor(capsys)
     assert code == 1
     assert [f["reason"] for f in found["function"]] == ["it is not deployed"] * 2
     assert {f["state"] for f in found["conditional put"]} == {"ok"}
     keys = [o["Key"] for o in session.client("s3").list_objects(Bucket="my-lake")["Contents"]]
     assert keys == [f"tables/sales/orders{s}/_silt_probe/probe" for s in ("", "__dead_letters")]
-    assert told.invoked == []
+    assert answer.invoked == []
 
 
 def test_doctor_without_a_bucket_says_how_to_make_one(
@@ -227,13 +227,13 @@ def test_doctor_expects_no_mapping_where_none_is_to_be_made(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    told, _session = account
+    answer, _session = account
     file = write_example(tmp_path, "mapping: {create: false}\n")
-    told.mappings.clear()
+    answer.mappings.clear()
     assert main(["doctor", str(file), "--json"]) == 0
     told_of = {f["check"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
     assert "mapping" not in told_of
-    told.mappings += RECORDED["EventSourceMappings"]
+    answer.mappings += RECORDED["EventSourceMappings"]
     assert main(["doctor", str(file), "--json"]) == 1
     reasons = [f["reason"] for f in json.loads(capsys.readouterr().out)["findings"]]
     assert "1 mappings give this topic to silt-orders; expected none" in reasons
@@ -263,16 +263,16 @@ def test_lag_on_demand_is_the_functions(
 def test_next_deployment_is_looked_at_alone(
     account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told, _session = account
+    answer, _session = account
     code, found = doctor(capsys, "--before-deploy")
     assert code == 0
     assert set(found) == {"credentials"}
-    assert told.invoked == told.simulated == []
-    told.mappings[0]["StartingPosition"] = "LATEST"
+    assert answer.invoked == answer.simulated == []
+    answer.mappings[0]["StartingPosition"] = "LATEST"
     code, found = doctor(capsys, "--before-deploy")
     assert code == 1
     assert "making-a-mapping-anew" in found["starting position"][0]["fix"]
-    told.functions.clear()  # nothing is deployed yet
+    answer.functions.clear()  # nothing is deployed yet
     code, found = doctor(capsys, "--before-deploy")
     assert code == 0
     assert set(found) == {"credentials"}
@@ -304,10 +304,10 @@ def test_next_deployment_is_looked_at_in_its_own_account(
 def test_what_topics_share_is_told_once(
     account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    told, _session = account
+    answer, _session = account
     file = write_example(tmp_path, topics="[orders, sensors]")
-    told.functions |= LambdaApi(read_deployment(file)).functions
-    told.mappings.append({**told.mappings[0], "Topics": ["sensors"]})
+    answer.functions |= LambdaApi(read_deployment(file)).functions
+    answer.mappings.append({**answer.mappings[0], "Topics": ["sensors"]})
     main(["doctor", str(file), "--json"])
     findings = json.loads(capsys.readouterr().out)["findings"]
     assert {f["subject"] for f in findings if f["check"] == "mapping"} >= {"orders", "sensors"}
@@ -330,8 +330,8 @@ def test_doctor_with_a_profile_that_is_not_there_says_so(
 def test_doctor_takes_no_answer_of_another_kind_for_health(
     body: Any, account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told, _session = account
-    told.health = body
+    answer, _session = account
+    answer.health = body
     code, found = doctor(capsys)
     assert code == 0
     assert {f["state"] for f in found["health"]} == {"unknown"}
@@ -340,8 +340,8 @@ def test_doctor_takes_no_answer_of_another_kind_for_health(
 def test_doctor_says_where_the_environment_may_not_be_read(
     account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told, _session = account
-    told.functions["silt-orders"]["Environment"] = {
+    answer, _session = account
+    answer.functions["silt-orders"]["Environment"] = {
         "Error": {"ErrorCode": "AccessDeniedException", "Message": "kms:Decrypt"}
     }
     code, found = doctor(capsys)
@@ -368,8 +368,8 @@ def test_bucket_of_another_region_is_a_warning(
 def test_doctor_counts_mappings(
     account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told, _session = account
-    told.mappings *= 2
+    answer, _session = account
+    answer.mappings *= 2
     code, found = doctor(capsys)
     assert code == 1
     assert found["mapping"][0]["reason"] == (

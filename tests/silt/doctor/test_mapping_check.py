@@ -31,13 +31,13 @@ def found_of(
     deployment: Deployment, environment: Any = ENVIRONMENT, **changes: Any
 ) -> list[Finding]:
     """Return what is found of the recorded mapping with some changes; None takes a key away."""
-    told = copy.deepcopy(RECORDED["EventSourceMappings"][0])
+    response = copy.deepcopy(RECORDED["EventSourceMappings"][0])
     for key, value in changes.items():
-        told[key] = value
+        response[key] = value
         if value is None:
-            del told[key]
+            del response[key]
     wanted = event_source_mapping(deployment, deployment.topics[0])["Properties"]
-    return list(of_mapping("orders", told, wanted, environment))
+    return list(of_mapping("orders", response, wanted, environment))
 
 
 def test_recorded_answer_has_the_shape_of_the_api() -> None:
@@ -150,7 +150,7 @@ def test_what_is_wrong_with_a_mapping_is_found_with_its_fix(
     assert others == []
 
 
-def test_function_that_raises_beside_a_mapping_that_honours_responses_is_only_slower(
+def test_function_that_raises_beside_a_mapping_that_honors_responses_is_only_slower(
     deployment: Deployment,
 ) -> None:
     found = found_of(deployment, {"SILT_PARTIAL_BATCH_RESPONSE": "false"})
@@ -171,9 +171,9 @@ def made(folder: Path, mapping: str) -> tuple[dict[str, Any], dict[str, str]]:
 
 def of_next(folder: Path, live: str, wanted: str, **changes: Any) -> list[str]:
     """Return what is wrong with deploying `wanted` over `live`, whose mapping has changes."""
-    told, before = made(folder, live)
+    response, before = made(folder, live)
     then, after = made(folder, wanted)
-    found = list(of_change("orders", {**told, **changes}, then, before, after))
+    found = list(of_change("orders", {**response, **changes}, then, before, after))
     assert {finding.state for finding in found} <= {"wrong"}
     return [finding.check for finding in found]
 
@@ -200,9 +200,9 @@ def test_between_pollers_and_on_demand_there_are_two_deployments(
 
 
 def test_what_loses_records_already_may_be_deployed_over(tmp_path: Path) -> None:
-    told, _whole = made(tmp_path, "pollers: on_demand")
+    response, _whole = made(tmp_path, "pollers: on_demand")
     wanted, single = made(tmp_path, "pollers: {maximum: 4}")
-    assert list(of_change("orders", told, wanted, single, single)) == []
+    assert list(of_change("orders", response, wanted, single, single)) == []
 
 
 @pytest.mark.parametrize(
@@ -217,9 +217,9 @@ def test_what_loses_records_already_may_be_deployed_over(tmp_path: Path) -> None
 def test_function_whose_variables_may_not_be_read_is_taken_to_fit_its_mapping(
     live: str, wanted: str, is_safe: bool, tmp_path: Path
 ) -> None:
-    told, _hidden = made(tmp_path, live)
+    response, _hidden = made(tmp_path, live)
     then, after = made(tmp_path, wanted)
-    found = list(of_change("orders", told, then, None, after))
+    found = list(of_change("orders", response, then, None, after))
     assert (found == []) is is_safe
 
 
@@ -236,10 +236,10 @@ def test_mapping_that_reads_nothing_loses_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("on", ["pollers: on_demand", "pollers: {maximum: 4}"])
 def test_function_fails_batches_whole_while_its_mapping_goes_away(on: str, tmp_path: Path) -> None:
     """CloudFormation removes the mapping at the end, and the function is changed before."""
-    told, before = made(tmp_path, on)
+    response, before = made(tmp_path, on)
     _gone, after = made(tmp_path, f"{on}, create: false")
     assert after["SILT_PARTIAL_BATCH_RESPONSE"] == "false"
-    assert list(of_change("orders", told, told, before, after)) == []
+    assert list(of_change("orders", response, response, before, after)) == []
 
 
 @pytest.mark.parametrize(
@@ -267,21 +267,23 @@ def test_brokers_of_a_mapping_are_those_of_its_cluster() -> None:
     """In any order; another one is another event source."""
     deployment = read_deployment(ROOT / "docs/deployments/self-managed-sasl.yml")
     wanted = event_source_mapping(deployment, deployment.topics[0])["Properties"]
-    told = copy.deepcopy(wanted)
-    endpoints = told["SelfManagedEventSource"].pop("Endpoints")
+    response = copy.deepcopy(wanted)
+    endpoints = response["SelfManagedEventSource"].pop("Endpoints")
     servers = endpoints["KafkaBootstrapServers"]
-    own = told["SelfManagedEventSource"]
+    own = response["SelfManagedEventSource"]
     own["Endpoints"] = {"KAFKA_BOOTSTRAP_SERVERS": servers[::-1]}
-    assert list(of_change("orders", told, wanted, ENVIRONMENT, ENVIRONMENT)) == []
+    assert list(of_change("orders", response, wanted, ENVIRONMENT, ENVIRONMENT)) == []
     own["Endpoints"] = {"KAFKA_BOOTSTRAP_SERVERS": [*servers, "more:9092"]}
-    (finding,) = of_change("orders", told, wanted, ENVIRONMENT, ENVIRONMENT)
+    (finding,) = of_change("orders", response, wanted, ENVIRONMENT, ENVIRONMENT)
     assert (finding.check, finding.state) == ("cluster", "wrong")
 
 
 def test_filters_that_a_list_does_not_show_are_not_missed(deployment: Deployment) -> None:
     """Encrypted ones are null in a list."""
-    (told,) = [f for f in found_of(deployment, KMSKeyArn="arn:aws:kms:x") if f.check == "filters"]
-    assert told.state == "unknown"
+    (response,) = [
+        f for f in found_of(deployment, KMSKeyArn="arn:aws:kms:x") if f.check == "filters"
+    ]
+    assert response.state == "unknown"
 
 
 @pytest.mark.parametrize("pollers", [None, {"MinimumPollers": 1, "MaximumPollers": 9}])
@@ -294,9 +296,9 @@ def test_settings_that_differ_say_how_they_are_changed(
 
 
 def test_mapping_that_is_deployed_disabled_on_purpose_is_a_warning(deployment: Deployment) -> None:
-    told = {**RECORDED["EventSourceMappings"][0], "State": "Disabled"}
+    response = {**RECORDED["EventSourceMappings"][0], "State": "Disabled"}
     wanted = event_source_mapping(deployment, deployment.topics[0])["Properties"]
-    found = list(of_mapping("orders", told, {**wanted, "Enabled": False}, ENVIRONMENT))
+    found = list(of_mapping("orders", response, {**wanted, "Enabled": False}, ENVIRONMENT))
     assert (found[0].check, found[0].state) == ("mapping", "warning")
 
 

@@ -64,7 +64,7 @@ def test_any_of_several_filters_is_enough_and_none_takes_all() -> None:
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ('{"key": ["a"]}', "is not over 'value' alone"),
         ('{"value": {}}', "no object of fields"),
         ('{"value": {"a": []}}', "an empty list of rules"),
