@@ -71,7 +71,7 @@ class Transaction:
         there; all at once.
 
         'There is no N+1' says something only while N is there: a log that was cleaned behind a
-        long-idle sandbox, or a table recreated, would take a commit into the void. Returns the
+        long-idle sandbox, or a recreated table, would take a commit into the void. Returns the
         conflict after reading such a table cold. Raises StoreError or OutOfTime.
         """
         if not proposals:

@@ -99,7 +99,8 @@ class Txn:
 class Snapshot:
     """What is known of a table at one version. A table that does not exist has version -1.
 
-    `e_tag` is that of the commit of `version`, if known: it tells this log from one recreated.
+    `e_tag` is that of the commit of `version`, if known: it distinguishes this log from a
+    recreated one.
     """
 
     version: int = -1

@@ -1,6 +1,6 @@
 """The statistics of a data file, by which readers pass it over: rows, nulls, bounds of values.
 
-Bounds are exact forevery type that has an order, both of them or none: some readers take a bound
+Bounds are exact for every type that has an order, both of them or none: some readers take a bound
 that is missing for null, and lose the rows of the file.
 """
 
@@ -214,7 +214,7 @@ def microseconds(text: Any) -> int | None:
 
 
 def keep_indexed(before: Metadata, after: Metadata) -> Metadata:
-    """Return a table's new metadata, with bounds forevery column that had them before.
+    """Return a table's new metadata, with bounds for every column that had them before.
 
     A part that a struct gained moves the columns behind it, one of them out of the first 32. Its
     files would then have bounds in part, and deltalake's pyarrow dataset takes a missing one for

@@ -79,7 +79,7 @@ class Table:
     def is_current(self) -> bool:
         """Return whether the kept snapshot's last commit is still there and the same: one request.
 
-        A log that was cleaned behind a long-idle sandbox, or a table recreated, shows here. Where
+        A log that was cleaned behind a long-idle sandbox, or a recreated table, shows here. Where
         the snapshot says that there is not a table, there must be no log.
         """
         assert self.snapshot is not None

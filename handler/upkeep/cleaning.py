@@ -57,7 +57,7 @@ class Cleaning:
     def vacuum(self, deadline: Deadline, *, dry_run: bool) -> Folder:
         """Delete the files that no snapshot within the retention names, or count them.
 
-        A folder in which another table lies is left alone: its files are not valid of this table's.
+        A folder in which another table lies is left alone: its files are not of this table.
         Returns what is in the folder.
         """
         held, now_ms = self._retention(deadline), deadline.clock.epoch_ms()

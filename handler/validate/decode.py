@@ -142,7 +142,7 @@ def _unparsable(reason: str) -> Problem:
 _CROWDED = Problem(
     RejectCode.TOO_LARGE,
     "",
-    "the record has more than one bracket or brace forevery six of its bytes: nearly empty "
+    "the record has more than one bracket or brace for every six of its bytes: nearly empty "
     "arrays and "
     "objects take many times their bytes in memory",
 )

@@ -124,7 +124,7 @@ def _flag(value: bool) -> str:
 
 
 def tags_of(model: DeploymentModel) -> dict[str, Any]:
-    """Return the `Tags` property of a resource, nothing where there are not valid."""
+    """Return the `Tags` property of a resource, nothing where there are no tags."""
     if not model.tags:
         return {}
     return {"Tags": [{"Key": key, "Value": value} for key, value in sorted(model.tags.items())]}

@@ -19,7 +19,7 @@ _DEPLOYED = (
 """What may differ from deploy.yml without a loss."""
 _DEPLOY = "Deploy again: docs/deploy.md#first-deployment"
 _IN_TWO_STEPS = "In two deployments: docs/deploy.md#between-pollers-and-on-demand"
-_MADE_ANEW = "Put it back, or create the mapping again: docs/deploy.md#making-a-mapping-anew"
+_MADE_ANEW = "Put it back, or create the mapping again: docs/deploy.md#recreate-a-mapping"
 
 
 def of_mapping(

@@ -90,7 +90,7 @@ class EventSize:
 def failed_identifiers(payload: Any) -> set[tuple[str, int]] | None:
     """Return the places that a partial batch response lists; None if it is malformed.
 
-    An empty or missing list is a success, as forevery mapping; anything else of another shape
+    An empty or missing list is a success, as for every mapping; anything else of another shape
     fails the batch.
     """
     if payload is None:

@@ -3,7 +3,7 @@ ones.
 
 A writer here decides as the function does: above the watermark all is new, below it the table is
 searched. Its commits may be answered, lost, or land at any later moment. The search is exhaustive:
-what passes here holds forevery order of requests, not for those that a test thought of.
+what passes here holds for every order of requests, not for those that a test thought of.
 """
 
 import contextlib

@@ -101,20 +101,20 @@ def test_mapping_as_deployed_is_well(deployment: Deployment) -> None:
             "Deploy again",
         ),
         ({"MetricsConfig": {"Metrics": []}}, "mapping settings", "warning", "Deploy again"),
-        ({"StartingPosition": "LATEST"}, "starting position", "warning", "#making-a-mapping-anew"),
+        ({"StartingPosition": "LATEST"}, "starting position", "warning", "#recreate-a-mapping"),
         (
             {"StartingPositionTimestamp": dt.datetime(2026, 11, 25, tzinfo=dt.UTC)},
             "starting position",
             "warning",
-            "#making-a-mapping-anew",
+            "#recreate-a-mapping",
         ),
-        ({"EventSourceArn": "arn:aws:kafka:x"}, "cluster", "warning", "#making-a-mapping-anew"),
+        ({"EventSourceArn": "arn:aws:kafka:x"}, "cluster", "warning", "#recreate-a-mapping"),
         ({"BatchSize": 100}, "mapping settings", "warning", "Deploy again"),
         (
             {"AmazonManagedKafkaEventSourceConfig": {"ConsumerGroupId": "other"}},
             "consumer group",
             "warning",
-            "#making-a-mapping-anew",
+            "#recreate-a-mapping",
         ),
         (
             {
