@@ -271,7 +271,7 @@ def test_next_deployment_is_looked_at_alone(
     answer.mappings[0]["StartingPosition"] = "LATEST"
     code, found = doctor(capsys, "--before-deploy")
     assert code == 1
-    assert "making-a-mapping-anew" in found["starting position"][0]["fix"]
+    assert "recreate-a-mapping" in found["starting position"][0]["fix"]
     answer.functions.clear()  # nothing is deployed yet
     code, found = doctor(capsys, "--before-deploy")
     assert code == 0
