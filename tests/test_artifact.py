@@ -122,7 +122,7 @@ def test_environment_of_who_packages_does_not_change_the_artifact(
 @pytest.mark.parametrize("place", ["a file", "/proc/nowhere"])
 def test_place_that_cannot_be_written_is_named(place: str, tmp_path: Path) -> None:
     (tmp_path / "a file").write_text("")
-    with pytest.raises(PackagingError, match=r"could not be made in .* may the folder be written"):
+    with pytest.raises(PackagingError, match=r"could not be built in .* is the folder writable"):
         make("ingest", host_target(), SCHEMAS, tmp_path / place)
 
 

@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections import Counter
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def imports_of(path: Path, *, only_top: bool = False) -> set[str]:
     return names
 
 
+@cache
 def modules() -> dict[str, Path]:
     found = {}
     for path in (ROOT / "handler").rglob("*.py"):
@@ -72,6 +74,7 @@ def floor_of(name: str) -> int:
     return next(i for i, floor in enumerate(FLOORS) if name.split(".")[0] in floor)
 
 
+@cache
 def edges() -> dict[str, set[str]]:
     """Return which modules of handler/ each one imports."""
     known = modules()
