@@ -7,7 +7,7 @@
     ├── UnknownTopic        no contract for the topic of the event
     ├── TopicRecreated      a stream's offsets started again
     ├── SourceMismatch      a second source or topic would feed one table
-    ├── Superseded          another version of the contract took the table over meanwhile
+    ├── Superseded          another version of the contract took over the table
     ├── TableError          the table cannot be appended to
     │   ├── UnsupportedTable    its protocol asks for what Silt does not know
     │   ├── TableMismatch       its schema does not fit the contract; lists the differences
@@ -72,7 +72,7 @@ class Superseded(SiltError):
 
 
 class TableError(SiltError):
-    """The table cannot be appended to as it stands."""
+    """The table cannot be appended to as it is."""
 
 
 class UnsupportedTable(TableError):

@@ -27,10 +27,11 @@ PROBE_FOLDER = "_silt_probe"
 """Below a table's folder: readers and vacuums pass over names that begin with an underscore."""
 PROBE = f"{PROBE_FOLDER}/probe"
 CLOCK_SKEW_MAX_MS = 60_000
-"""From here on a clock is wrong; a recreated topic is told from a late record within 5 minutes."""
+"""From here on a clock is wrong; a recreated topic is distinguished from a late record to within 5
+minutes."""
 REQUEST_LIMIT_S = 10.0
 ATTEMPTS_MAX = 3
-"""A request that failed so often is told; whoever asked can ask again."""
+"""A request that failed this often is reported; the caller can ask again."""
 _REACH = "Look at bucket, region, and the route to S3: in a VPC, a gateway endpoint."
 
 
@@ -129,7 +130,7 @@ def warnings_of_log(table: Table) -> list[tuple[str, str]]:
 def of_store(name: str, store: Store, pool: Pool, deadline: Deadline) -> Iterator[Finding]:
     """Try in a table's folder what an append needs; it leaves one empty object, `_silt_probe`.
 
-    Whoever writes first makes the object, and is refused the second time: that is the conditional
+    The first writer creates the object, and is refused the second time: that is the conditional
     put on which everything rests.
     """
 

@@ -3,7 +3,7 @@
 An event with `{"silt": "maintain", "tables": ["sales/orders"]}` is of these tables alone, one with
 `"partitions": [{"day": "2026-11-25"}]` besides compacts only these partitions of them; any other
 event, as a schedule sends it, is of all. `{"silt": "due"}` returns what is to be compacted, for
-whoever spreads the work, and `{"silt": "health"}` looks at each table; both change nothing.
+the caller that spreads the work, and `{"silt": "health"}` looks at each table; both change nothing.
 """
 
 import os

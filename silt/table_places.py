@@ -17,7 +17,7 @@ from silt.deployment.read import read_deployment
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where tables and contracts are, as far as a command was told."""
+    """Where tables and contracts are, as far as a command knows."""
 
     root: str | None
     contracts: str | None

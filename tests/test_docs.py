@@ -147,3 +147,39 @@ def test_state_machine_of_the_maintenance_page_is_one(monkeypatch: pytest.Monkey
             client.create_state_machine(name="other", definition=wrong, roleArn=role)
     names = set(re.findall(r'"FunctionName": "([^"]+)"', text))
     assert names == {maintenance_name("silt")}
+
+
+DIALECT = (
+    r"\b(come|comes|came) again\b",
+    r"\bstands? (in|once|twice|there|nowhere|still|whole|for)\b",
+    r"\bparted\b",
+    r"\bmend(s|ed|ing)?\b",
+    r"\b(lay|lays|laid|writes?) ([a-z]+ )?([a-z]+ )?down\b",
+    r"\bfor ever\b",
+    r"\bin stead\b",
+    r"\b(is|are|was|were) told\b",
+    r"\banew\b",
+    r"\bto be rid of\b",
+    r"\bwithout a word\b",
+    r"\bwhoever\b",
+    r"\bnowhere\b(?!:)",
+    r"(?<!here )\bis no (list|object|type|text|table|source|JSON|YAML|number|offset)\b",
+    r"\b(honour|colour|behaviour|licence|organis|recognis|favour|neighbour)",
+    r"(?<!\d)\b1 (contracts|records|rows|files|problems|warnings|findings|tables)\b",
+)
+"""Phrases that we do not use, with what we write in their place in the style of the pages:
+is retried, is stored in, partitioned by, fix, write, forever, is reported, again, remove, silently,
+missing, is not a valid ...; and American spelling."""
+
+
+def test_no_phrase_of_the_old_dialect_comes_back() -> None:
+    sources = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "pyproject.toml", ROOT / "deploy.yml"]
+    for folder in ("handler", "silt", "schemas"):
+        sources += (p for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".yaml", ".json"))
+    found = [
+        f"{source.relative_to(ROOT)}:{number}: {line.strip()}"
+        for source in sources
+        for number, line in enumerate(source.read_text().splitlines(), 1)
+        if any(re.search(phrase, line, re.IGNORECASE) for phrase in DIALECT)
+    ]
+    assert found == []

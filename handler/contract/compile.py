@@ -157,7 +157,7 @@ def _compile_parts(
     inner = getattr(model, key)
     if inner is None:
         report(path, f"a column of type {type_name} needs `{key}`")
-        # A stand-in, so that the rest of the file is still checked.
+        # A placeholder, so that the rest of the file is still checked.
         return (Column("element", "element", "string"),)
     if isinstance(inner, dict):
         return _compile_level(inner, (*path, key), report)

@@ -102,11 +102,11 @@ class Deadline:
     def wait(self, attempt: int, what: str, *, contended: bool = False) -> None:
         """Wait before attempt number `attempt` (from 1): exponential with full jitter.
 
-        `contended`: other writers took the version. Then the wait stays short: whoever has just won
-        puts its next data file while the others read its commit, so they meet again as equals; a
-        wait that grew would let the winner win again and again (decision 0009). A store that is
-        down is left alone longer and longer. Raises OutOfTime when the attempt after the wait could
-        not end in the time left.
+        `contended`: other writers took the version. Then the wait stays short: the writer that has
+        just won puts its next data file while the others read its commit, so they meet again as
+        equals; a wait that grew would let the winner win again and again (decision 0009). A store
+        that is down is left alone longer and longer. Raises OutOfTime when the attempt after the
+        wait could not end in the time left.
         """
         ceiling_s = min(_CEILING_S, _FIRST_S * 2 ** min(attempt, _DOUBLINGS_MAX))
         if contended:

@@ -1,8 +1,8 @@
-"""A rewrite: a commit that replaces data files by others, or says anew what is in them.
+"""A rewrite: a commit that replaces data files by others, or describes again what is in them.
 
 It is committed by the same compare-and-swap as an append. Its condition is that every file that it
 touches is still active, and that the table has the schema and protocol that it was planned for; a
-column that was added meanwhile does not matter. So an append and a rewrite never conflict. Of two
+column that was added since does not matter. So an append and a rewrite never conflict. Of two
 rewrites of one file the second finds that it is gone, and is planned again. That needs no lock and
 no clock (decision 0015).
 """

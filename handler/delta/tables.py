@@ -63,7 +63,7 @@ class Table:
     def look_up(self, queries: Mapping[int, Query], deadline: Deadline) -> Matches:
         """Read the newest snapshot with its files, and find records, by partition.
 
-        The answer is for that snapshot, which is kept: whoever decides by it must decide from it.
+        The answer is for that snapshot, which is kept: a decision by it must be made from it.
         """
         assert self.keys is not None
         keys = self.keys

@@ -193,7 +193,7 @@ def decode_base64(record: Mapping[str, Any], name: str) -> bytes | None:
 def decode_headers(record: Mapping[str, Any]) -> Headers:
     """Return a record's headers as pairs in order; names may repeat.
 
-    AWS sends bytes as numbers, and they come from signed Java bytes: -128..-1 stand beside
+    AWS sends bytes as numbers, and they come from signed Java bytes: -128..-1 occur beside
     128..255.
     """
     headers: Headers = []

@@ -167,7 +167,7 @@ def classify(
 
     Above every watermark a record is new. At or below one it is a duplicate only if `known` holds
     its offset with the same timestamp; otherwise it is a hole, because a batch that AWS gave up on
-    may have been passed. No clock is asked: a hole is appended once, whoever made it and when.
+    may have been passed. No clock is asked: a hole is appended once, whatever made it and when.
 
     Raises TopicRecreated when one offset has two timestamps in generation 0, or when a watermark
     that is to be trusted passed a newer record (decision 0004). `known` must cover every offset of

@@ -59,7 +59,7 @@ def fit(
 
 
 def check_partitions(table: str, has: Sequence[str], wants: Sequence[str]) -> None:
-    """Refuse a table that is parted otherwise than the contract says. Raises TableMismatch."""
+    """Refuse a table that is partitioned differently from the contract. Raises TableMismatch."""
     if tuple(has) != tuple(wants):
         difference = (
             f"the table is partitioned by {list(has)}, the contract by {list(wants)}. A table's "

@@ -130,7 +130,7 @@ def _unsettle(outcomes: bytearray, indices: range) -> None:
 
 
 def replan(before: Plan, duplicates: Collection[int]) -> Plan:
-    """Return the plan without the rows that are in the table already; its dead letters stand."""
+    """Return the plan without the rows that are in the table already; its dead letters stay."""
     outcomes = bytearray(before.outcomes)
     for i in duplicates:
         if outcomes[i] == Outcome.APPEND:

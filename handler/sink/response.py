@@ -1,4 +1,4 @@
-"""What AWS and the operator are told: the failures, the accounting, one log line and its metrics.
+"""What AWS and the operator learn: the failures, the accounting, one log line and its metrics.
 Pure.
 """
 

@@ -89,7 +89,7 @@ class Cleaning:
 
     def _delete(self, keys: Sequence[str], deadline: Deadline) -> None:
         """Delete files; what was deleted before the time is up stays deleted."""
-        self.table.read(deadline)  # another engine may have restored one meanwhile
+        self.table.read(deadline)  # another engine may have restored one since
         active = self._keys()
         for start in range(0, len(keys), DELETED_AT_ONCE):
             part = [key for key in keys[start : start + DELETED_AT_ONCE] if key not in active]

@@ -11,7 +11,7 @@ import orjson
 from handler.errors import EngineFailed, OutOfTime
 
 COMMAND = (sys.executable, "-P", "-m", "handler.upkeep.worker")
-"""-P: a folder named handler, where a person happens to stand, is not ours."""
+"""-P: a folder named handler, in the current directory, is not ours."""
 SECONDS_MIN = 1.0
 """With less time than this the engine could not even be started."""
 

@@ -18,7 +18,7 @@ from deltalake import DeltaTable
 Job = Mapping[str, Any]
 
 VACUUM_HOURS_MIN = 24
-"""The last of several guards: no job, whoever sends it, vacuums younger files."""
+"""The last of several guards: no job, wherever it comes from, vacuums younger files."""
 
 
 def checkpoint(table: DeltaTable, _job: Job) -> Job:
@@ -37,7 +37,7 @@ def vacuum(table: DeltaTable, job: Job) -> Job:
     # The engine's full vacuum takes the files of live deletion vectors for unreferenced ones; the
     # other kind names only what the log has as removed.
     full = "deletionVectors" not in (table.protocol().reader_features or ())
-    # Whoever only looks may do so before the table has the contract's retention.
+    # A dry run may look before the table has the contract's retention.
     return {"files": table.vacuum(job["hours"], enforce_retention_duration=False, full=full)}
 
 

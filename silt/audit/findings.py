@@ -27,7 +27,7 @@ class Discrepancy:
 
 @dataclass(slots=True)
 class PartitionAudit:
-    """What stands of one partition. `explained` counts offsets in gaps by what explains them."""
+    """What is stored of one partition. `explained` counts offsets in gaps by what explains them."""
 
     partition: int
     rows: Offsets = field(default_factory=Offsets)
@@ -39,12 +39,12 @@ class PartitionAudit:
 
     @property
     def seen(self) -> BitMap64:
-        """Return the offsets that stand in either table."""
+        """Return the offsets that are in either table."""
         return self.rows.seen | self.dead_letters.seen
 
     @property
     def known(self) -> BitMap64:
-        """Return the offsets that stand, or that a rule dropped."""
+        """Return the offsets that are stored, or that a rule dropped."""
         return self.seen | self.skipped
 
     @property

@@ -52,7 +52,7 @@ class _Opened:
         return "the table" if self.is_rows else "the dead letters"
 
     def offsets(self, part: PartitionAudit) -> Offsets:
-        """Return what stands of a partition in this table."""
+        """Return what this table stores of a partition."""
         return part.rows if self.is_rows else part.dead_letters
 
 
@@ -84,7 +84,7 @@ def _open_both(uri: str) -> tuple[list[_Opened], bool]:
         if rows is None:
             raise NotFound(f"There is no Delta table at {uri}. Nothing was audited.")
         dead = _open(uri + DEAD_LETTERS_SUFFIX, DEAD_LETTER_KEYS, "dead_lettered")
-        # If the table did not move meanwhile, both stood like this when the second was opened.
+        # If the table has not moved since, both were like this when the second was opened.
         is_still = _snapshot(uri, ROW_KEYS).version == rows.snapshot.version
         if is_still or attempt == OPENINGS_MAX:
             break

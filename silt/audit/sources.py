@@ -96,7 +96,7 @@ def compare_with_broker(
 ) -> None:
     """Explain each gap by what the broker still has, or find that a record is lost.
 
-    What is looked at lies between a partition's first and last offset that stand; with `group`,
+    What is looked at lies between a partition's first and last stored offset; with `group`,
     from the first record of the broker to the group's committed offset. A record of a gap that the
     broker has with a value is lost; one without a value is a tombstone, and lost too where
     `tombstones_stand`; one that it has not was removed by compaction or belongs to a transaction.
@@ -134,7 +134,7 @@ def _committed(consumer: Any, topic: str, partitions: list[int], group: str) -> 
 
 
 class _Partition:
-    """One partition on the broker, beside what stands of it."""
+    """One partition on the broker, beside what is stored of it."""
 
     def __init__(
         self,

@@ -79,7 +79,7 @@ def _client(given: list[str]) -> dict[str, str]:
 
 
 def _places(options: argparse.Namespace) -> list[tuple[str, str, bool]]:
-    """Return the URI and the topic of each table, and whether tombstones stand in one."""
+    """Return the URI and the topic of each table, and whether tombstones are in one."""
     topic_needed = bool(options.broker and not options.topic)
     places = []
     for table in named_tables(options.tables, place_of(options), contracts_needed=topic_needed):
@@ -87,8 +87,8 @@ def _places(options: argparse.Namespace) -> list[tuple[str, str, bool]]:
         topic = options.topic or (contract.topic if contract else None)
         if options.broker and topic is None:
             raise UsageError(f"--broker needs the topic of {table.name}: give --topic.")
-        stand = contract is not None and contract.on_tombstone != "skip"
-        places.append((table.uri, topic or "", stand))
+        keeps_tombstones = contract is not None and contract.on_tombstone != "skip"
+        places.append((table.uri, topic or "", keeps_tombstones))
     return places
 
 

@@ -89,7 +89,7 @@ def _refused(problems: list[str], options: argparse.Namespace) -> int:
 
 
 def _compile(contract: Contract) -> str | None:
-    """Compile a contract as the function does at its first event; return what stands against it."""
+    """Compile a contract as the function does at its first event; return what is wrong with it."""
     try:
         Checker(contract)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -110,7 +110,7 @@ def _folder_of(deployment: Path | None) -> Path | None:
 
 
 def _problems_of(deployment: Path) -> list[str]:
-    """Read a deployment and render it; return what stands against it."""
+    """Read a deployment and render it; return what is wrong with it."""
     try:
         cloudformation(read_deployment(deployment))
     except (DeploymentError, ContractError) as error:  # contracts of another folder, perhaps

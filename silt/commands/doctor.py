@@ -25,7 +25,7 @@ It reads, tries what an append needs of the store (one empty object, _silt_probe
 folder), and asks the functions to do the same with their own roles. It changes nothing else. It
 ends with 1 where something is wrong; a warning, or what it may not look at, is not that."""
 MARKS = {"ok": "ok", "warning": "!", "wrong": "WRONG", "unknown": "?"}
-COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red", "unknown": "yellow"}
+COLORS = {"ok": "green", "warning": "yellow", "wrong": "red", "unknown": "yellow"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -150,7 +150,7 @@ def _client(options: argparse.Namespace) -> dict[str, str]:
 def _print(finding: Finding) -> None:
     mark = MARKS[finding.state]
     lines = finding.reason.splitlines() or [""]
-    output.say(f"{mark:>5}  {finding.check}, {finding.subject}: {lines[0]}", COLOURS[finding.state])
+    output.say(f"{mark:>5}  {finding.check}, {finding.subject}: {lines[0]}", COLORS[finding.state])
     for line in lines[1:]:
         output.say(f"       {line}")
     if finding.fix and finding.state != "ok":

@@ -25,7 +25,7 @@ LEGEND = (
     "small: files of less than half the target size. commits: since the last checkpoint. stale: "
     "the oldest file\nthat is no longer part of the table. newest: the newest record."
 )
-COLOURS = {"wrong": "red", "attention": "yellow"}
+COLORS = {"wrong": "red", "attention": "yellow"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +78,7 @@ def _print(result: Sequence["Status"]) -> None:
         output.table("Dead letters of the last day", ["table", "reason", "records"], letters)
     for status in result:
         for remark in status.remarks:
-            output.say(f"{status.name}: {remark.message}", COLOURS[remark.severity])
+            output.say(f"{status.name}: {remark.message}", COLORS[remark.severity])
         if not status.remarks:
             output.say(f"{status.name}: well", "green")
 

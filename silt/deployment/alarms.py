@@ -1,4 +1,4 @@
-"""When somebody is told: `docs/deploy.md` says for each alarm what to do."""
+"""When alarms go off: `docs/deploy.md` says for each alarm what to do."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

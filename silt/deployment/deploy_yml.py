@@ -17,7 +17,7 @@ from silt.deployment.mapping_section import (
 from silt.packaging.wheels import DEFAULT_ARCH, DEFAULT_PYTHON, Arch, Python
 
 CONTRACTS = "schemas"
-"""The folder of contracts, unless a command or a deployment is told another."""
+"""The folder of contracts, unless a command or a deployment names another."""
 TagKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9 _.:/=+@-]{1,128}$")]
 TagValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9 _.:/=+@-]{0,256}$")]
 LogDays = Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 3653]
@@ -91,7 +91,7 @@ class OnFailure(Section):
 
 
 class Alarms(Section):
-    """When somebody is told, by topic."""
+    """When alarms go off, by topic."""
 
     enabled: bool = Field(True, description="Create alarms and the dashboard.")
     notify: Annotated[list[TopicArn], Field(max_length=5)] = Field(

@@ -19,7 +19,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 DEPLOYMENT = Path("deploy.yml")
-"""Where a deployment is, unless a command is told another place."""
+"""Where a deployment is, unless a command names another place."""
 
 
 def deployment_file(given: Path | None) -> Path | None:

@@ -84,7 +84,7 @@ class Account:
         return Finding("bucket", name, "ok", f"in {region}")
 
     def configuration(self, function: str) -> Mapping[str, Any] | Finding:
-        """Return how a function is deployed, or why that cannot be told."""
+        """Return how a function is deployed, or why that is not known."""
         try:
             response = self.client("lambda").get_function_configuration(FunctionName=function)
         except ClientError as error:
@@ -97,7 +97,7 @@ class Account:
         return dict(response)
 
     def mappings(self, **filters: str) -> list[Mapping[str, Any]] | Finding:
-        """Return mappings by FunctionName or EventSourceArn, or why that cannot be told.
+        """Return mappings by FunctionName or EventSourceArn, or why that is not known.
 
         Those of a cluster are listed once, for all of its topics.
         """

@@ -179,7 +179,7 @@ def _of_topic(
     for each in own:
         target = event_source_mapping(deployment, topic)["Properties"]
         environment = answer.get("Environment") or {}
-        # Where the variables may not be read, those of deploy.yml stand in: said above.
+        # Where the variables may not be read, those of deploy.yml are used: said above.
         variables = environment.get("Variables") or function.environment
         yield from mapping_check.of_mapping(topic.topic, each, target, variables)
         destination = mapping_check.destination_of(each)

@@ -30,7 +30,7 @@ def of_mapping(
 ) -> Iterator[Finding]:
     """Give what is found of a mapping.
 
-    `told` is an entry of ListEventSourceMappings, `wanted` the properties that the template has,
+    `actual` is an entry of ListEventSourceMappings, `target` the properties that the template has,
     `environment` the variables of the function as it is deployed.
     """
     yield _state(topic, actual, target)
@@ -100,7 +100,7 @@ def of_change(
 
 
 def _honors(mapping: Mapping[str, Any]) -> bool:
-    """Return whether a mapping, as told or as wanted, honors partial batch responses."""
+    """Return whether a mapping, as it is or as it should be, honors partial batch responses."""
     reports = REPORTS in (mapping.get("FunctionResponseTypes") or [])
     return reports and bool(mapping.get(_POLLERS))
 
@@ -161,7 +161,7 @@ def _bounds(topic: str, actual: Mapping[str, Any]) -> Finding:
 
 
 def destination_of(actual: Mapping[str, Any]) -> str | None:
-    """Return where a mapping keeps batches that are given up, an ARN, None for nowhere."""
+    """Return where a mapping keeps batches that are given up, an ARN, None if there is none."""
     on_failure = (actual.get("DestinationConfig") or {}).get("OnFailure") or {}
     return on_failure.get("Destination")
 
@@ -267,7 +267,7 @@ def of_others(
     for actual in mappings:
         function = str(actual.get("FunctionArn", "")).split(":function:")[-1].split(":")[0]
         reads = topic in (actual.get("Topics") or []) and function != own_function
-        # Mappings of a cluster of one's own are told apart by their brokers alone.
+        # Mappings of a cluster of one's own are distinguished by their brokers alone.
         if reads and (not servers or servers & _servers(actual)):
             reason = f"{function} reads it too, as {_group(actual)}"
             fix = "Fine, unless it writes to the same table: then every record is looked up."

@@ -2,7 +2,7 @@
 table on S3.
 
 Some are bad and some are tombstones, the function is killed once in the middle of a batch, and at
-the end another engine computes from the producer's own list whether every record stands where it
+the end another engine computes from the producer's own list whether every record is where it
 belongs, exactly once.
 """
 

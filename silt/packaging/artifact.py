@@ -27,7 +27,7 @@ Function = Literal["ingest", "maintenance"]
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST = Path("dist")
-"""Where artifacts are put, unless a command is told another folder; templates name them there."""
+"""Where artifacts are put, unless a command names another folder; templates name them there."""
 MIB = 1 << 20
 LIMITS_MIB = {"ingest": 130, "maintenance": 250}
 """Unzipped. Lambda's own limit is 250 ('Lambda quotas')."""
@@ -213,7 +213,7 @@ def _sizes(result: Iterable[tuple[str, int]]) -> dict[str, int]:
     for path, size in result:
         package, slash, _rest = path.partition("/")
         package = package if slash else "single files"
-        sizes["licences, metadata" if package.endswith(".dist-info") else package] += size
+        sizes["licenses, metadata" if package.endswith(".dist-info") else package] += size
     return dict(sizes.most_common())
 
 

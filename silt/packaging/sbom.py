@@ -52,12 +52,12 @@ def _component(result: Distribution) -> Component:
         bom_ref=str(purl),
         purl=purl,
         description=summary[0] if summary else None,
-        licenses=[LicenseFactory().make_from_string(licence) for licence in _licences(result)],
+        licenses=[LicenseFactory().make_from_string(license) for license in _licenses(result)],
     )
 
 
-def _licences(result: Distribution) -> list[str]:
-    """Return what a package says of its licence: an expression if it has one, else its words."""
+def _licenses(result: Distribution) -> list[str]:
+    """Return what a package says of its license: an expression if it has one, else its words."""
     for key in ("License-Expression", "License"):
         if said := _said(result, key):
             return [said[0].splitlines()[0]]
