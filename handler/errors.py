@@ -34,6 +34,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """Return a number of things, such as `1 record` or `2,000 records`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 class SiltError(Exception):
     """The base of every error that Silt raises on purpose."""
 
@@ -47,8 +52,8 @@ class ContractError(SiltError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        noun = "problem" if len(self.problems) == 1 else "problems"
-        super().__init__(f"{len(self.problems)} {noun} in the contracts:\n" + "\n".join(problems))
+        count = counted(len(self.problems), "problem")
+        super().__init__(f"{count} in the contracts:\n" + "\n".join(problems))
 
 
 class EventError(SiltError):

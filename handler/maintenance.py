@@ -21,7 +21,7 @@ from handler.contract.upkeep import Upkeep
 from handler.delta.look_up import Keys
 from handler.delta.retry import NEXT_RUN, Clock, Deadline, SystemClock
 from handler.delta.store import Pool, Store, open_store
-from handler.errors import EventError, MaintenanceFailed, OutOfTime, SiltError
+from handler.errors import EventError, MaintenanceFailed, OutOfTime, SiltError, counted
 from handler.metrics import emit
 from handler.settings import Settings, limit_s, read_settings
 from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
@@ -114,15 +114,17 @@ class Maintenance:
             if report.partitions_failed:
                 notes = "; ".join(report.notes)
                 failed[report.table] = MaintenanceFailed(
-                    f"{report.partitions_failed} partitions could not be compacted: {notes} "
-                    "See troubleshooting.md#partition-not-compacted"
+                    f"{counted(report.partitions_failed, 'partition')} could not be compacted: "
+                    f"{notes} See troubleshooting.md#partition-not-compacted"
                 )
         for name, error in failed.items():
             extra = {"table": name, "error": type(error).__name__, "reason": str(error)}
             self._logger.error("maintenance failed", extra=extra)
         if failed:
             listed = " ".join(f"{name}: {error}" for name, error in failed.items())
-            raise MaintenanceFailed(f"{len(failed)} tables could not be maintained. {listed}")
+            raise MaintenanceFailed(
+                f"{counted(len(failed), 'table')} could not be maintained. {listed}"
+            )
         return {"tables": [report.as_json() for report in reports]}
 
     def _run_all(

@@ -13,7 +13,7 @@ from handler.delta.log import Snapshot
 from handler.delta.retry import Deadline
 from handler.delta.store import Pool, open_store
 from handler.delta.tables import Table
-from handler.errors import SiltError, TableMismatch, UnsupportedTable
+from handler.errors import SiltError, TableMismatch, UnsupportedTable, counted
 from handler.health import warnings_of_log
 from handler.kafka.offsets import Stream
 from handler.sink.table_schema import TableSchema
@@ -121,7 +121,7 @@ def status_of(table: NamedTable, pool: Pool, deadline: Deadline) -> Status:
     except SiltError as error:
         status.remarks.append(Remark("wrong", str(error)))
     if status.dead_letters:
-        text = f"{sum(status.dead_letters.values()):,} dead letters in the last day"
+        text = f"{counted(sum(status.dead_letters.values()), 'dead letter')} in the last day"
         status.remarks.append(Remark("attention", text))
     return status
 
@@ -141,19 +141,28 @@ def _upkeep_remarks(status: Status, upkeep: Upkeep) -> None:
     commits = figures.commits_since_checkpoint or 0
     texts = []
     if commits > CHECKPOINTS_MISSED * upkeep.checkpoint_commits:
-        texts.append(f"{commits} commits since the last checkpoint: is maintenance running?")
+        texts.append(
+            f"{counted(commits, 'commit')} since the last checkpoint: is maintenance running?"
+        )
     if figures.partitions_due:
-        texts.append(f"{figures.partitions_due} of {figures.partitions} partitions need compaction")
+        texts.append(
+            f"{figures.partitions_due} of {counted(figures.partitions or 0, 'partition')} due for "
+            "compaction"
+        )
     if figures.narrow_files:
         texts.append(
-            f"{figures.narrow_files} files have a column with a narrower type than the table's: "
-            "compaction rewrites them first"
+            f"{counted(figures.narrow_files or 0, 'file')} with a column of a narrower type than "
+            "the table's: compaction rewrites them first"
         )
     if figures.unchecked_files:
-        texts.append(f"{figures.unchecked_files} files have statistics that need checking")
+        texts.append(
+            f"{counted(figures.unchecked_files or 0, 'file')} with statistics that need checking"
+        )
     late_hours = (figures.retain_hours or 0) + UNREFERENCED_LATE_HOURS
     if figures.files_to_vacuum and (figures.oldest_unreferenced_hours or 0) > late_hours:
-        texts.append(f"{figures.files_to_vacuum} files can be vacuumed, some of them for long")
+        texts.append(
+            f"{counted(figures.files_to_vacuum or 0, 'file')} can be vacuumed, the oldest long ago"
+        )
     status.remarks += [Remark("attention", text) for text in texts]
 
 

@@ -5,7 +5,7 @@ Pure.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from handler.errors import AccountingBroken, Unsettled
+from handler.errors import AccountingBroken, Unsettled, counted
 from handler.sink.arrow_tables import Flat
 from handler.sink.outcomes import NAMES, Outcome, count
 
@@ -52,9 +52,10 @@ def raise_for(items: Sequence[Mapping[str, Any]], why: str) -> None:
     if items:
         first = items[0]["itemIdentifier"]
         raise Unsettled(
-            f"{len(items)} records are unsettled ({why}), the first at {first['partition']} offset "
-            f"{first['offset']}. The other records were committed. SILT_PARTIAL_BATCH_RESPONSE is "
-            "false, so the whole batch will be delivered again, which does no harm."
+            f"{counted(len(items), 'record')} unsettled ({why}), the first at "
+            f"{first['partition']} offset {first['offset']}. The other records were committed. "
+            "SILT_PARTIAL_BATCH_RESPONSE is false, so the whole batch will be delivered again, "
+            "which does no harm."
         )
 
 

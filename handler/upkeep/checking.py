@@ -23,7 +23,7 @@ from handler.delta.rewrite import Rewrite, active_files, rewrite
 from handler.delta.statistics import IndexedColumns, Path, parse_statistics, statistics
 from handler.delta.tables import Table
 from handler.delta.types import Primitive, leaf_types, to_arrow
-from handler.errors import BrokenLog, NotFound
+from handler.errors import BrokenLog, NotFound, counted
 from handler.upkeep.report import RunReport
 
 FOOTERS_AT_ONCE = 64
@@ -55,7 +55,7 @@ class Checking:
         self._commit(checked, deadline)
         if self._unreadable:
             count = len(self._unreadable)
-            self.report.note(f"{count} files cannot be checked; {self._unreadable[0]}")
+            self.report.note(f"{counted(count, 'file')} cannot be checked; {self._unreadable[0]}")
 
     def _checked(self, files: Sequence[ActiveFile], deadline: Deadline) -> Iterator[ActiveFile]:
         metadata = self.table.known(deadline).metadata
@@ -94,7 +94,7 @@ class Checking:
         change = Rewrite("UPDATE STATISTICS", snapshot, updated=active)
         if rewrite(self.table, change, deadline) is not None:
             self.report.files_checked += len(active)
-            self.report.say(f"the statistics of {len(active)} files were made exact")
+            self.report.say(f"the statistics of {counted(len(active), 'file')} were made exact")
 
 
 def has_narrow_column(footer: pq.FileMetaData, metadata: Metadata) -> bool:

@@ -14,6 +14,7 @@ from handler.delta.log import LOG, Snapshot, Txn, version_of
 from handler.delta.retry import Deadline, request_all
 from handler.delta.rewrite import active_files
 from handler.delta.tables import Table
+from handler.errors import counted
 from handler.upkeep.engine import Engine
 from handler.upkeep.folder import Folder, look_through
 from handler.upkeep.properties import HOUR_MS, Retention, retention
@@ -81,7 +82,7 @@ class Cleaning:
         age_ms = now_ms - oldest_ms if oldest_ms is not None else 0
         figures.oldest_unreferenced_hours = round(max(age_ms, 0) / HOUR_MS, 2)
         would = "would be deleted" if dry_run else "deleted"
-        self.report.say(f"{count} files older than {hours} hours {would}")
+        self.report.say(f"{counted(count, 'file')} older than {counted(hours, 'hour')} {would}")
         return folder
 
     def _keys(self) -> set[str]:
@@ -113,7 +114,7 @@ class Cleaning:
             request_all([call], self.table.pool, deadline, "clean the log")
             commits = [key for key in keys if version_of(key) is not None]
             self.report.log_commits_cleaned += len(commits)
-        self.report.say(f"{self.report.log_commits_cleaned} commits of the log cleaned")
+        self.report.say(f"{counted(self.report.log_commits_cleaned, 'commit')} of the log cleaned")
 
     def _old_log(self, start: int, deadline: Deadline) -> list[str]:
         """Return some keys of the log that belong to versions before `start`."""

@@ -24,7 +24,7 @@ from handler.delta.rows import read_rows
 from handler.delta.sort import sort_rows
 from handler.delta.tables import Table
 from handler.delta.types import to_arrow
-from handler.errors import AccessDenied, BadStore, OutOfTime, SiltError
+from handler.errors import AccessDenied, BadStore, OutOfTime, SiltError, counted
 from handler.upkeep.due import Bin
 from handler.upkeep.report import RunReport
 
@@ -188,7 +188,7 @@ class Compaction:
             self.report.files_added += len(written.files)
             if change.data_change:
                 self.report.rows_expired += _rows(written)
-            count = f"{len(written.bin.files)} files became {len(written.files)}"
+            count = f"{counted(len(written.bin.files), 'file')} became {len(written.files)}"
             self.report.say(f"{written.bin.where}: {count}")
         self.report.partitions_compacted = len(self._compacted)
         return True

@@ -21,7 +21,7 @@ from handler.delta.look_up import Keys
 from handler.delta.retry import Deadline, SystemClock
 from handler.delta.store import Pool, Store, open_store
 from handler.delta.tables import Table
-from handler.errors import NotFound, SiltError
+from handler.errors import NotFound, SiltError, counted
 from handler.kafka.offsets import Stream
 from handler.sink.outcomes import NAMES
 from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
@@ -134,7 +134,9 @@ def _read_offsets(opened: _Opened, result: Audit, progress: Callable[[int], None
             opened.offsets(result.of(partition)).add(of_partition)
         progress(len(batch))
     if foreign:
-        message = f"{foreign} rows of {opened.name} have no partition or offset: not Silt's"
+        message = (
+            f"{counted(foreign, 'row')} of {opened.name} without partition or offset: not Silt's"
+        )
         result.find("foreign_rows", message)
 
 
@@ -238,7 +240,7 @@ def _check_doubles(opened: Sequence[_Opened], result: Audit) -> None:
             if results and several:
                 results = _same_record(part.partition, tables)
             if results:
-                message = f"{len(results)} records are {where}"
+                message = f"{counted(len(results), 'record')} {where}"
                 ranges = list(ranges_of(results, LISTED_MAX))
                 result.find(code, message, partition=part.partition, ranges=ranges)
     if several:
@@ -276,7 +278,7 @@ def _check_gaps(result: Audit, *, gaps_allowed: bool) -> None:
         in_gaps = part.in_gaps
         if not in_gaps:
             continue
-        message = f"{in_gaps} offsets are missing"
+        message = f"{counted(in_gaps, 'offset')} missing"
         if gaps_allowed:
             result.notes.append(f"partition {part.partition}: {message}")
             continue

@@ -9,7 +9,7 @@ import orjson
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from pyroaring import BitMap64
 
-from handler.errors import SiltError
+from handler.errors import SiltError, counted
 from handler.kafka.event import OFFSET_MAX, PARTITION_MAX
 from silt.audit.findings import LISTED_MAX, Audit, PartitionAudit
 from silt.audit.offset_sets import Range, between, ranges_of
@@ -169,7 +169,8 @@ class _Partition:
         if self._high - 1 > last:
             behind = self._high - 1 - last
             text = (
-                f"partition {part.partition}: {behind} offsets of the broker are beyond the table"
+                f"partition {part.partition}: {counted(behind, 'offset')} of the broker beyond "
+                "the table"
             )
             self._audit.notes.append(text)
         if not expired:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from handler.errors import counted
 from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
@@ -146,12 +147,14 @@ def _print(result: Any) -> None:
         output.say(f"Note: {note}.")
     for finding in result.findings:
         output.complain(_line(finding))
-    commits = f"the accounting of {result.commits} commits"
+    commits = f"the accounting of {counted(result.commits, 'commit')}"
     if result.findings:
-        output.complain(f"{len(result.findings)} findings in {result.uri}.")
+        output.complain(f"{counted(len(result.findings), 'finding')} in {result.uri}.")
     else:
         total = sum(part["rows"] + part["dead_letters"] for part in value["partitions"])
-        output.say(f"{total:,} records, each once; watermarks and {commits} agree.", "green")
+        output.say(
+            f"{counted(total, 'record')}, each once; watermarks and {commits} agree.", "green"
+        )
 
 
 def _line(finding: Any) -> str:

@@ -8,7 +8,7 @@ from handler.contract.contract import Contract
 from handler.contract.load import load_contracts
 from handler.contract.readers import unreadable_partitions
 from handler.contract.warnings import warnings_of
-from handler.errors import ContractError
+from handler.errors import ContractError, counted
 from handler.validate.batch import Checker
 from silt import output
 from silt.command_errors import DeploymentError
@@ -73,9 +73,11 @@ def run(options: argparse.Namespace) -> int:
         output.warn(f"warning: {warning}")
     rows = [[c["topic"], c["table"], c["columns"], c["version"], c["file"]] for c in result]
     output.table("Contracts", ["topic", "table", "columns", "version", "file"], rows)
-    checked = f"{len(result)} contracts" + (f" and {deployment}" if deployment else "")
-    warned = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
-    output.say(f"{checked}, {len(problems) or 'no'} problems{warned}.")
+    checked = counted(len(result), "contract") + (f" and {deployment}" if deployment else "")
+    warned = f", {counted(len(warnings), 'warning')}" if warnings else ""
+    output.say(
+        f"{checked}, {counted(len(problems), 'problem') if problems else 'no problems'}{warned}."
+    )
     return int(bool(problems))
 
 

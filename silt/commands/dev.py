@@ -7,7 +7,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 
 from handler.contract.load import load_contracts
-from handler.errors import SiltError
+from handler.errors import SiltError, counted
 from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
@@ -107,8 +107,10 @@ def run(options: argparse.Namespace) -> int:
         mapping.close()
     progress = mapping.progress
     output.say(
-        f"{mapping.records} records settled by {sum(p.invocations for p in progress)} invocations; "
-        f"{sum(p.retries for p in progress)} retries. The function's log: {options.log}"
+        f"{counted(mapping.records, 'record')} settled by "
+        f"{counted(sum(p.invocations for p in progress), 'invocation')}; "
+        f"{counted(sum(p.retries for p in progress), 'retry', 'retries')}. The function's log: "
+        f"{options.log}"
     )
     return int(any(p.given_up for p in progress))
 
@@ -165,7 +167,7 @@ def _watch(mapping: LocalMapping, until_idle_s: float | None) -> None:
             since = time.monotonic()
         if mapping.records != settled:
             settled, since = mapping.records, time.monotonic()
-            output.say(f"{settled} records settled")
+            output.say(f"{counted(settled, 'record')} settled")
         if until_idle_s is not None and time.monotonic() - since > until_idle_s:
             return
         time.sleep(0.2)

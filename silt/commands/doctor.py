@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from handler.contract.load import load_contracts
-from handler.errors import ContractError
+from handler.errors import ContractError, counted
 from handler.health import Finding, healthy
 from silt import output
 from silt.command_errors import DeploymentError, UsageError
@@ -77,8 +77,8 @@ def run(options: argparse.Namespace) -> int:
     else:
         counts = {state: sum(f.state == state for f in findings) for state in MARKS}
         output.say(
-            f"{counts['ok']} well, {counts['warning']} warnings, {counts['wrong']} wrong, "
-            f"{counts['unknown']} not known."
+            f"{counts['ok']} ok, {counted(counts['warning'], 'warning')}, {counts['wrong']} wrong, "
+            f"{counts['unknown']} unknown."
         )
     return int(not healthy(findings))
 

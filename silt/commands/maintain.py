@@ -6,7 +6,7 @@ from collections.abc import Callable
 import orjson
 
 from handler.delta.retry import NEXT_RUN, Deadline, SystemClock
-from handler.errors import EventError, OutOfTime, SiltError
+from handler.errors import EventError, OutOfTime, SiltError, counted
 from handler.maintenance import Maintenance, is_partition
 from handler.settings import read_settings
 from handler.upkeep.report import RunReport
@@ -101,11 +101,17 @@ def _maintain(run: MaintenanceRun, deadline: Deadline, options: argparse.Namespa
         return
     if options.dry_run:
         due = "due" if run.checkpoint_is_due else "not due"
-        say(f"{figures.commits_since_checkpoint} commits since the last checkpoint: one is {due}")
+        say(
+            f"{counted(figures.commits_since_checkpoint or 0, 'commit')} since the last "
+            f"checkpoint: one is {due}"
+        )
         bins = run.survey(deadline)
-        say(f"{figures.partitions_due} of {figures.partitions} partitions need compaction")
+        say(
+            f"{figures.partitions_due} of {counted(figures.partitions or 0, 'partition')} due for "
+            "compaction"
+        )
         if figures.unchecked_files:
-            say(f"{figures.unchecked_files} files have statistics that need checking")
+            say(f"{counted(figures.unchecked_files, 'file')} with statistics that need checking")
         if bins and not options.json:
             columns = ["partition", "files", "size", "sorted by"]
             rows = [

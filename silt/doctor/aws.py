@@ -11,6 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.parsers import ResponseParserError
 
+from handler.errors import counted
 from handler.health import CLOCK_SKEW_MAX_MS, Finding
 from silt.deployment.deploy_yml import DeploymentModel
 from silt.deployment.functions import LambdaFunction, lambda_function
@@ -162,7 +163,9 @@ class Account:
             fix = f"Allow it: {why} docs/permissions.md"
             yield Finding("role", function, "wrong", f"{action} on {resource} is denied", fix)
         if not denied:
-            yield Finding("role", function, "ok", f"{len(statements)} statements simulated")
+            yield Finding(
+                "role", function, "ok", f"{counted(len(statements), 'statement')} simulated"
+            )
 
     def _denied(
         self, client: Any, role: str, statement: Statement, resources: list[str]
@@ -222,8 +225,8 @@ class Account:
         latest = int(points[-1]["Maximum"])
         if latest > limit:
             fix = "More pollers, or larger batches: docs/sizing.md"
-            return Finding("lag", topic_name, "warning", f"{latest:,} records behind", fix)
-        return Finding("lag", topic_name, "ok", f"{latest:,} records behind at most")
+            return Finding("lag", topic_name, "warning", f"{counted(latest, 'record')} behind", fix)
+        return Finding("lag", topic_name, "ok", f"{counted(latest, 'record')} behind at most")
 
 
 def no_credentials(region: str, error: Exception) -> Finding:

@@ -5,6 +5,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from handler.errors import counted
 from handler.health import Finding
 from silt.local.broker import METADATA_LIMIT_S, QUIET, committed_offsets
 
@@ -36,7 +37,7 @@ def _looked(
     consumer: Any, servers: str, topic: str, group: str, lag_limit: int
 ) -> Iterator[Finding]:
     result = consumer.list_topics(topic, timeout=METADATA_LIMIT_S)
-    yield Finding("kafka", servers, "ok", f"{len(result.brokers)} brokers")
+    yield Finding("kafka", servers, "ok", counted(len(result.brokers), "broker"))
     metadata = result.topics[topic]
     if metadata.error is not None:
         fix = (
@@ -46,7 +47,7 @@ def _looked(
         yield Finding("topic", topic, "wrong", str(metadata.error), fix)
         return
     partitions = sorted(metadata.partitions)
-    yield Finding("topic", topic, "ok", f"{len(partitions)} partitions")
+    yield Finding("topic", topic, "ok", counted(len(partitions), "partition"))
     places = [TopicPartition(topic, partition) for partition in partitions]
     lag, started = 0, 0
     for place in committed_offsets(consumer, places):
@@ -70,12 +71,13 @@ def _looked(
                 "Raise the topic's retention. What is gone may be in the on-failure bucket.",
             )
     if not started:
-        reason = f"{group} has committed nothing yet; {lag:,} records wait"
+        reason = f"{group} has committed nothing yet; {counted(lag, 'record')} waiting"
         yield Finding("group", topic, "warning", reason, "Is the mapping enabled, and since when?")
     elif lag > lag_limit:
-        reason = f"{group} is {lag:,} records behind"
+        reason = f"{group} is {counted(lag, 'record')} behind"
         fix = "More pollers, or a larger batch: docs/sizing.md. Is a partition stuck?"
         yield Finding("group", topic, "warning", reason, fix)
     else:
-        reason = f"{group} is {lag:,} records behind, in {started} of {len(partitions)} partitions"
+        of_all = f"{started} of {len(partitions)} partitions"
+        reason = f"{group} is {counted(lag, 'record')} behind, in {of_all}"
         yield Finding("group", topic, "ok", reason)

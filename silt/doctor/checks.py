@@ -9,7 +9,7 @@ from handler import health
 from handler.contract.contract import Contract
 from handler.delta.retry import Deadline, SystemClock
 from handler.delta.store import Pool, open_store
-from handler.errors import SiltError
+from handler.errors import SiltError, counted
 from handler.health import Finding
 from handler.sink.writer import Writer
 from silt.credentials import use_credentials_for, use_region
@@ -67,7 +67,7 @@ def of_deployment(
 ) -> Iterator[Finding]:
     """Give what is found of a deployment in AWS; without credentials nothing else is asked."""
     model = deployment.model
-    yield Finding("deployment", deployment.file, "ok", f"{len(topics)} topics")
+    yield Finding("deployment", deployment.file, "ok", counted(len(topics), "topic"))
     account = yield from _account(model.region)
     if account is None:
         return
@@ -173,7 +173,8 @@ def _of_topic(
     destination = None
     expected = "one" if topic.mapping.create else "none"
     if len(own) != int(topic.mapping.create):
-        reason = f"{len(own)} mappings give this topic to {function.name}; expected {expected}"
+        mappings = counted(len(own), "mapping")
+        reason = f"{mappings} from this topic to {function.name}; expected {expected}"
         fix = "Deploy again; delete what was created by hand."
         yield Finding("mapping", topic.topic, "wrong", reason, fix)
     for each in own:

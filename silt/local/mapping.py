@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from handler.errors import counted
 from silt.local.destinations import Condition, Destination
 from silt.local.events import (
     PAYLOAD_LIMIT_BYTES,
@@ -192,7 +193,9 @@ class Poller:
                 return
             self.progress.retries += 1
             what = outcome.reason if whole else "a partial failure"
-            self._tell(f"{len(failed)} of {len(pending)} records will be retried: {what}")
+            self._tell(
+                f"{len(failed)} of {counted(len(pending), 'record')} will be retried: {what}"
+            )
             self._back_off(attempts)
             if splits:
                 middle = len(failed) // 2
@@ -248,4 +251,4 @@ class Poller:
                 records, self._source, condition, attempts, self._epoch()
             )
         self.progress.given_up += len(records)
-        self._tell(f"{len(records)} records are given up ({condition}) and kept {kept}")
+        self._tell(f"{counted(len(records), 'record')} given up ({condition}) and kept {kept}")

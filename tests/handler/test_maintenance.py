@@ -207,7 +207,7 @@ def test_table_that_fails_stops_no_other(tmp_path: Path) -> None:
     aged(tmp_path, 25)
     newest = sorted((table(tmp_path) / "_delta_log").glob("*.json"))[-1]
     newest.write_text("no commit\n")
-    with pytest.raises(MaintenanceFailed, match=r"1 tables could not.*line 1, is not JSON"):
+    with pytest.raises(MaintenanceFailed, match=r"1 table could not.*line 1, is not JSON"):
         maintenance_of(tmp_path).handle({}, None)
     assert len(read_folder(table(tmp_path, "orders__dead_letters")).adds) == 1
 
@@ -294,7 +294,7 @@ def test_file_that_is_gone_holds_up_no_other_partition_and_is_a_failure(tmp_path
     aged(tmp_path, 5, PARTED)
     gone = next(p for p in read_folder(table(tmp_path)).adds if p.startswith("day=0"))
     (table(tmp_path) / gone).unlink()
-    with pytest.raises(MaintenanceFailed, match="1 partitions could not be compacted: day=0: NotF"):
+    with pytest.raises(MaintenanceFailed, match="1 partition could not be compacted: day=0: NotF"):
         maintenance_of(tmp_path).handle({"tables": ["sales/orders"]}, None)
     counts = Counter(path.split("/")[0] for path in read_folder(table(tmp_path)).adds)
     assert counts == {"day=0": 5, "day=1": 1}

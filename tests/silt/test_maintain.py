@@ -41,10 +41,10 @@ def test_files_are_deleted_only_when_that_is_asked_for(
     left.write_bytes(b"never committed")
     set_age(left, 9)
     assert silt(tmp_path, "sales/orders") == 0
-    assert "1 files older than 168 hours would be deleted" in capsys.readouterr().out
+    assert "1 file older than 168 hours would be deleted" in capsys.readouterr().out
     assert left.exists()
     assert silt(tmp_path, "sales/orders", "--vacuum") == 0
-    assert "1 files older than 168 hours deleted" in capsys.readouterr().out
+    assert "1 file older than 168 hours deleted" in capsys.readouterr().out
     assert not left.exists()
 
 
@@ -56,7 +56,7 @@ def test_dry_run_names_what_is_due_and_does_nothing(
     assert silt(tmp_path, "--dry-run") == 0
     out = capsys.readouterr().out
     assert "26 commits since the last checkpoint: one is due" in out
-    assert "1 of 1 partitions need compaction" in out
+    assert "1 of 1 partition due for compaction" in out
     assert "the whole table" in out
     assert read_folder(table(tmp_path)).version == version
     assert not list((table(tmp_path) / "_delta_log").glob("*.checkpoint.*"))

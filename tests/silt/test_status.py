@@ -80,8 +80,8 @@ def test_neglected_table_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
     status = status_of(tmp_path, capsys)
     assert [(r["severity"], r["message"]) for r in status["remarks"]] == [
         ("attention", "9 commits since the last checkpoint: is maintenance running?"),
-        ("attention", "1 of 1 partitions need compaction"),
-        ("attention", "1 files can be vacuumed, some of them for long"),
+        ("attention", "1 of 1 partition due for compaction"),
+        ("attention", "1 file can be vacuumed, the oldest long ago"),
     ]
     assert left.exists()  # it only looks
 

@@ -175,7 +175,7 @@ def test_circuit_breaker_writes_nothing(tmp_path: Path) -> None:
 
 def test_without_partial_responses_the_function_raises_after_committing(tmp_path: Path) -> None:
     function = function_for(tmp_path, SMALL + "on_invalid: fail\n", partial_batch_response=False)
-    with pytest.raises(Unsettled, match=r"2 records are unsettled .* orders-0 offset 1"):
+    with pytest.raises(Unsettled, match=r"2 records unsettled .* orders-0 offset 1"):
         function.handle(event([*rows(0, 1), record(1, b"x"), *rows(2, 3)]), None)
     assert offsets(tmp_path) == [0]
     assert function.handle(event(rows(0, 3)), None) == OK

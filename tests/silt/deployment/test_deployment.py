@@ -345,7 +345,7 @@ def test_check_of_a_deployment_elsewhere_takes_its_contracts(
     (tmp_path / "deploy.yml").write_text(PLAIN.replace(f"{ROOT}/schemas", "own"))
     monkeypatch.chdir(tmp_path / "here")
     assert main(["check", "--deployment", "../deploy.yml"]) == 0
-    assert "1 contracts and ../deploy.yml, no problems." in capsys.readouterr().out
+    assert "1 contract and ../deploy.yml, no problems." in capsys.readouterr().out
 
 
 def test_examples_and_the_deployment_of_the_checkout_fit_the_shipped_schema() -> None:

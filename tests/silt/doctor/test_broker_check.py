@@ -22,7 +22,7 @@ def test_broker_topic_group_and_lag_are_told(servers: str) -> None:
     assert found["kafka"].state == found["topic"].state == "ok", found
     assert found["topic"].reason == "4 partitions"
     assert found["group"].state == "warning"
-    assert found["group"].reason == "silt-orders has committed nothing yet; 10 records wait"
+    assert found["group"].reason == "silt-orders has committed nothing yet; 10 records waiting"
     consumer = Consumer({"bootstrap.servers": servers, "group.id": "silt-orders"})
     places = [TopicPartition("orders", 0, 2), TopicPartition("orders", 1, 5)]
     consumer.commit(offsets=places, asynchronous=False)

@@ -236,7 +236,7 @@ def test_doctor_expects_no_mapping_where_none_is_to_be_made(
     answer.mappings += RECORDED["EventSourceMappings"]
     assert main(["doctor", str(file), "--json"]) == 1
     reasons = [f["reason"] for f in json.loads(capsys.readouterr().out)["findings"]]
-    assert "1 mappings give this topic to silt-orders; expected none" in reasons
+    assert "1 mapping from this topic to silt-orders; expected none" in reasons
 
 
 def test_lag_on_demand_is_the_functions(
@@ -373,7 +373,7 @@ def test_doctor_counts_mappings(
     code, found = doctor(capsys)
     assert code == 1
     assert found["mapping"][0]["reason"] == (
-        "2 mappings give this topic to silt-orders; expected one"
+        "2 mappings from this topic to silt-orders; expected one"
     )
 
 
