@@ -192,7 +192,7 @@ def _validate(document: Document, report: Any) -> tuple[ContractModel | None, li
     data = deepcopy(document.data)
     broken: list[Path] = []
     trapped = {path for path, _line, _message in document.problems}
-    for _round in range(20):  # each round fixs what the one before uncovered
+    for _round in range(20):  # each round fixes what the one before uncovered
         try:
             return ContractModel.model_validate(data), broken
         except ValidationError as error:
