@@ -7,7 +7,7 @@ from typing import Any
 
 from handler.delta.change import Change, DataFile
 from handler.delta.files import data_files
-from handler.delta.log import Snapshot, Txn
+from handler.delta.log import Metadata, Snapshot, Txn
 from handler.kafka.offsets import earlier_app_ids
 from handler.sink.arrow_tables import build_dead_letters, build_rows, placed
 from handler.sink.checked_batch import CheckedBatch
@@ -69,15 +69,9 @@ def decide(
     changes = dict[Target, Change]()
     if settled is None and (indices := decided.indices(Outcome.DEAD_LETTER)):
         needed = schemas[0].needed(view.dead_letters, (), now_ms)
-        key = (tuple(indices), needed.metadata.fields)
-        if Target.DEAD_LETTERS not in files or files[Target.DEAD_LETTERS][0] != key:
-            table = build_dead_letters(
-                batch.contract, batch.flat, decided.problems, indices, now_ms
-            )
-            built = data_files(table, needed.metadata, now_ms, DEAD_LETTER_KEYS)
-            files[Target.DEAD_LETTERS] = (key, built)
+        built = _dead_letter_files(batch, decided, indices, needed.metadata, files, now_ms)
         changes[Target.DEAD_LETTERS] = _change(
-            batch, view.dead_letters, needed, indices, files[Target.DEAD_LETTERS][1], info
+            batch, view.dead_letters, needed, indices, built, info
         )
     added: Added | None = None
     if indices := decided.indices(Outcome.APPEND):
@@ -85,15 +79,43 @@ def decide(
         fields = metadata.fields if metadata is not None else ()
         added = placed(batch.contract, batch.checked, fields, indices)
         needed = schemas[1].needed(view.rows, added.new if added is not None else (), now_ms)
-        key = (tuple(indices), needed.metadata.fields)
-        if Target.ROWS not in files or files[Target.ROWS][0] != key:
-            table = build_rows(batch.contract, batch.flat, batch.checked, indices, added)
-            built = data_files(table, needed.metadata, now_ms, ROW_KEYS)
-            files[Target.ROWS] = (key, built)
-        changes[Target.ROWS] = _change(
-            batch, view.rows, needed, indices, files[Target.ROWS][1], info
-        )
+        built = _row_files(batch, indices, added, needed.metadata, files, now_ms)
+        changes[Target.ROWS] = _change(batch, view.rows, needed, indices, built, info)
     return Decision(decided, changes, len(added.beyond) if added is not None else 0)
+
+
+def _dead_letter_files(
+    batch: CheckedBatch,
+    decided: Plan,
+    indices: Sequence[int],
+    metadata: Metadata,
+    files: Files,
+    now_ms: int,
+) -> tuple[DataFile, ...]:
+    key = (tuple(indices), metadata.fields)
+    kept = files.get(Target.DEAD_LETTERS)
+    if kept is None or kept[0] != key:
+        rows = build_dead_letters(batch.contract, batch.flat, decided.problems, indices, now_ms)
+        kept = (key, data_files(rows, metadata, now_ms, DEAD_LETTER_KEYS))
+        files[Target.DEAD_LETTERS] = kept
+    return kept[1]
+
+
+def _row_files(
+    batch: CheckedBatch,
+    indices: Sequence[int],
+    added: Added | None,
+    metadata: Metadata,
+    files: Files,
+    now_ms: int,
+) -> tuple[DataFile, ...]:
+    key = (tuple(indices), metadata.fields)
+    kept = files.get(Target.ROWS)
+    if kept is None or kept[0] != key:
+        rows = build_rows(batch.contract, batch.flat, batch.checked, indices, added)
+        kept = (key, data_files(rows, metadata, now_ms, ROW_KEYS))
+        files[Target.ROWS] = kept
+    return kept[1]
 
 
 def _change(
