@@ -88,7 +88,7 @@ def test_another_contract_makes_another_build(tmp_path: Path) -> None:
     assert changed.startswith(f"{__version__}+")
 
 
-def test_artifact_is_fresh_only_if_it_is_whole_and_of_these_inputs(
+def test_artifact_is_fresh_only_if_it_is_complete_and_of_these_inputs(
     made: dict[Function, Artifact], tmp_path: Path
 ) -> None:
     target, path = host_target(), made["ingest"].path

@@ -283,7 +283,7 @@ def _put_checkpoint(store: ObjectStore, log: bytes, version: int) -> None:
     store.put("_delta_log/_last_checkpoint", json.dumps({"version": version, "size": 9}).encode())
 
 
-def test_table_that_was_made_anew_is_read_cold(lab: Lab) -> None:
+def test_recreated_table_is_read_cold(lab: Lab) -> None:
     idle = lab.sandbox()
     idle.handle(event(rows(0, 3)), None)
     lab.memory.stores.clear()
@@ -396,7 +396,7 @@ def test_crash_between_the_commits_with_a_clock_that_runs_ahead(lab: Lab) -> Non
     assert (lab.offsets(), lab.dead()) == ([0], [1])
 
 
-def test_trusted_watermark_of_a_table_made_anew_settles_nothing(tmp_path: Path) -> None:
+def test_trusted_watermark_of_a_recreated_table_settles_nothing(tmp_path: Path) -> None:
     lab = Lab(tmp_path, SMALL + "redelivered: skip\n")
     idle = lab.sandbox()
     idle.handle(event(rows(0, 3)), None)
@@ -443,7 +443,7 @@ def test_second_source_that_commits_first_is_seen_before_ours(lab: Lab) -> None:
 
 
 @pytest.mark.logs_errors
-def test_table_made_anew_with_as_many_versions_is_another_table(lab: Lab) -> None:
+def test_recreated_table_with_as_many_versions_is_another_table(lab: Lab) -> None:
     """The version that the idle sandbox knows is there again, and it is not the same."""
     idle = lab.sandbox(source="a")
     idle.handle(event(rows(0, 3)), None)

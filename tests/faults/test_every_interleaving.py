@@ -357,7 +357,7 @@ def ids_that_are_the_same_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_each_record_stands_once_under_every_schedule(case: Callable[[], Case]) -> None:
+def test_each_record_is_there_once_under_every_schedule(case: Callable[[], Case]) -> None:
     explored = explore(case)
     print(f"{case.__name__}: {explored}")
     assert explored.states > 100

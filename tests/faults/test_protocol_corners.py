@@ -318,7 +318,7 @@ def test_replan_takes_out_rows_alone() -> None:
 
 
 @pytest.mark.logs_errors
-def test_snapshot_of_a_table_that_was_refused_is_read_anew(tmp_path: Path) -> None:
+def test_snapshot_of_a_table_that_was_refused_is_read_again(tmp_path: Path) -> None:
     """Mutation: a stuck snapshot is never dropped, and the sandbox fails until it is recycled."""
     other = SMALL.replace("id: {type: long, required: true}", "id: {type: string}")
     function_for(tmp_path, other).handle(event([record(0, {"id": "x"})]), None)
@@ -332,7 +332,7 @@ def test_snapshot_of_a_table_that_was_refused_is_read_anew(tmp_path: Path) -> No
 
 
 @pytest.mark.logs_errors
-def test_snapshot_of_a_broken_log_is_read_anew(tmp_path: Path) -> None:
+def test_snapshot_of_a_broken_log_is_read_again(tmp_path: Path) -> None:
     memory = Memory()
     uri = str(folder_of(tmp_path))
     function = function_for(tmp_path, open_store=memory.open)

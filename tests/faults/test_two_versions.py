@@ -156,7 +156,7 @@ def ids_that_are_the_same_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "case", [*CASES, *(pytest.param(case, marks=pytest.mark.torture) for case in LARGE)]
 )
-def test_record_stands_in_one_table_under_every_schedule(
+def test_record_is_in_one_table_under_every_schedule(
     case: Callable[[bool], Case], old_takes: bool
 ) -> None:
     explored = explore(lambda: case(old_takes))

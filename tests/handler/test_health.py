@@ -50,7 +50,7 @@ def look(store: Any) -> dict[str, Finding]:
     return {finding.check: finding for finding in of_store("t", store, Pool(), deadline)}
 
 
-def test_good_store_is_well_and_keeps_one_empty_object(tmp_path: Path) -> None:
+def test_good_store_is_ok_and_keeps_one_empty_object(tmp_path: Path) -> None:
     for _again in range(2):
         found = look(Troubled(tmp_path / "t"))
         assert list(found) == CHECKS
@@ -171,5 +171,5 @@ def test_answer_is_healthy_unless_something_is_wrong() -> None:
     assert Finding(**response["findings"][2]) == Finding("a", "b", "wrong", "c", "d")
 
 
-def test_table_that_is_not_there_is_well() -> None:
+def test_missing_table_is_ok() -> None:
     assert described(Snapshot()) == "does not exist yet; the first record creates it"

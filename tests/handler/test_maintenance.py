@@ -130,7 +130,7 @@ def test_quiet_partition_is_sorted_once(tmp_path: Path) -> None:
     assert by_table(work.handle({}, None))["sales/orders"]["partitions_due"] == 0
 
 
-def test_sort_whose_files_stay_small_is_not_repeated_for_ever(tmp_path: Path) -> None:
+def test_sort_whose_files_stay_small_is_not_repeated_forever(tmp_path: Path) -> None:
     contract = QUIET.replace("maintenance: {", "maintenance: {sort_by: [id], ")
     function = function_for(tmp_path, contract)
     text = json.dumps({"currency": "EUR", "channel": "web", "campaign": "autumn"}) * 30
@@ -212,7 +212,7 @@ def test_table_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert len(read_folder(table(tmp_path, "orders__dead_letters")).adds) == 1
 
 
-def test_time_that_is_up_is_told_and_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_run_out_of_time_is_reported_and_the_next_run_continues(tmp_path: Path) -> None:
     aged(tmp_path, 25)
     answer = maintenance_of(tmp_path, clock=None).handle({}, Context(3_300))
     assert all(
@@ -353,7 +353,7 @@ def test_vacuum_that_the_engine_cannot_do_fails_the_run_after_the_compaction(
     check(tmp_path, 5)
 
 
-def test_table_that_is_made_anew_meanwhile_is_not_written_to(
+def test_table_that_is_recreated_in_between_is_not_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A commit put as the old log's next version would leave a gap in the new one."""

@@ -462,7 +462,7 @@ TestWorld = pytest.mark.logs_errors(World.TestCase)
 
 @pytest.mark.logs_errors
 @pytest.mark.parametrize("seed", range(4))
-def test_each_record_stands_once_on_long_random_ways(seed: int) -> None:
+def test_each_record_is_there_once_on_long_random_walks(seed: int) -> None:
     worlds = [Walk(1000 * seed + i).go() for i in range(25)]
     commits = sum(len(world.objects.landed) for world in worlds)
     print(f"{len(worlds)} ways, {commits} commits")

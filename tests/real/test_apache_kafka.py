@@ -227,7 +227,7 @@ def test_partitions_that_are_added_are_read(whole_kafka: str, tmp_path: Path) ->
     assert {p for p, *_ in in_the_table(tmp_path)} == {1, 4}
 
 
-def test_audit_tells_gaps_of_kafka_from_losses(
+def test_audit_distinguishes_gaps_of_kafka_from_losses(
     whole_kafka: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fresh_topic(whole_kafka)

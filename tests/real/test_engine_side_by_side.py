@@ -72,7 +72,7 @@ def test_every_version_is_read_by_time_travel(tmp_path: Path) -> None:
     assert by_own_reader(place(tmp_path)) == list(range(18))
 
 
-def test_history_of_the_engine_tells_who_wrote_what(tmp_path: Path) -> None:
+def test_history_of_the_engine_shows_who_wrote_what(tmp_path: Path) -> None:
     function_for(tmp_path).handle(event(rows(0, 3)), None)
     DeltaTable(place(tmp_path)).optimize.compact()
     newest = DeltaTable(place(tmp_path)).history(1)[0]

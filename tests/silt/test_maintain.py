@@ -18,7 +18,7 @@ def silt(folder: Path, *arguments: str) -> int:
     return main(["maintain", *arguments, *places])
 
 
-def test_tables_are_maintained_and_each_step_is_told(
+def test_tables_are_maintained_and_each_step_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     aged(tmp_path, 25)

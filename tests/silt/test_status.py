@@ -54,7 +54,7 @@ def test_health_of_a_table_at_a_glance(tmp_path: Path, capsys: pytest.CaptureFix
         assert text in out
 
 
-def test_table_in_shape_is_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_maintained_table_is_ok(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     function_for(tmp_path).handle(event(rows(0, 3)), None)
     assert silt(tmp_path) == 0
     assert "sales/orders: well" in capsys.readouterr().out
@@ -69,7 +69,7 @@ def test_dead_letters_of_more_than_a_day_ago_are_not_counted(
     assert bool(status["dead_letters_last_day"]) is not behind
 
 
-def test_neglected_table_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_neglected_table_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     contract = SMALL + "maintenance: {quiet_for: 0m, checkpoint_commits: 1}\n"
     function = function_for(tmp_path, contract)
     for i in range(8):

@@ -51,7 +51,7 @@ def test_rows_are_sorted_and_whole(kind: str, buffer_bytes: int) -> None:
 
 
 @pytest.mark.parametrize("value", [5, None])
-def test_rows_of_one_value_are_parted_too_and_stay_in_order(value: int | None) -> None:
+def test_rows_of_one_value_are_split_too_and_stay_in_order(value: int | None) -> None:
     def same() -> Iterator[pa.Table]:
         for start in range(0, 5_000, 1_000):
             numbers = pa.array(range(start, start + 1_000))
@@ -62,7 +62,7 @@ def test_rows_of_one_value_are_parted_too_and_stay_in_order(value: int | None) -
     assert pa.concat_tables(parts)["v"].to_pylist() == list(range(5_000))
 
 
-def test_no_rows_are_none() -> None:
+def test_no_rows_stay_no_rows() -> None:
     assert list(sort_rows(iter([]), ["k"], 1)) == []
 
 

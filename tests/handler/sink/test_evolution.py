@@ -179,7 +179,7 @@ def test_at_most_fifty_columns_are_added_at_once(tmp_path: Path) -> None:
     assert rescued.count(":") == 10
 
 
-def test_two_sandboxes_that_evolve_at_once_both_end_well(tmp_path: Path) -> None:
+def test_two_sandboxes_that_evolve_at_once_both_succeed(tmp_path: Path) -> None:
     shared = Memory()
     first, second = Memory(stores=shared.stores), Memory(stores=shared.stores)
     one = function_for(tmp_path, ADD, open_store=first.open)

@@ -25,7 +25,7 @@ def test_contract_that_says_nothing_leaves_the_tables_own() -> None:
     assert held.properties == {}
 
 
-def test_contract_goes_before_the_table_and_is_told_to_it() -> None:
+def test_contract_overrides_the_table_and_is_set_on_it() -> None:
     upkeep = replace(UPKEEP, retain_ms=2 * DAY_MS, log_retain_ms=3 * DAY_MS)
     held = retention(upkeep, {FILES: "interval 9 days"})
     assert (held.files_ms, held.log_ms) == (2 * DAY_MS, 3 * DAY_MS)

@@ -512,7 +512,7 @@ def test_partitions_that_are_asked_for_are_all_that_is_touched(tmp_path: Path) -
         maintain(tmp_path, partitions=[{"dya": None}])
 
 
-def test_sort_by_a_column_that_parts_the_table_rewrites_nothing_for_ever(tmp_path: Path) -> None:
+def test_sort_by_a_partition_column_does_not_rewrite_forever(tmp_path: Path) -> None:
     """A contract that was edited: appends refuse the table, maintenance goes on."""
     function = function_for(tmp_path, PARTED)
     for i in range(5):

@@ -88,7 +88,7 @@ def test_vacuum_is_done_once_a_day(tmp_path: Path) -> None:
         assert read_folder(table(tmp_path)).txns[VACUUMED] == done, hours
 
 
-def test_retention_of_the_contract_is_told_to_the_table_and_to_its_dead_letters(
+def test_retention_of_the_contract_is_set_on_the_table_and_its_dead_letters(
     tmp_path: Path,
 ) -> None:
     contract = QUIET.replace(
@@ -189,7 +189,7 @@ def test_vacuum_of_partitions_with_any_name_spares_what_is_live(tmp_path: Path) 
     assert sorted(data) == sorted(live)
 
 
-def test_sandbox_that_slept_through_a_cleaned_log_reads_the_table_anew(tmp_path: Path) -> None:
+def test_sandbox_that_slept_through_a_cleaned_log_reads_the_table_again(tmp_path: Path) -> None:
     """Its snapshot is of a version whose commit is gone: nobody would see what it put there."""
     contract = QUIET.replace("maintenance: {", "maintenance: {log_retain: 1d, ")
     sleeper = aged(tmp_path, 2, contract)

@@ -196,7 +196,7 @@ def test_pollers_of_a_group_are_counted_together(tmp_path: Path) -> None:
     assert problem.startswith("8: mapping.pollers: the pollers of 'small' are 2001 at most, and a")
 
 
-def test_problem_of_all_topics_is_told_once(tmp_path: Path) -> None:
+def test_problem_of_all_topics_is_reported_once(tmp_path: Path) -> None:
     text = PLAIN.replace("[orders]", "[orders, clicks, sensors]") + "mapping: {bisect: true}\n"
     assert len(problems(tmp_path, text)) == 1
 

@@ -36,7 +36,7 @@ def template_of(example: Path) -> dict[str, Any]:
     return cloudformation(read_deployment(example))
 
 
-def test_template_tells_of_artifacts_that_are_not_those_of_the_deployment(
+def test_template_reports_artifacts_that_are_not_those_of_the_deployment(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without Node.js nobody else looks before they are uploaded."""
@@ -297,7 +297,7 @@ def rings(alarm: dict[str, Any], every_s: int, count: int) -> bool:
 
 
 @pytest.mark.parametrize("timeout_s", [60, 900])
-def test_alarms_ring_for_what_comes_again_slowly(timeout_s: int, tmp_path: Path) -> None:
+def test_alarms_go_off_for_what_is_retried_slowly(timeout_s: int, tmp_path: Path) -> None:
     """A partition that is stuck is tried again once an invocation has ended, and once is no
     reason: it is delivered again.
     """

@@ -9,7 +9,7 @@ from silt.doctor.broker_check import of_topic
 from silt.local import broker as broker_module
 
 
-def test_broker_topic_group_and_lag_are_told(servers: str) -> None:
+def test_broker_topic_group_and_lag_are_reported(servers: str) -> None:
     producer = Producer({"bootstrap.servers": servers})
     for number in range(10):
         producer.produce("orders", b"x", partition=number % 2)
@@ -31,19 +31,19 @@ def test_broker_topic_group_and_lag_are_told(servers: str) -> None:
     assert look(limit=2)["group"].state == "warning"
 
 
-def test_topic_that_is_not_there_is_told(whole_kafka: str) -> None:
+def test_missing_topic_is_reported(whole_kafka: str) -> None:
     found = {f.check: f for f in of_topic(whole_kafka, "no-such-topic", "g", 5, {})}
     assert found["topic"].state == "wrong"
     assert "Create the topic" in found["topic"].fix
 
 
-def test_setting_of_the_client_that_is_none_is_told() -> None:
+def test_invalid_setting_of_the_client_is_reported() -> None:
     (finding,) = of_topic("127.0.0.1:9", "orders", "g", 5, {"foo": "bar"})
     assert (finding.check, finding.state) == ("kafka", "wrong")
     assert "foo" in finding.reason
 
 
-def test_broker_out_of_reach_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_broker_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka_module, "METADATA_LIMIT_S", 1.0)
     assert broker_module.METADATA_LIMIT_S > 1.0
     (finding,) = of_topic("127.0.0.1:9", "orders", "g", 5, {})

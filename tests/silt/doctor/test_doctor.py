@@ -111,7 +111,7 @@ def doctor(
     return code, found
 
 
-def test_doctor_finds_a_deployment_well(
+def test_doctor_finds_nothing_wrong_with_a_deployment(
     account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer, _session = account
@@ -186,7 +186,7 @@ def test_doctor_that_may_not_simulate_says_what_to_allow(
     assert {f["state"] for f in found["conditional put"]} == {"ok"}  # from this machine instead
 
 
-def test_doctor_tells_a_function_that_cannot_start(
+def test_doctor_reports_a_function_that_cannot_start(
     account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer, _session = account
@@ -301,7 +301,7 @@ def test_next_deployment_is_looked_at_in_its_own_account(
     assert "what deploys uses 210987654321" in found["credentials"][-1]["reason"]
 
 
-def test_what_topics_share_is_told_once(
+def test_what_topics_share_is_reported_once(
     account: tuple[LambdaApi, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     answer, _session = account

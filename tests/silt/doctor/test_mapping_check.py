@@ -49,7 +49,7 @@ def test_recorded_answer_has_the_shape_of_the_api() -> None:
     assert not ParamValidator().validate(answer, shape).has_errors()
 
 
-def test_mapping_as_deployed_is_well(deployment: Deployment) -> None:
+def test_mapping_as_deployed_is_ok(deployment: Deployment) -> None:
     assert {finding.state for finding in found_of(deployment)} == {"ok"}
 
 
@@ -310,7 +310,7 @@ def test_other_mappings_of_the_topic_are_named() -> None:
     assert finding.reason == "search-index reads it too, as silt-orders"
 
 
-def test_other_mappings_of_a_cluster_of_ones_own_are_told_by_its_brokers() -> None:
+def test_other_mappings_of_a_self_managed_cluster_are_known_by_its_brokers() -> None:
     def of(function: str, server: str) -> dict[str, Any]:
         return {
             "FunctionArn": f"arn:aws:lambda:eu-central-1:123456789012:function:{function}",

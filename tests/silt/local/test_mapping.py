@@ -172,7 +172,7 @@ def test_bisecting_uses_up_no_retry() -> None:
 
 
 @pytest.mark.parametrize("items", ["", {}, False, "x", {"a": 1}])
-def test_list_of_failures_that_is_none_fails_the_batch(items: Any) -> None:
+def test_invalid_list_of_failures_fails_the_batch(items: Any) -> None:
     assert failed_identifiers({"batchItemFailures": items}) is None
 
 
