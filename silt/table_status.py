@@ -169,14 +169,14 @@ def _upkeep_remarks(status: Status, upkeep: Upkeep) -> None:
 def _drift(contract: Contract, snapshot: Snapshot) -> list[Remark]:
     """Compare the table's schema with the contract, as an append would."""
     try:
-        fitted = TableSchema(contract, contract.table, dead_letters=False).fitted(snapshot)
+        evolved = TableSchema(contract, contract.table, dead_letters=False).evolve_metadata(snapshot)
     except TableMismatch as error:
         return [Remark("wrong", line) for line in error.differences]
     except UnsupportedTable as error:
         return [Remark("wrong", str(error))]
     assert snapshot.metadata is not None
     has = {f.name for f in snapshot.metadata.fields}
-    added = [f.name for f in fitted.fields if f.name not in has]
+    added = [f.name for f in evolved.fields if f.name not in has]
     if added:
         text = f"the next append adds the columns {', '.join(added)}"
         return [Remark("attention", text)]

@@ -30,7 +30,7 @@ def widens(have: Primitive, want: Primitive) -> bool:
     return have.decimal[1] == want.decimal[1] and have.decimal[0] < want.decimal[0]
 
 
-def fit(
+def evolve(
     table: str,
     fields: Sequence[Field],
     expected: Sequence[Field],
@@ -42,20 +42,20 @@ def fit(
 
     Raises TableMismatch with every difference that `evolution` does not bridge.
     """
-    fitting = _Fitting(evolution, frozenset(retired))
-    fitted = fitting.fields(fields, expected, "", owned=False)
+    comparison = _Comparison(evolution, frozenset(retired))
+    evolved = comparison.fields(fields, expected, "", owned=False)
     for f in fields:
         if f.name in {w.name for w in expected}:
             continue
         if f.metadata.get(ORIGIN) == "contract":
-            fitting.lacking(f.name)
+            comparison.note_missing(f.name)
         if not f.nullable:
-            fitting.differences.append(
+            comparison.differences.append(
                 f"{f.name}: the table requires this column, but it is not in the contract"
             )
-    if fitting.differences:
-        raise TableMismatch(table, fitting.differences)
-    return None if fitted == tuple(fields) else fitted
+    if comparison.differences:
+        raise TableMismatch(table, comparison.differences)
+    return None if evolved == tuple(fields) else evolved
 
 
 def check_partitions(table: str, has: Sequence[str], wants: Sequence[str]) -> None:
@@ -90,7 +90,7 @@ def _is_widened(before: DataType, after: DataType) -> bool:
     return before != after
 
 
-class _Fitting:
+class _Comparison:
     """One comparison of a table with its contract, and the differences that it found."""
 
     def __init__(self, evolution: str, retired: frozenset[str]) -> None:
@@ -98,7 +98,7 @@ class _Fitting:
         self._retired = retired
         self.differences: list[str] = []
 
-    def lacking(self, path: str) -> None:
+    def note_missing(self, path: str) -> None:
         """Note a column that came from the contract and that the contract lacks now."""
         if path not in self._retired:
             self.differences.append(
@@ -133,9 +133,9 @@ class _Fitting:
                         f"{path}: the table allows no nulls here, and Silt leaves that to the "
                         f"contract. Run: ALTER TABLE ... ALTER COLUMN {path} DROP NOT NULL"
                     )
-                fitted = self.type(have.type, want.type, path, owned=ours, in_map=in_map)
-                if fitted != have.type:
-                    result[want.name] = replace(have, type=fitted)
+                evolved = self.type(have.type, want.type, path, owned=ours, in_map=in_map)
+                if evolved != have.type:
+                    result[want.name] = replace(have, type=evolved)
             elif (twin := by_folded.get(want.name.lower())) is not None:
                 self.differences.append(f"{path}: the table has {twin!r}: only the case differs")
             elif self._evolution == "none":
@@ -154,7 +154,7 @@ class _Fitting:
                 result[want.name] = want
         if owned:
             for name in {f.name for f in fields} - {w.name for w in expected}:
-                self.lacking(prefix + name)
+                self.note_missing(prefix + name)
         return tuple(result.values())
 
     def type(

@@ -20,7 +20,7 @@ from handler.delta.look_up import Keys
 from handler.delta.statistics import keep_indexed
 from handler.delta.types import Field
 from handler.errors import TableMismatch
-from handler.sink.evolution import check_partitions, fit, is_widened, marked
+from handler.sink.evolution import check_partitions, evolve, is_widened, marked
 
 ROW_KEYS = Keys("_kafka_partition", "_kafka_offset", "_kafka_timestamp")
 DEAD_LETTER_KEYS = Keys("partition", "offset", "timestamp")
@@ -76,7 +76,7 @@ class TableSchema:
                 now_ms,
             )
             return Needed(metadata, True, protocol_for(metadata, None))
-        metadata = self.fitted(snapshot)
+        metadata = self.evolve_metadata(snapshot)
         if added:
             metadata = metadata.with_fields((*metadata.fields, *added))
         if snapshot.forgets_txns and TXNS_FORGOTTEN not in metadata.configuration:
@@ -85,7 +85,7 @@ class TableSchema:
         protocol = protocol_for(metadata, snapshot.protocol) if changed else None
         return Needed(metadata, changed, protocol)
 
-    def fitted(self, snapshot: Snapshot) -> Metadata:
+    def evolve_metadata(self, snapshot: Snapshot) -> Metadata:
         """Return the table's metadata with what the contract adds.
 
         Raises UnsupportedTable or TableMismatch.
@@ -97,18 +97,18 @@ class TableSchema:
         metadata = snapshot.metadata
         assert metadata is not None
         check_partitions(self.table, metadata.partition_columns, self._partition_by)
-        fields = fit(
+        fields = evolve(
             self.table,
             metadata.fields,
             self._wanted,
             evolution=self._evolution,
             retired=self._retired,
         )
-        fitted = metadata
+        evolved = metadata
         if fields is not None:
-            fitted = keep_indexed(metadata, metadata.with_fields(fields))
+            evolved = keep_indexed(metadata, metadata.with_fields(fields))
         if fields is not None and is_widened(metadata.fields, fields):
             # Files of before have the narrow type: compaction finds them by this number.
-            fitted = fitted.with_configuration({TYPES_TAG: str(widenings(metadata) + 1)})
-        self._kept = (metadata, snapshot.protocol, fitted)
-        return fitted
+            evolved = evolved.with_configuration({TYPES_TAG: str(widenings(metadata) + 1)})
+        self._kept = (metadata, snapshot.protocol, evolved)
+        return evolved

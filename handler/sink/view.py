@@ -69,7 +69,7 @@ class Admission:
         """
         for schema, snapshot in zip(self.schemas, view.snapshots, strict=True):
             if snapshot.exists:
-                schema.fitted(snapshot)
+                schema.evolve_metadata(snapshot)
             check_source(
                 list(snapshot.txns), self.source, self.topic, self.generation, schema.table
             )

@@ -101,7 +101,7 @@ class Writer:
         for table, schema in zip(self.tables, self._schemas, strict=True):
             snapshot = table.read(deadline)
             if snapshot.exists:
-                schema.fitted(snapshot)
+                schema.evolve_metadata(snapshot)
         return snapshot
 
     def begins_generation(self, deadline: Deadline) -> bool:
