@@ -13,7 +13,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from handler import __build__, health
-from handler.contract.load import chosen, load_contracts
+from handler.contract.load import choose_contracts, load_contracts
 from handler.delta.retry import Clock, Deadline, SystemClock
 from handler.delta.store import Pool, Store, open_store
 from handler.errors import EventError, SiltError, Superseded, TableError, UnknownTopic
@@ -59,7 +59,7 @@ class Function:
         self._clock = clock or SystemClock()
         self._open_store = open_store
         self._random = random
-        self._contracts = chosen(load_contracts(settings.contracts), settings.topics)
+        self._contracts = choose_contracts(load_contracts(settings.contracts), settings.topics)
         self._pool = Pool()
         self._writers: dict[str, Writer] = {}
         self._cold = True
@@ -223,14 +223,14 @@ class Function:
     def _look(self, deadline: Deadline) -> Iterator[Finding]:
         """Read the tables of each topic."""
         for topic, contract in sorted(self._contracts.items()):
-            look = partial(self._described, topic, deadline)
+            look = partial(self._describe, topic, deadline)
             yield health.of_table(contract.table, look)
             if topic in self._writers:
                 for table in self._writers[topic].tables:
                     yield from health.of_log(table.name, table)
 
-    def _described(self, topic: str, deadline: Deadline) -> str:
-        return health.described(self._writer(topic).check_table(deadline))
+    def _describe(self, topic: str, deadline: Deadline) -> str:
+        return health.describe(self._writer(topic).check_table(deadline))
 
     def _answer(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Look at the tables, try what an append needs of the store, and say what was found.

@@ -69,7 +69,7 @@ def log_findings(logger: Any, findings: Iterable[Finding]) -> None:
         log("health", extra=finding.as_json())
 
 
-def described(snapshot: Snapshot) -> str:
+def describe(snapshot: Snapshot) -> str:
     """Return how a table is that could be read and fits its contract."""
     if not snapshot.exists:
         return "does not exist yet; the first record creates it"

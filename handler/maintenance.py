@@ -16,7 +16,7 @@ from aws_lambda_powertools import Logger
 
 from handler import __build__, health
 from handler.contract.contract import Contract
-from handler.contract.load import chosen, load_contracts
+from handler.contract.load import choose_contracts, load_contracts
 from handler.contract.upkeep import Upkeep
 from handler.delta.look_up import Keys
 from handler.delta.retry import NEXT_RUN, Clock, Deadline, SystemClock
@@ -80,7 +80,7 @@ class Maintenance:
         self._clock = clock or SystemClock()
         self._open_store = open_store
         self._pool = Pool()
-        contracts = chosen(load_contracts(settings.contracts), settings.topics)
+        contracts = choose_contracts(load_contracts(settings.contracts), settings.topics)
         self._places = places(contracts.values(), settings.table_root)
         self.names = [name for name, place in self._places.items() if place.upkeep.enabled]
         self._logger = Logger(service=settings.name, level=settings.log_level, build=__build__)
@@ -174,7 +174,7 @@ class Maintenance:
         findings = []
         for name in self.names:
             run = self.new_run(name)
-            findings.append(health.of_table(name, partial(self._described, run, deadline)))
+            findings.append(health.of_table(name, partial(self._describe, run, deadline)))
             findings += health.of_log(name, run.table)
             if not self._settings.dry_run:  # to try the store leaves an object there
                 store = self._open_store(self.uri(name))
@@ -183,7 +183,7 @@ class Maintenance:
         return health.answer(__build__, findings)
 
     @staticmethod
-    def _described(run: MaintenanceRun, deadline: Deadline) -> str:
+    def _describe(run: MaintenanceRun, deadline: Deadline) -> str:
         if not run.look(deadline):
             return "does not exist yet; the first record creates it"
         run.survey(deadline)

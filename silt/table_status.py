@@ -169,7 +169,8 @@ def _upkeep_remarks(status: Status, upkeep: Upkeep) -> None:
 def _drift(contract: Contract, snapshot: Snapshot) -> list[Remark]:
     """Compare the table's schema with the contract, as an append would."""
     try:
-        evolved = TableSchema(contract, contract.table, dead_letters=False).evolve_metadata(snapshot)
+        schema = TableSchema(contract, contract.table, dead_letters=False)
+        evolved = schema.evolve_metadata(snapshot)
     except TableMismatch as error:
         return [Remark("wrong", line) for line in error.differences]
     except UnsupportedTable as error:

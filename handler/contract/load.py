@@ -85,7 +85,7 @@ def load_contracts(folder: str | FilePath) -> dict[str, Contract]:
     return contracts
 
 
-def chosen(
+def choose_contracts(
     contracts: Mapping[str, Contract], topics: Sequence[str] | None
 ) -> Mapping[str, Contract]:
     """Return the contracts of some topics, all for None. Raises SettingsError for an unknown "

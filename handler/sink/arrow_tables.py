@@ -85,7 +85,7 @@ def _headers(flat: Flat, indices: Sequence[int]) -> pa.Array:
     return pa.array(lists, to_arrow(KAFKA_COLUMNS["_kafka_headers"]))
 
 
-def placed(
+def find_added_columns(
     contract: Contract, checked: Checked, table: Sequence[Field], indices: Sequence[int]
 ) -> Added | None:
     """Return what the unknown fields of some rows become, where columns are added for them."""

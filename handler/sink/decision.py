@@ -9,7 +9,7 @@ from handler.delta.change import Change, DataFile
 from handler.delta.files import data_files
 from handler.delta.log import Metadata, Snapshot, Txn
 from handler.kafka.offsets import earlier_app_ids
-from handler.sink.arrow_tables import build_dead_letters, build_rows, placed
+from handler.sink.arrow_tables import build_dead_letters, build_rows, find_added_columns
 from handler.sink.checked_batch import CheckedBatch
 from handler.sink.commit_info import commit_info
 from handler.sink.outcomes import Outcome, Plan, plan, replan
@@ -77,7 +77,7 @@ def decide(
     if indices := decided.indices(Outcome.APPEND):
         metadata = view.rows.metadata
         fields = metadata.fields if metadata is not None else ()
-        added = placed(batch.contract, batch.checked, fields, indices)
+        added = find_added_columns(batch.contract, batch.checked, fields, indices)
         needed = schemas[1].needed(view.rows, added.new if added is not None else (), now_ms)
         built = _row_files(batch, indices, added, needed.metadata, files, now_ms)
         changes[Target.ROWS] = _change(batch, view.rows, needed, indices, built, info)

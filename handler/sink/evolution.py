@@ -68,7 +68,7 @@ def check_partitions(table: str, has: Sequence[str], wants: Sequence[str]) -> No
         raise TableMismatch(table, [difference])
 
 
-def marked(fields: Sequence[Field], origin: str) -> tuple[Field, ...]:
+def mark_origin(fields: Sequence[Field], origin: str) -> tuple[Field, ...]:
     """Return fields that say who brought them."""
     return tuple(replace(f, metadata={**f.metadata, ORIGIN: origin}) for f in fields)
 

@@ -20,7 +20,7 @@ from handler.delta.look_up import Keys
 from handler.delta.statistics import keep_indexed
 from handler.delta.types import Field
 from handler.errors import TableMismatch
-from handler.sink.evolution import check_partitions, evolve, is_widened, marked
+from handler.sink.evolution import check_partitions, evolve, is_widened, mark_origin
 
 ROW_KEYS = Keys("_kafka_partition", "_kafka_offset", "_kafka_timestamp")
 DEAD_LETTER_KEYS = Keys("partition", "offset", "timestamp")
@@ -46,13 +46,13 @@ class TableSchema:
         self.table = table
         self._retired = contract.retired
         if dead_letters:
-            self._wanted = (*marked(DEAD_LETTER_FIELDS, "contract"), *REDRIVE_FIELDS)
+            self._wanted = (*mark_origin(DEAD_LETTER_FIELDS, "contract"), *REDRIVE_FIELDS)
             self._partition_by: tuple[str, ...] = ()
             self._description: str | None = f"Dead letters of {contract.table}"
             self._evolution = "add_columns"
             self._unreadable: list[str] = []
         else:
-            self._wanted = marked(contract.fields, "contract")
+            self._wanted = mark_origin(contract.fields, "contract")
             self._partition_by = contract.partition_by
             self._description = contract.description
             self._evolution = contract.evolution
@@ -64,7 +64,7 @@ class TableSchema:
 
         Raises UnsupportedTable or TableMismatch, also for a table that a reader could not read.
         """
-        added = marked(new, "data")
+        added = mark_origin(new, "data")
         if not snapshot.exists:
             if self._unreadable:
                 raise TableMismatch(self.table, self._unreadable)

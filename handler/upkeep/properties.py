@@ -41,8 +41,8 @@ class Retention:
 
 def retention(upkeep: Upkeep, configuration: Mapping[str, str]) -> Retention:
     """Return what holds for a table with these properties."""
-    files_ms, set_files = _held(FILES, upkeep.retain_ms, FILES_DEFAULT_MS, configuration)
-    log_ms, set_log = _held(LOG, upkeep.log_retain_ms, LOG_DEFAULT_MS, configuration)
+    files_ms, set_files = _read_retention(FILES, upkeep.retain_ms, FILES_DEFAULT_MS, configuration)
+    log_ms, set_log = _read_retention(LOG, upkeep.log_retain_ms, LOG_DEFAULT_MS, configuration)
     why = why_not_vacuum = None
     if files_ms is None:
         why_not_vacuum = f"{FILES} is {configuration[FILES]!r}, which is not a known interval"
@@ -59,7 +59,7 @@ def retention(upkeep: Upkeep, configuration: Mapping[str, str]) -> Retention:
     )
 
 
-def _held(
+def _read_retention(
     name: str, wanted_ms: int | None, default_ms: int, configuration: Mapping[str, str]
 ) -> tuple[int | None, dict[str, str]]:
     """Return the time that holds, and the property that has to be set for it.

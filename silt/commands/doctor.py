@@ -98,7 +98,7 @@ def _look(options: argparse.Namespace) -> Iterator[Finding]:
         for problem in error.problems:
             yield Finding("deployment", str(file), "wrong", problem, "Fix the file: silt check")
         return
-    topics = _chosen(deployment, options.topic)
+    topics = _choose(deployment, options.topic)
     if options.before_deploy:
         yield from of_next_deployment(deployment, topics, options.account)
         return
@@ -128,7 +128,7 @@ def _look_at_tables(options: argparse.Namespace) -> Iterator[Finding]:
     yield from of_tables([contracts[topic] for topic in expected], options.table_root)
 
 
-def _chosen(deployment: Deployment, names: list[str]) -> list[TopicDeployment]:
+def _choose(deployment: Deployment, names: list[str]) -> list[TopicDeployment]:
     by_name = {topic.topic: topic for topic in deployment.topics}
     if unknown := [name for name in names if name not in by_name]:
         raise UsageError(

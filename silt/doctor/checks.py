@@ -51,15 +51,15 @@ def of_tables(
             yield Finding("credentials", uri, "wrong", str(error), LOG_IN)
             continue
         writer = Writer(contract, uri, open_store, pool, generation=0)
-        yield health.of_table(contract.table, partial(_described, writer, deadline))
+        yield health.of_table(contract.table, partial(_describe, writer, deadline))
         for table in writer.tables:
             yield from health.of_log(table.name, table)
         for name, place in contract.places(root):
             yield from health.of_store(name, open_store(place), pool, deadline)
 
 
-def _described(writer: Writer, deadline: Deadline) -> str:
-    return health.described(writer.check_table(deadline))
+def _describe(writer: Writer, deadline: Deadline) -> str:
+    return health.describe(writer.check_table(deadline))
 
 
 def of_deployment(

@@ -21,7 +21,7 @@ from handler.errors import (
     TableMismatch,
     Unavailable,
 )
-from handler.health import Finding, answer, described, healthy, of_store, of_table
+from handler.health import Finding, answer, describe, healthy, of_store, of_table
 
 CHECKS = ["conditional put", "put", "get", "missing object", "list", "clock"]
 
@@ -172,4 +172,4 @@ def test_answer_is_healthy_unless_something_is_wrong() -> None:
 
 
 def test_missing_table_is_ok() -> None:
-    assert described(Snapshot()) == "does not exist yet; the first record creates it"
+    assert describe(Snapshot()) == "does not exist yet; the first record creates it"
