@@ -3,14 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 
 from handler.delta.log import (
-    _NO_TAGS,
-    _NOTHING,
     ENGINE,
     Actions,
     Metadata,
@@ -18,6 +17,9 @@ from handler.delta.log import (
     Snapshot,
     Txn,
 )
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
 class Why(StrEnum):

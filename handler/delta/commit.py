@@ -54,10 +54,11 @@ class Conflict:
 
 
 class Transaction:
-    """One invocation's commits to its tables, each decided from the snapshot that it follows.
+    """Commits to some tables, each decided from the snapshot that it follows.
 
     It knows which data files were put already, and of which tables the snapshot was seen to be of
-    the log that is there: a snapshot that is kept from an earlier invocation has to be confirmed.
+    the log that is there. A snapshot that is kept from before has to be confirmed; one that was
+    read cold after this object was made counts as confirmed. All tables have to be given to it.
     """
 
     def __init__(self, tables: Sequence[Table], deadline: Deadline) -> None:
@@ -105,7 +106,8 @@ class Transaction:
     def commit(self, table: Table, proposal: Proposal) -> Committed | Conflict:
         """Put one commit as the version after the snapshot's. Raises StoreError or OutOfTime."""
         deadline = self._deadline
-        snapshot = table.known(deadline)
+        snapshot = table.snapshot
+        assert snapshot is not None, "a proposal is decided from a snapshot"
         commit_id = str(uuid4())
         body = proposal.body(commit_id, deadline.clock.epoch_ms())
         attempt = 0
@@ -124,6 +126,8 @@ class Transaction:
                 # It may have taken effect, or may still: the log will tell.
                 deadline.failed(error)
             outcome = catch_up(table, proposal, commit_id, deadline)
+            if isinstance(outcome, Conflict) and outcome.why is Why.LOG:
+                self._staged.clear()
             if outcome is not None:
                 return outcome
             snapshot = table.known(deadline)
@@ -158,6 +162,8 @@ class Transaction:
         moved = [table for table, same in zip(looks, are_current, strict=True) if not same]
         for table in moved:
             table.read(self._deadline)
+            # Who deleted the log may be deleting the files that were put just now: put them again.
+            self._staged.clear()
         return Conflict(moved[0].name, Why.LOG) if moved else None
 
 

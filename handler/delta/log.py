@@ -8,7 +8,6 @@ capitals or camel case is the protocol's own.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
@@ -31,8 +30,6 @@ Actions = Sequence[Mapping[str, Any]]
 
 
 _COMMIT = re.compile(rf"{LOG}/(\d{{20}})\.json")
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
-_NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

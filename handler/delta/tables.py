@@ -18,7 +18,8 @@ class Table:
 
     `keys` are needed to look records up. `new_files` makes an empty listing of active files, which
     is then filled and kept in step with the snapshot in `files`; without it, files are not read.
-    `reads` counts how often it was read cold. `warn` is given a line for each thing that is broken.
+    `reads` counts how often it was read cold, for a look-up too. `warn` is given a line for each
+    thing that is broken.
     """
 
     name: str

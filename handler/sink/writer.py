@@ -29,7 +29,8 @@ TERMS_MAX = 5
 class Result:
     """What became of a batch: what was decided last, and what of it is committed.
 
-    `conflicts` are the reasons for which it was decided again.
+    `conflicts` counts the reasons for which it was decided again; a term that had to be taken over,
+    or a watermark that had to be confirmed, before the first decision are not in it.
     """
 
     batch: CheckedBatch
@@ -98,11 +99,11 @@ class Writer:
 
         Returns the table's snapshot. Raises TableError or StoreError.
         """
-        for table, schema in zip(self.tables, self._schemas, strict=True):
-            snapshot = table.read(deadline)
+        snapshots = [table.read(deadline) for table in self.tables]
+        for snapshot, schema in zip(snapshots, self._schemas, strict=True):
             if snapshot.exists:
                 schema.evolve_metadata(snapshot)
-        return snapshot
+        return snapshots[-1]
 
     def begins_generation(self, deadline: Deadline) -> bool:
         """Return whether only earlier generations have fed the tables. Raises StoreError."""
@@ -213,9 +214,9 @@ class Writer:
         return None
 
     def _decide_only(self, result: Result, admission: Admission, deadline: Deadline) -> None:
+        transaction = Transaction(self.tables, deadline)
         for table in self.tables:
             table.read(deadline)  # no commit of its own would notice a stale snapshot
-        transaction = Transaction(self.tables, deadline)
         view = self._view(result.batch, admission, None, transaction, deadline)
         assert isinstance(view, View)
         result.begins_generation = view.begins_generation(self._generation)

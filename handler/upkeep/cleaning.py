@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
-from handler.contract.upkeep import Upkeep
+from handler.contract.upkeep import RETENTION_MIN_MS, Upkeep
 from handler.delta.change import Change
 from handler.delta.commit import Transaction
 from handler.delta.log import LOG, Snapshot, Txn, version_of
@@ -65,7 +65,9 @@ class Cleaning:
         # What is about to be deleted is not of interest any more.
         since_ms = 0 if dry_run else now_ms - held.files_ms
         keys, log_since_ms = self._keys(), now_ms - held.log_ms
-        folder = look_through(self.table, keys, since_ms, log_since_ms, deadline)
+        # A reader that began before a checkpoint was written still reads the commits behind it.
+        readers_since_ms = now_ms - RETENTION_MIN_MS
+        folder = look_through(self.table, keys, since_ms, log_since_ms, readers_since_ms, deadline)
         figures = self.report.figures
         if folder.inner_table is not None:
             self.report.note(f"no vacuum: another table lies within, at {folder.inner_table}")
@@ -108,20 +110,28 @@ class Cleaning:
         if held.why_not_clean is not None:
             self.report.note(f"the log is not cleaned: {held.why_not_clean}")
             return
+        since_ms = deadline.clock.epoch_ms() - held.log_ms
         start = folder.log_start(self.table.log.checkpoint)
-        while start is not None and (keys := self._old_log(start, deadline)):
+        while start is not None and (keys := self._old_log(start, since_ms, deadline)):
             call = partial(self.table.store.delete_all, keys)
             request_all([call], self.table.pool, deadline, "clean the log")
             commits = [key for key in keys if version_of(key) is not None]
             self.report.log_commits_cleaned += len(commits)
         self.report.say(f"{counted(self.report.log_commits_cleaned, 'commit')} of the log cleaned")
 
-    def _old_log(self, start: int, deadline: Deadline) -> list[str]:
-        """Return some keys of the log that belong to versions before `start`."""
+    def _old_log(self, start: int, since_ms: int, deadline: Deadline) -> list[str]:
+        """Return some keys of the log that belong to versions before `start`, all of them old.
+
+        Young ones would be of a table that was recreated after the folder was looked through.
+        """
 
         def look() -> list[str]:
             entries = self.table.store.scan(f"{LOG}/", before=f"{LOG}/{start:020}")
-            old = (entry.key for entry in entries if _OF_A_VERSION.match(entry.key))
+            old = (
+                entry.key
+                for entry in entries
+                if entry.modified_ms <= since_ms and _OF_A_VERSION.match(entry.key)
+            )
             return list(islice(old, DELETED_AT_ONCE))
 
         keys: list[str] = request_all([look], self.table.pool, deadline, "list the log")[0]
@@ -131,7 +141,8 @@ class Cleaning:
         """Let the table say how long the contract wants it to keep files and commits."""
 
         def propose(snapshot: Snapshot) -> Change | None:
-            assert snapshot.metadata is not None
+            if snapshot.metadata is None:
+                return None  # somebody deleted the table
             properties = retention(self.upkeep, snapshot.metadata.configuration).properties
             if not properties:
                 return None
@@ -142,7 +153,9 @@ class Cleaning:
         Transaction([self.table], deadline).commit_change(self.table, propose)
 
     def _note_done(self, deadline: Deadline) -> None:
-        def propose(snapshot: Snapshot) -> Change:
+        def propose(snapshot: Snapshot) -> Change | None:
+            if not snapshot.exists:
+                return None  # somebody deleted the table: a commit would create another
             count = snapshot.txns.get(VACUUMED, Txn(0)).version + 1
             info = {"operation": "MAINTENANCE", "operationParameters": {"what": "vacuum"}}
             return Change(files=(), txns={VACUUMED: Txn(count)}, info=info)
@@ -152,5 +165,4 @@ class Cleaning:
 
     def _retention(self, deadline: Deadline) -> Retention:
         metadata = self.table.known(deadline).metadata
-        assert metadata is not None
-        return retention(self.upkeep, metadata.configuration)
+        return retention(self.upkeep, metadata.configuration if metadata is not None else {})

@@ -14,7 +14,7 @@ from handler.delta.retry import Deadline
 from handler.delta.rewrite import active_files
 from handler.delta.store import Pool, Store
 from handler.delta.tables import Table
-from handler.errors import EngineFailed, EventError, OutOfTime, SiltError
+from handler.errors import EngineFailed, EventError, OutOfTime, SiltError, StoreError
 from handler.upkeep.checking import Checking
 from handler.upkeep.cleaning import Cleaning
 from handler.upkeep.compaction import Compaction
@@ -158,15 +158,18 @@ class MaintenanceRun:
         ):
             try:
                 cleaning.run(_share(deadline, CLEANING_SHARE))
-            except (OutOfTime, EngineFailed) as error:  # no reason not to compact
+            except (OutOfTime, EngineFailed, StoreError) as error:  # no reason not to compact
                 late = error
+            if not self.table.known(deadline).exists:
+                self.report.note("the table was deleted while it was maintained")
+                return
         bins = self.plan(deadline)
         if unchecked := self._unchecked(bins):
             checking = Checking(self.table, self.report)
             try:
                 checking.run(unchecked, _share(deadline, CHECKING_SHARE))
             except OutOfTime as error:
-                late = error
+                late = late or error
             bins = self.plan(deadline)
         # Two runs at once begin at different places, so that they seldom do the same.
         first = [each for each in bins if each.forced]

@@ -6,6 +6,7 @@ protocol's code.
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from tests.builders import (
     record,
     rows,
 )
-from tests.fakes import Memory
+from tests.fakes import Memory, nothing
 from tests.reader import read_folder, rows_of_folder, rows_of_memory
 
 OK = {"batchItemFailures": []}
@@ -345,3 +346,40 @@ def test_snapshot_of_a_broken_log_is_read_again(tmp_path: Path) -> None:
     obstore.delete(store._store, commit_key(version))
     assert function.handle(event(rows(1, 2)), None) == OK
     assert sorted(rows_of_memory(memory, uri, ["_kafka_offset"])) == [(0,), (1,)]
+
+
+@pytest.mark.logs_errors
+def test_data_files_are_put_again_where_the_table_is_deleted_while_they_are_staged(
+    tmp_path: Path,
+) -> None:
+    """A recursive delete takes the log first, and what was put meanwhile a moment later.
+
+    Mutation: files that were put before a conflict with a deleted log are not put again, so rows
+    are committed whose file is missing.
+    """
+    memory = Memory()
+    function = function_for(tmp_path, open_store=memory.open)
+    assert function.handle(event(rows(0, 3)), None) == {"batchItemFailures": []}
+
+    def wipe(is_gone: Callable[[str], bool]) -> None:
+        for store in memory.stores.values():
+            for entry in list(store.scan("")):
+                if is_gone(entry.key):
+                    store.delete(entry.key)
+
+    staged: list[str] = []
+
+    def after(verb: str, key: str) -> None:
+        if verb == "put" and key.endswith(".parquet"):
+            staged.append(key)
+
+    def before(verb: str, key: str) -> None:
+        if staged and verb == "get" and key.endswith("_last_checkpoint"):
+            memory.before = nothing
+            wipe(lambda key: key.endswith(".parquet"))
+
+    wipe(lambda key: key.startswith("_delta_log/"))
+    memory.before, memory.after = before, after
+    assert function.handle(event(rows(3, 6)), None) == {"batchItemFailures": []}
+    uri = str(folder_of(tmp_path))
+    assert [o for (o,) in rows_of_memory(memory, uri, ["_kafka_offset"])] == [3, 4, 5]

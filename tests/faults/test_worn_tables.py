@@ -213,7 +213,7 @@ def test_broken_table_keeps_maintenance_from_no_other(name: str, tmp_path: Path)
     shutil.copy(log / f"{0:020}.json", log / f"{7:020}.json")
     (log / f"{0:020}.json").write_text('{"metaData":{"schemaString":7}}')
     maintenance = maintenance_of(tmp_path, clock=SystemClock())
-    with pytest.raises(MaintenanceFailed, match="1 tables") as error:
+    with pytest.raises(MaintenanceFailed, match="1 table ") as error:
         maintenance.handle({}, None)
     assert f"sales/{name}: " in str(error.value)
 

@@ -4,12 +4,15 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from deltalake import DeltaTable
 
-from handler.delta.store import Entry, open_store
+from handler.delta.store import Entry, ObjectStore, open_store
+from handler.errors import AccessDenied
 from handler.upkeep import run
+from handler.upkeep.engine import Engine
 from handler.upkeep.folder import Folder
 from silt.local.s3 import LocalS3
 from tests.builders import event, function_for, record, rows
@@ -178,3 +181,51 @@ def test_listing_up_to_a_key_reads_no_further_on_s3(
         found = [entry.key for entry in store.scan("log/", before=f"log/{3:020}")]
         assert sorted(found) == [f"log/{number:020}.json" for number in range(3)]
         assert len(list(store.scan("log/"))) == 6
+
+
+@pytest.mark.parametrize("recreated", [True, False])
+def test_table_that_is_deleted_during_the_vacuum_is_left_alone(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recreated: bool
+) -> None:
+    """Neither is the log of its successor cleaned by what was seen before, nor is a commit put
+    where there is no table: no append could read that."""
+
+    def delete_table(_engine: Engine, job: str, _left_s: float, **_options: Any) -> Any:
+        assert job == "vacuum"
+        shutil.rmtree(table(tmp_path))
+        if recreated:
+            function_for(tmp_path, CONTRACT).handle(event(rows(1000, 1003)), None)
+        return {"files": []}
+
+    monkeypatch.setattr(Engine, "do", delete_table)
+    clean(tmp_path)
+    assert log.exists() == recreated
+    if recreated:
+        assert first(log) == 0
+    answer = function_for(tmp_path, CONTRACT).handle(event(rows(1000, 1006)), None)
+    assert answer == {"batchItemFailures": []}
+    assert DeltaTable(table(tmp_path)).to_pyarrow_table().num_rows == 6
+
+
+def test_commits_behind_a_checkpoint_of_today_are_kept_for_readers_that_do_not_know_it(
+    log: Path, tmp_path: Path
+) -> None:
+    """They listed the log before it was written, and read the commits."""
+    set_age(log / f"{20:020}.checkpoint.parquet", 0.5)
+    clean(tmp_path)
+    assert first(log) == 10
+
+
+def test_deletion_that_is_refused_does_not_keep_the_table_from_being_compacted(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_store: object, _keys: object) -> None:
+        raise AccessDenied("no")
+
+    monkeypatch.setattr(ObjectStore, "delete_all", refuse)
+    cleaning = maintenance_of(tmp_path).new_run("sales/orders")
+    cleaning.look(a_minute())
+    with pytest.raises(AccessDenied):
+        cleaning.keep(a_minute(), "now")
+    assert cleaning.report.files_removed > 0
+    assert first(log) == 0

@@ -202,6 +202,8 @@ def test_sandbox_that_slept_through_a_cleaned_log_reads_the_table_again(tmp_path
     for name in ("orders", "orders__dead_letters"):
         for path in (table(tmp_path, name) / "_delta_log").glob("*.json"):
             set_age(path, 40 - int(path.stem))
+        for path in (table(tmp_path, name) / "_delta_log").glob("*.checkpoint.parquet"):
+            set_age(path, 2)
         run = work.new_run(f"sales/{name}")
         run.look(a_minute())
         run.keep(a_minute(), "now")
