@@ -13,7 +13,7 @@ from handler.sink.arrow_tables import build_dead_letters, build_rows, find_added
 from handler.sink.checked_batch import CheckedBatch
 from handler.sink.commit_info import commit_info
 from handler.sink.outcomes import Outcome, Plan, plan, replan
-from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS, Needed, TableSchema
+from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS, Needed, Schemas
 from handler.sink.unknown_columns import Added
 from handler.sink.view import View, duplicates_in
 
@@ -44,7 +44,7 @@ class Decision:
 def decide(
     batch: CheckedBatch,
     view: View,
-    schemas: tuple[TableSchema, TableSchema],
+    schemas: Schemas,
     files: Files,
     now_ms: int,
     settled: Plan | None = None,
@@ -68,7 +68,7 @@ def decide(
     info = commit_info(batch, decided, looked_up=bool(view.queries))
     changes = dict[Target, Change]()
     if settled is None and (indices := decided.indices(Outcome.DEAD_LETTER)):
-        needed = schemas[0].needed(view.dead_letters, (), now_ms)
+        needed = schemas.dead_letters.needed(view.dead_letters, (), now_ms)
         built = _dead_letter_files(batch, decided, indices, needed.metadata, files, now_ms)
         changes[Target.DEAD_LETTERS] = _change(
             batch, view.dead_letters, needed, indices, built, info
@@ -78,7 +78,7 @@ def decide(
         metadata = view.rows.metadata
         fields = metadata.fields if metadata is not None else ()
         added = find_added_columns(batch.contract, batch.checked, fields, indices)
-        needed = schemas[1].needed(view.rows, added.new if added is not None else (), now_ms)
+        needed = schemas.rows.needed(view.rows, added.new if added is not None else (), now_ms)
         built = _row_files(batch, indices, added, needed.metadata, files, now_ms)
         changes[Target.ROWS] = _change(batch, view.rows, needed, indices, built, info)
     return Decision(decided, changes, len(added.beyond) if added is not None else 0)

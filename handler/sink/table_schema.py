@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import uuid4
 
 from handler.contract.contract import DEAD_LETTER_FIELDS, REDRIVE_FIELDS, Contract
@@ -112,3 +113,10 @@ class TableSchema:
             evolved = evolved.with_configuration({TYPES_TAG: str(widenings(metadata) + 1)})
         self._kept = (metadata, snapshot.protocol, evolved)
         return evolved
+
+
+class Schemas(NamedTuple):
+    """The schemas of the two tables of a contract."""
+
+    dead_letters: TableSchema
+    rows: TableSchema

@@ -8,6 +8,7 @@ committed before is in the snapshots that the newer one decides from (decision 0
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import uuid4
 
 from handler import __version__
@@ -64,14 +65,21 @@ def governor_of(contract: Contract) -> str:
     return f"{contract.version} silt {__version__}"
 
 
+class Governed(NamedTuple):
+    """A table that a term governs."""
+
+    table: Table
+    schema: TableSchema
+
+
 class Terms:
     """The term that one sandbox writes in."""
 
     def __init__(
         self,
         contract: Contract,
-        dead_letters: tuple[Table, TableSchema],
-        rows: tuple[Table, TableSchema],
+        dead_letters: Governed,
+        rows: Governed,
     ) -> None:
         self._governor = governor_of(contract)
         self._dead_letters = dead_letters
@@ -86,7 +94,7 @@ class Terms:
         Raises Superseded when other versions take the tables again and again, and what `admission`
         raises where this function may not write to the tables.
         """
-        dead_letters, rows = self._dead_letters[0], self._rows[0]
+        dead_letters, rows = self._dead_letters.table, self._rows.table
         if self._agreed and _kept_term(dead_letters) == _kept_term(rows) == self._agreed:
             return self._agreed
         for _ in range(_ROUNDS_MAX):
@@ -112,7 +120,7 @@ class Terms:
         """
         if agreed is None:
             return None
-        tables = (self._dead_letters[0], self._rows[0])
+        tables = (self._dead_letters.table, self._rows.table)
         for table, snapshot in zip(tables, view.snapshots, strict=True):
             term = term_of(snapshot)
             if term == agreed:
@@ -131,7 +139,7 @@ class Terms:
 
     def _take(
         self,
-        taken: tuple[Table, TableSchema],
+        taken: Governed,
         term: Term,
         transaction: Transaction,
         deadline: Deadline,

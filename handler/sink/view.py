@@ -24,7 +24,7 @@ from handler.kafka.offsets import (
     to_look_up,
 )
 from handler.sink.checked_batch import CheckedBatch
-from handler.sink.table_schema import TableSchema
+from handler.sink.table_schema import Schemas
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,9 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What must hold before a batch may go into the two tables.
+    """What must hold before a batch may go into the two tables."""
 
-    `schemas` are those of the dead letters and of the rows.
-    """
-
-    schemas: tuple[TableSchema, TableSchema]
+    schemas: Schemas
     source: str
     topic: str
     generation: int
@@ -154,10 +151,10 @@ def _earlier(snapshot: Snapshot, stream: Stream) -> int:
     return max(marks, default=-1)
 
 
-def _known(result: Sequence[Matches], partition: int) -> dict[int, frozenset[int | None]]:
+def _known(tables: Sequence[Matches], partition: int) -> dict[int, frozenset[int | None]]:
     """Return what both tables hold of one stream."""
     rows: dict[int, frozenset[int | None]] = {}
-    for table in result:
+    for table in tables:
         for offset, times in table.of_partition(partition).items():
             rows[offset] = rows.get(offset, frozenset()) | times
     return rows

@@ -16,8 +16,8 @@ from handler.kafka.event import Batch
 from handler.sink.checked_batch import CheckedBatch, check_batch
 from handler.sink.decision import Decision, Files, Target, decide
 from handler.sink.outcomes import Outcome, Plan
-from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS, TableSchema
-from handler.sink.terms import Term, TermMoved, Terms
+from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS, Schemas, TableSchema
+from handler.sink.terms import Governed, Term, TermMoved, Terms
 from handler.sink.view import Admission, View, missing_queries, relies_on_watermark
 from handler.validate.batch import Checker
 
@@ -79,12 +79,14 @@ class Writer:
             dead, open_store(uri + DEAD_LETTERS_SUFFIX), pool, DEAD_LETTER_KEYS, warn=warn
         )
         self.rows = Table(contract.table, open_store(uri), pool, ROW_KEYS, warn=warn)
-        self._schemas = (
+        self._schemas = Schemas(
             TableSchema(contract, dead, dead_letters=True),
             TableSchema(contract, contract.table, dead_letters=False),
         )
         self._terms = Terms(
-            contract, (self.dead_letters, self._schemas[0]), (self.rows, self._schemas[1])
+            contract,
+            Governed(self.dead_letters, self._schemas.dead_letters),
+            Governed(self.rows, self._schemas.rows),
         )
         self._checker = Checker(contract)
         self._generation = generation

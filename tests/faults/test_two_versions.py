@@ -168,7 +168,7 @@ def take_rows_first(
     self: Terms, _admission: Admission, transaction: Transaction, deadline: Deadline
 ) -> Term:
     """Take over without looking at the dead letters again."""
-    dead_letters = self._dead_letters[0]
+    dead_letters = self._dead_letters.table
     if not self._governs(term_of(dead_letters.read(deadline))):
         term = Term(str(terms.uuid4()), self._governor)
         self._take(self._dead_letters, term, transaction, deadline)
