@@ -205,22 +205,22 @@ class Bench:
         self.commits += 1  # the first append made the table
 
     @contextlib.contextmanager
-    def counted(self, response: dict[str, Any], *, latency: bool) -> Iterator[None]:
+    def counted(self, figures: dict[str, Any], *, latency: bool) -> Iterator[None]:
         """Count the requests of a block, each of which takes its latency."""
         before = self.proxy.seen.copy()
         self.proxy.plan = lambda _request: "slow" if latency else None
         yield
         seen = self.proxy.seen - before
-        response["requests"] = seen.total()
+        figures["requests"] = seen.total()
         writes = {"data put", "commit put", "checkpoint put", "list"}
-        response["usd"] = sum(n * (PUT_USD if k in writes else GET_USD) for k, n in seen.items())
+        figures["usd"] = sum(n * (PUT_USD if k in writes else GET_USD) for k, n in seen.items())
 
     def probe(self, name: str, *, latency: bool = False, **more: str) -> dict[str, Any]:
         """Run a probe by itself and return what it measured, with what the proxy counted."""
-        response: dict[str, Any] = {}
-        with self.counted(response, latency=latency):
-            response |= _run([sys.executable, "-m", "bench.aged", name], self.environment(**more))
-        return response
+        figures: dict[str, Any] = {}
+        with self.counted(figures, latency=latency):
+            figures |= _run([sys.executable, "-m", "bench.aged", name], self.environment(**more))
+        return figures
 
     def measure(self) -> dict[str, dict[str, Any]]:
         """Return everything that is compared."""
@@ -242,14 +242,14 @@ class Bench:
 
     def maintain(self) -> dict[str, Any]:
         """Run the maintenance function once."""
-        response: dict[str, Any] = {}
+        figures: dict[str, Any] = {}
         began = time.perf_counter()
-        with self.counted(response, latency=False):
+        with self.counted(figures, latency=False):
             code = "import json; from handler.maintenance import lambda_handler\n"
             code += "print(json.dumps(lambda_handler({'tables': ['sales/orders']}, None)))"
-            response |= _run([sys.executable, "-c", code], self.environment())
-        response["seconds"] = time.perf_counter() - began
-        return response
+            figures |= _run([sys.executable, "-c", code], self.environment())
+        figures["seconds"] = time.perf_counter() - began
+        return figures
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
@@ -259,11 +259,11 @@ def _run(command: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _cell(response: Mapping[str, Any]) -> str:
-    if "count" in response:
-        return f"{response['count']:,}"
-    sequence = f" ({response['in_sequence']} in sequence)" if "in_sequence" in response else ""
-    return f"{response['requests']:,} requests{sequence}, {response['seconds']:.2f} s"
+def _cell(figures: Mapping[str, Any]) -> str:
+    if "count" in figures:
+        return f"{figures['count']:,}"
+    sequence = f" ({figures['in_sequence']} in sequence)" if "in_sequence" in figures else ""
+    return f"{figures['requests']:,} requests{sequence}, {figures['seconds']:.2f} s"
 
 
 def _month(measured: Mapping[str, Mapping[str, Any]]) -> float:
@@ -306,8 +306,8 @@ def main() -> int:
         f"{_month(before):.2f} USD before; {_month(after):.2f} USD after, and {runs:.2f} USD for a "
         "run of maintenance every five minutes."
     )
-    response = {"before": before, "maintenance": run, "after": after, "idle": idle}
-    (FOLDER / "report.json").write_text(json.dumps(response, indent=2))
+    figures = {"before": before, "maintenance": run, "after": after, "idle": idle}
+    (FOLDER / "report.json").write_text(json.dumps(figures, indent=2))
     return 0
 
 

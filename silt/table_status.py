@@ -100,7 +100,7 @@ def status_of(table: NamedTable, pool: Pool, deadline: Deadline) -> Status:
     )
     status = Status(table.name, table.uri, run.figures)
     if not run.look(deadline):
-        status.remarks.append(Remark("attention", "there is not a table yet"))
+        status.remarks.append(Remark("attention", "there is no table yet"))
         return status
     snapshot = run.table.known(deadline)
     try:

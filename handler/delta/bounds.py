@@ -14,12 +14,12 @@ above so many characters."""
 
 
 def lower_bound(value: Any) -> Any:
-    """Return a value for `minValues` that is not above the given one; None where there is none."""
+    """Return a value for `minValues` that is not above the given one; None for no bound."""
     return value[:STRING_PREFIX] if isinstance(value, str) else _bound(value)
 
 
 def upper_bound(value: Any) -> Any:
-    """Return a value for `maxValues` that is not below the given one; None where there is none."""
+    """Return a value for `maxValues` that is not below the given one; None for no bound."""
     if isinstance(value, str) and len(value) > STRING_PREFIX:
         return _successor(value[:STRING_PREFIX]) or _whole(value)
     return _bound(value)

@@ -1,7 +1,7 @@
 """Commits: a proposal becomes the next version of a table, or meets a conflict.
 
 A commit is put as version N+1 on the condition that there is none. It was decided from version N,
-so if it is taken, it was decided in full knowledge of all before it. If the put fails in any way,
+so if it is taken, it was decided from all commits before it. If the put fails in any way,
 the log is read: ours is there, or somebody else's, or nobody's. Nothing else is ever concluded from
 a failed put.
 """

@@ -105,8 +105,8 @@ def read_footers(
     needed = [int.from_bytes(tail[-8:-4], "little") + _FOOTER_END for tail in tails]
     longer = [(i, need) for i, need in enumerate(needed) if len(tails[i]) < need <= entries[i].size]
     if longer:
-        expected = [(entries[i], need) for i, need in longer]
-        for (i, _), tail in zip(longer, _tails(store, expected, pool, deadline), strict=True):
+        lengths = [(entries[i], need) for i, need in longer]
+        for (i, _), tail in zip(longer, _tails(store, lengths, pool, deadline), strict=True):
             tails[i] = tail
     footers = []
     for entry, tail in zip(entries, tails, strict=True):
@@ -118,12 +118,12 @@ def read_footers(
 
 
 def _tails(
-    store: Store, expected: Sequence[tuple[Entry, int]], pool: Pool, deadline: Deadline
+    store: Store, lengths: Sequence[tuple[Entry, int]], pool: Pool, deadline: Deadline
 ) -> list[bytes]:
     def call(entry: Entry, length: int) -> Callable[[], bytes]:
         return lambda: store.get_ranges(entry.key, [(entry.size - length, entry.size)])[0]
 
-    calls = [call(entry, length) for entry, length in expected]
+    calls = [call(entry, length) for entry, length in lengths]
     return request_all(calls, pool, deadline, "read Parquet")
 
 

@@ -154,8 +154,8 @@ def _bounds(chunks: Sequence[Any], path: Path, extremes: Extremes) -> tuple[Any,
                 low_high = chunk.min, chunk.max
             elif not chunk.num_values:
                 continue  # all are null
-            elif (results := extremes(group, path)) is not None:
-                low_high = results
+            elif (pair := extremes(group, path)) is not None:
+                low_high = pair
             else:
                 return None, None
             lows.append(low_high[0])
@@ -265,12 +265,12 @@ def _walk(fields: Any, prefix: Path, *, repeated: bool = False) -> Iterator[Path
 
 def _chunks(footer: pq.FileMetaData, column: int) -> list[Any] | None:
     """Return the statistics of a column in each row group, None where one has none."""
-    results = [
+    chunks = [
         footer.row_group(i).column(column).statistics
         for i in range(footer.num_row_groups)
         if footer.row_group(i).num_rows
     ]
-    return None if any(chunk is None or not chunk.has_null_count for chunk in results) else results
+    return None if any(chunk is None or not chunk.has_null_count for chunk in chunks) else chunks
 
 
 def _holds(schema: pa.Schema, path: Path) -> bool:

@@ -81,7 +81,7 @@ class Table:
         """Return whether the kept snapshot's last commit is still there and the same: one request.
 
         A log that was cleaned behind a long-idle sandbox, or a recreated table, shows here. Where
-        the snapshot says that there is not a table, there must be no log.
+        the snapshot says that there is no table, there must be no log.
         """
         assert self.snapshot is not None
         if not self.snapshot.exists:

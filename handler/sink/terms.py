@@ -148,8 +148,8 @@ class Terms:
         table, schema = taken
 
         def propose(snapshot: Snapshot) -> Change | None:
-            result = term_of(snapshot)
-            if result == term or (taken is self._dead_letters and self._governs(result)):
+            current = term_of(snapshot)
+            if current == term or (taken is self._dead_letters and self._governs(current)):
                 return None
             needed = schema.needed(snapshot, (), deadline.clock.epoch_ms())
             properties = {TERM: term.name, GOVERNOR: term.governor}

@@ -207,13 +207,13 @@ def _row_groups(rows: Iterator[pa.Table], each: Bin) -> Iterator[pa.Table]:
     """Yield rows in tables of about ROW_GROUP_BYTES of Parquet."""
     least, most = _ROW_GROUP_ROWS
     count = each.rows or 0
-    expected = max(least, min(most, ROW_GROUP_BYTES * count // max(1, each.bytes)))
+    group_rows = max(least, min(most, ROW_GROUP_BYTES * count // max(1, each.bytes)))
     buffer, have, size = list[pa.Table](), 0, 0
     for table in rows:
         buffer.append(table)
         have += table.num_rows
         size += table.nbytes
-        if have >= expected or size >= ROW_GROUP_ARROW_BYTES:
+        if have >= group_rows or size >= ROW_GROUP_ARROW_BYTES:
             yield pa.concat_tables(buffer)
             buffer, have, size = [], 0, 0
     if have:

@@ -55,32 +55,32 @@ def look_through(
     """
 
     def look() -> Folder:
-        result = Folder()
+        folder = Folder()
         for entry in table.store.scan(""):
             if entry.key.startswith(f"{LOG}/"):
-                _note_log(result, entry, log_since_ms, readers_since_ms)
+                _note_log(folder, entry, log_since_ms, readers_since_ms)
             elif entry.modified_ms >= since_ms or not entry.key.endswith(".parquet"):
-                _note(result, entry.key, entry.modified_ms, active)
-        return result
+                _note(folder, entry.key, entry.modified_ms, active)
+        return folder
 
     (answer,) = request_all([look], table.pool, deadline, "list the table")
     assert isinstance(answer, Folder)
     return answer
 
 
-def _note_log(result: Folder, entry: Entry, since_ms: int, readers_since_ms: int) -> None:
+def _note_log(folder: Folder, entry: Entry, since_ms: int, readers_since_ms: int) -> None:
     version = version_of(entry.key)
     if version is not None and entry.modified_ms > since_ms:
-        first = result.first_young
-        result.first_young = version if first is None else min(version, first)
+        first = folder.first_young
+        folder.first_young = version if first is None else min(version, first)
     elif is_checkpoint(entry.key) and entry.modified_ms <= readers_since_ms:
-        result.checkpoints.append(entry)
+        folder.checkpoints.append(entry)
 
 
-def _note(result: Folder, key: str, modified_ms: int, active: Collection[str]) -> None:
+def _note(folder: Folder, key: str, modified_ms: int, active: Collection[str]) -> None:
     if f"/{LOG}/" in key:
-        result.inner_table = key.partition(f"/{LOG}/")[0]
-    # As for a vacuum, what begins with _ is none of the table's data.
+        folder.inner_table = key.partition(f"/{LOG}/")[0]
+    # As for a vacuum, what begins with _ is not the table's data.
     elif key.endswith(".parquet") and "/_" not in f"/{key}" and key not in active:
-        oldest = result.oldest_unreferenced_ms
-        result.oldest_unreferenced_ms = modified_ms if oldest is None else min(modified_ms, oldest)
+        oldest = folder.oldest_unreferenced_ms
+        folder.oldest_unreferenced_ms = modified_ms if oldest is None else min(modified_ms, oldest)

@@ -82,7 +82,7 @@ def examine(
 
 
 def not_an_object(value: Any) -> tuple[RejectCode, str, str]:
-    """Return what is wrong with a record that is not JSON object."""
+    """Return what is wrong with a record that is not a JSON object."""
     return RejectCode.NOT_AN_OBJECT, "", f"expected an object, got {kind_of(value)}"
 
 

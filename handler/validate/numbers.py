@@ -33,15 +33,15 @@ class Inexact(Exception):
         self.message = refused.message
 
 
-def holding(columns: Sequence[Column], expected: Callable[[str], bool]) -> tuple[Column, ...]:
+def holding(columns: Sequence[Column], accepts: Callable[[str], bool]) -> tuple[Column, ...]:
     """Return the columns that are or hold a scalar of a wanted type, without their other parts."""
     kept = []
     for column in columns:
         if column.parts:
-            parts = holding(column.parts, expected)
+            parts = holding(column.parts, accepts)
             if parts:
                 kept.append(replace(column, parts=parts))
-        elif expected(column.type):
+        elif accepts(column.type):
             kept.append(column)
     return tuple(kept)
 

@@ -57,8 +57,8 @@ for unknown fields: a long key above many known ones would be copied for each of
 
 
 class _Collection:
-    def __init__(self, result: dict[str, Any], characters_max: int) -> None:
-        self._found = result
+    def __init__(self, fields: dict[str, Any], characters_max: int) -> None:
+        self._fields = fields
         self._left = characters_max
         self._levels: dict[int, _Level] = {}
         self._ends: dict[str, str] = {}
@@ -72,7 +72,7 @@ class _Collection:
                     self._left -= len(written)
                     if self._left < 0:
                         raise TooManyPaths
-                    self._found[written] = item
+                    self._fields[written] = item
         for source, column in level.inside:
             self._value(value.get(source), column, (path, source))
 

@@ -176,7 +176,7 @@ class _Partition:
         if not expired:
             _drop_gap_finding(self._audit, part.partition)
         if lost:
-            _find(self._audit, "lost", part, lost, "records are on the broker and are missing")
+            _find(self._audit, "lost", part, lost, "records are on the broker and in neither table")
 
     def _read(self, gaps: BitMap64) -> tuple[BitMap64, BitMap64]:
         """Return the offsets of gaps that the broker has, with a value and without."""

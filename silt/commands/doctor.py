@@ -124,8 +124,8 @@ def _look_at_tables(options: argparse.Namespace) -> Iterator[Finding]:
         return
     if unknown := [topic for topic in options.topic if topic not in contracts]:
         raise UsageError(f"There is no contract for {', '.join(unknown)}.")
-    expected = options.topic or sorted(contracts)
-    yield from of_tables([contracts[topic] for topic in expected], options.table_root)
+    topics = options.topic or sorted(contracts)
+    yield from of_tables([contracts[topic] for topic in topics], options.table_root)
 
 
 def _choose(deployment: Deployment, names: list[str]) -> list[TopicDeployment]:

@@ -97,7 +97,7 @@ def _maintain(run: MaintenanceRun, deadline: Deadline, options: argparse.Namespa
     report, figures = run.report, run.figures
     say = _sayer(report.table, quiet=options.json)
     if not run.look(deadline):
-        say("there is not a table yet")
+        say("there is no table yet")
         return
     if options.dry_run:
         due = "due" if run.checkpoint_is_due else "not due"

@@ -39,7 +39,7 @@ class Alarm:
     """One alarm. `key` ends its logical id; `anchor` is its heading in docs/deploy.md.
 
     `metrics` are by the names that `expression` uses; the first is the alarm's own without one.
-    It rings where `periods` of the last `within` breach: what is delivered again and again need
+    It goes off if `periods` of the last `within` breach: what is delivered again and again need
     not come in each of them.
     """
 

@@ -70,7 +70,7 @@ def _provisioned(topic: TopicDeployment, pollers: Pollers) -> dict[str, Any]:
         config["PollerGroupName"] = pollers.group
     return {
         "ProvisionedPollerConfig": config,
-        # Only what is unsettled is delivered again; without it AWS takes every answer for a
+        # Only what is unsettled is delivered again; without it AWS treats every answer as a
         # success. It stays where the function fails batches whole: then no answer has an unsettled
         # record.
         "FunctionResponseTypes": ["ReportBatchItemFailures"],

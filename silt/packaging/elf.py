@@ -23,7 +23,7 @@ def strip(data: bytes) -> bytes:
     for i in range(count):
         segment = _SEGMENT.unpack_from(data, offset + size * i)
         end = max(end, segment[2] + segment[5])
-    header[6] = 0  # e_shoff: there is not a table of sections
+    header[6] = 0  # e_shoff: there is no table of sections
     header[11:14] = (_SECTION_SIZE, 0, 0)
     return _HEADER.pack(*header) + data[_HEADER.size : end]
 

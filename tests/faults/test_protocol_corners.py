@@ -87,7 +87,7 @@ def interrupted(tmp_path: Path) -> tuple[Memory, Memory, str, str]:
 
 
 def test_sandbox_that_knew_no_table_puts_no_version_0_under_a_cleaned_log(tmp_path: Path) -> None:
-    """Mutation: where the snapshot says that there is not a table, nothing is looked at."""
+    """Mutation: where the snapshot says that there is no table, nothing is looked at."""
     idle = table_of(folder_of(tmp_path))
     assert not idle.read(deadline()).exists
     for i in range(4):

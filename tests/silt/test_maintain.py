@@ -110,7 +110,7 @@ def test_time_that_is_up_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_table_that_is_not_there_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     function_for(tmp_path, QUIET)
     assert silt(tmp_path) == 0
-    assert "sales/orders: there is not a table yet" in capsys.readouterr().out
+    assert "sales/orders: there is no table yet" in capsys.readouterr().out
 
 
 def test_appends_of_a_warm_sandbox_go_on_between_two_runs(tmp_path: Path) -> None:

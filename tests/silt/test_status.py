@@ -111,7 +111,7 @@ def test_table_that_is_not_there_yet_and_one_that_cannot_be_read(
 ) -> None:
     function_for(tmp_path)
     assert silt(tmp_path) == 0
-    assert "there is not a table yet" in capsys.readouterr().out
+    assert "there is no table yet" in capsys.readouterr().out
     aged(tmp_path, 1)
     newest = sorted((table(tmp_path) / "_delta_log").glob("*.json"))[-1]
     newest.write_text("no commit\n")
