@@ -93,7 +93,7 @@ class Function:
                 "generation are refused by this table from now on",
                 extra={"topic": report.topic},
             )
-        if beyond := _beyond_max_columns(report.result):
+        if beyond := report.result.beyond_max_columns:
             self._logger.warning(
                 "the table has max_columns columns: fields that unknown_fields: add would have "
                 "made columns of are kept in _rescued",
@@ -182,7 +182,7 @@ class Function:
             "file_bytes": sum(
                 file.size for c in result.committed.values() for file in c.change.files
             ),
-            "fields_beyond_max_columns": _beyond_max_columns(result) or None,
+            "fields_beyond_max_columns": result.beyond_max_columns or None,
             "deadline_left_ms": round(deadline.left_s * 1000),
             "peak_memory_mb": _peak_memory_mb(),
         }
@@ -251,10 +251,6 @@ class Function:
                 findings += health.of_store(name, store, self._pool, deadline)
         health.log_findings(self._logger, findings)
         return health.answer(__build__, findings)
-
-
-def _beyond_max_columns(result: Result) -> int:
-    return result.decision.beyond_max_columns if result.decision is not None else 0
 
 
 def would(result: Result) -> dict[str, int]:

@@ -75,33 +75,20 @@ class Transaction:
         long-idle sandbox, or a recreated table, would take a commit into the void. Returns the
         conflict after reading such a table cold. Raises StoreError or OutOfTime.
         """
-        if not proposals:
-            return None
         puts = [
             (file.key, partial(table.store.put, file.key, file.payload))
             for table, proposal in proposals
             for file in proposal.files
             if file.key not in self._staged
         ]
-        looks = [table for table, _ in proposals if not self._is_confirmed(table)]
-        calls: list[Callable[[], object]] = [call for _, call in puts]
-        calls += [table.is_current for table in looks]
-        pool = proposals[0][0].pool
-        answers = request_all(calls, pool, self._deadline, "write data files")
-        self._staged.update(key for key, _ in puts)
-        return self._judge(looks, answers[len(puts) :])
+        return self._look([table for table, _ in proposals], puts, "write data files")
 
     def confirm(self, tables: Sequence[Table]) -> Conflict | None:
         """Make sure that kept snapshots are of the logs that are there; read cold what is not.
 
         Returns a conflict if one was not. Raises StoreError or OutOfTime.
         """
-        looks = [table for table in tables if not self._is_confirmed(table)]
-        if not looks:
-            return None
-        calls = [table.is_current for table in looks]
-        answers = request_all(calls, looks[0].pool, self._deadline, "read the log")
-        return self._judge(looks, answers)
+        return self._look(tables, (), "read the log")
 
     def commit(self, table: Table, proposal: Proposal) -> Committed | Conflict:
         """Put one commit as the version after the snapshot's. Raises StoreError or OutOfTime."""
@@ -156,10 +143,25 @@ class Transaction:
     def _is_confirmed(self, table: Table) -> bool:
         return id(table) in self._confirmed or table.reads > self._reads[id(table)]
 
-    def _judge(self, looks: Sequence[Table], are_current: Sequence[object]) -> Conflict | None:
-        """Read tables cold whose log is another one, and return the first of them."""
+    def _look(
+        self,
+        tables: Sequence[Table],
+        puts: Sequence[tuple[str, Callable[[], object]]],
+        what: str,
+    ) -> Conflict | None:
+        """Put files, and confirm the tables that are not confirmed yet; all at once.
+
+        Tables whose log is another one are read cold. Returns the first of them as a conflict.
+        """
+        looks = [table for table in tables if not self._is_confirmed(table)]
+        calls: list[Callable[[], object]] = [call for _, call in puts]
+        calls += [table.is_current for table in looks]
+        if not calls:
+            return None
+        answers = request_all(calls, tables[0].pool, self._deadline, what)
+        self._staged.update(key for key, _ in puts)
         self._confirmed |= {id(table) for table in looks}
-        moved = [table for table, same in zip(looks, are_current, strict=True) if not same]
+        moved = [t for t, same in zip(looks, answers[len(puts) :], strict=True) if not same]
         for table in moved:
             table.read(self._deadline)
             # Who deleted the log may be deleting the files that were put just now: put them again.

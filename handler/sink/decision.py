@@ -69,7 +69,7 @@ def decide(
     changes = dict[Target, Change]()
     if settled is None and (indices := decided.indices(Outcome.DEAD_LETTER)):
         needed = schemas.dead_letters.needed(view.dead_letters, (), now_ms)
-        built = _dead_letter_files(batch, decided, indices, needed.metadata, files, now_ms)
+        built = _files(Target.DEAD_LETTERS, batch, decided, None, needed.metadata, files, now_ms)
         changes[Target.DEAD_LETTERS] = _change(
             batch, view.dead_letters, needed, indices, built, info
         )
@@ -79,43 +79,34 @@ def decide(
         fields = metadata.fields if metadata is not None else ()
         added = find_added_columns(batch.contract, batch.checked, fields, indices)
         needed = schemas.rows.needed(view.rows, added.new if added is not None else (), now_ms)
-        built = _row_files(batch, indices, added, needed.metadata, files, now_ms)
+        built = _files(Target.ROWS, batch, decided, added, needed.metadata, files, now_ms)
         changes[Target.ROWS] = _change(batch, view.rows, needed, indices, built, info)
     return Decision(decided, changes, len(added.beyond) if added is not None else 0)
 
 
-def _dead_letter_files(
+def _files(
+    target: Target,
     batch: CheckedBatch,
     decided: Plan,
-    indices: Sequence[int],
-    metadata: Metadata,
-    files: Files,
-    now_ms: int,
-) -> tuple[DataFile, ...]:
-    key = (tuple(indices), metadata.fields)
-    kept = files.get(Target.DEAD_LETTERS)
-    if kept is None or kept[0] != key:
-        rows = build_dead_letters(batch.contract, batch.flat, decided.problems, indices, now_ms)
-        kept = (key, data_files(rows, metadata, now_ms, DEAD_LETTER_KEYS))
-        files[Target.DEAD_LETTERS] = kept
-    return kept[1]
-
-
-def _row_files(
-    batch: CheckedBatch,
-    indices: Sequence[int],
     added: Added | None,
     metadata: Metadata,
     files: Files,
     now_ms: int,
 ) -> tuple[DataFile, ...]:
+    """Return the data files of one table, those of the decision before if they are the same."""
+    is_rows = target is Target.ROWS
+    indices = decided.indices(Outcome.APPEND if is_rows else Outcome.DEAD_LETTER)
     key = (tuple(indices), metadata.fields)
-    kept = files.get(Target.ROWS)
-    if kept is None or kept[0] != key:
-        rows = build_rows(batch.contract, batch.flat, batch.checked, indices, added)
-        kept = (key, data_files(rows, metadata, now_ms, ROW_KEYS))
-        files[Target.ROWS] = kept
-    return kept[1]
+    kept = files.get(target)
+    if kept is not None and kept[0] == key:
+        return kept[1]
+    if is_rows:
+        table = build_rows(batch.contract, batch.flat, batch.checked, indices, added)
+    else:
+        table = build_dead_letters(batch.contract, batch.flat, decided.problems, indices, now_ms)
+    built = data_files(table, metadata, now_ms, ROW_KEYS if is_rows else DEAD_LETTER_KEYS)
+    files[target] = (key, built)
+    return built
 
 
 def _change(

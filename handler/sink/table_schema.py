@@ -86,6 +86,11 @@ class TableSchema:
         protocol = protocol_for(metadata, snapshot.protocol) if changed else None
         return Needed(metadata, changed, protocol)
 
+    def check(self, snapshot: Snapshot) -> None:
+        """Check that the contract fits the table, if it exists. Raises TableError."""
+        if snapshot.exists:
+            self.evolve_metadata(snapshot)
+
     def evolve_metadata(self, snapshot: Snapshot) -> Metadata:
         """Return the table's metadata with what the contract adds.
 

@@ -65,8 +65,7 @@ class Admission:
         Raises TableError or SourceMismatch.
         """
         for schema, snapshot in zip(self.schemas, view.snapshots, strict=True):
-            if snapshot.exists:
-                schema.evolve_metadata(snapshot)
+            schema.check(snapshot)
             check_source(
                 list(snapshot.txns), self.source, self.topic, self.generation, schema.table
             )

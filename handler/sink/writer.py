@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
 from handler.delta.commit import Committed, Conflict, Transaction
@@ -45,6 +45,11 @@ class Result:
     def plan(self) -> Plan | None:
         """Return what was planned last."""
         return self.decision.plan if self.decision is not None else None
+
+    @property
+    def beyond_max_columns(self) -> int:
+        """Return how many unknown fields would have become columns if the table had room."""
+        return self.decision.beyond_max_columns if self.decision is not None else 0
 
     @property
     def outcomes(self) -> bytes:
@@ -101,11 +106,10 @@ class Writer:
 
         Returns the table's snapshot. Raises TableError or StoreError.
         """
-        snapshots = [table.read(deadline) for table in self.tables]
-        for snapshot, schema in zip(snapshots, self._schemas, strict=True):
-            if snapshot.exists:
-                schema.evolve_metadata(snapshot)
-        return snapshots[-1]
+        view = View(self.dead_letters.read(deadline), self.rows.read(deadline))
+        for schema, snapshot in zip(self._schemas, view.snapshots, strict=True):
+            schema.check(snapshot)
+        return view.rows
 
     def begins_generation(self, deadline: Deadline) -> bool:
         """Return whether only earlier generations have fed the tables. Raises StoreError."""
@@ -178,7 +182,7 @@ class Writer:
 
         Raises Superseded, TableError, SourceMismatch, StoreError or OutOfTime.
         """
-        view = View(self.dead_letters.known(deadline), self.rows.known(deadline))
+        view = self._kept_view(deadline)
         while True:
             if (moved := self._terms.moved(view, term)) is not None:
                 return moved
@@ -186,15 +190,17 @@ class Writer:
             if missing := missing_queries(batch, view):
                 view = self._look_up({**view.queries, **missing}, deadline)
             elif relies_on_watermark(batch, view) and transaction.confirm(self.tables) is not None:
-                view = View(self.dead_letters.known(deadline), self.rows.known(deadline))
+                view = self._kept_view(deadline)
             else:
                 return view
 
     def _look_up(self, queries: dict[int, Query], deadline: Deadline) -> View:
         """Return a view of the newest tables, in which these records were looked up."""
         results = tuple(table.look_up(queries, deadline) for table in self.tables)
-        snapshots = [table.known(deadline) for table in self.tables]
-        return View(snapshots[0], snapshots[1], queries, results)
+        return replace(self._kept_view(deadline), queries=queries, found=results)
+
+    def _kept_view(self, deadline: Deadline) -> View:
+        return View(self.dead_letters.known(deadline), self.rows.known(deadline))
 
     def _commit(
         self, decision: Decision, transaction: Transaction, result: Result
