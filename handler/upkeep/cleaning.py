@@ -65,9 +65,7 @@ class Cleaning:
         # What is about to be deleted is not of interest any more.
         since_ms = 0 if dry_run else now_ms - held.files_ms
         keys, log_since_ms = self._keys(), now_ms - held.log_ms
-        # A reader that began before a checkpoint was written still reads the commits behind it.
-        readers_since_ms = now_ms - RETENTION_MIN_MS
-        folder = look_through(self.table, keys, since_ms, log_since_ms, readers_since_ms, deadline)
+        folder = look_through(self.table, keys, since_ms, log_since_ms, deadline)
         figures = self.report.figures
         if folder.inner_table is not None:
             self.report.note(f"no vacuum: another table lies within, at {folder.inner_table}")
@@ -110,8 +108,9 @@ class Cleaning:
         if held.why_not_clean is not None:
             self.report.note(f"the log is not cleaned: {held.why_not_clean}")
             return
-        since_ms = deadline.clock.epoch_ms() - held.log_ms
-        start = folder.log_start(self.table.log.checkpoint)
+        now_ms = deadline.clock.epoch_ms()
+        since_ms = now_ms - held.log_ms
+        start = folder.log_start(self.table.log.checkpoint, now_ms - RETENTION_MIN_MS)
         while start is not None and (keys := self._old_log(start, since_ms, deadline)):
             call = partial(self.table.store.delete_all, keys)
             request_all([call], self.table.pool, deadline, "clean the log")

@@ -137,7 +137,7 @@ def test_checkpoint_that_was_not_read_is_not_relied_on(
     """It came after the table was read, and may be broken: then it takes the commits before it."""
     checkpoints = [Entry(f"_delta_log/{v:020}.checkpoint.parquet", 9) for v in (10, 20)]
     folder = Folder(checkpoints=checkpoints, first_young=first_young)
-    assert folder.log_start(readable) == start
+    assert folder.log_start(readable, known_since_ms=0) == start
 
 
 def test_two_clean_the_same_log_beside_appends(log: Path, tmp_path: Path) -> None:
