@@ -21,7 +21,7 @@ from handler.contract.model import (
     MaintenanceModel,
     RetentionModel,
 )
-from handler.contract.reserved import KAFKA_COLUMNS, nearest
+from handler.contract.reserved import KAFKA_COLUMNS, explain_key, nearest
 from handler.contract.upkeep import compile_upkeep
 from handler.contract.yaml_file import Document, Path
 from handler.delta.types import Primitive
@@ -234,10 +234,8 @@ def _fix(data: Any, path: Path, kind: str) -> None:
 def _explain(document: Document, path: Path, detail: Mapping[str, Any]) -> str:
     kind, given = detail["type"], detail["input"]
     last = str(path[-1]) if path else ""
-    if kind == "missing":
-        return f"`{last}` is missing. It is required"
-    if kind == "extra_forbidden":
-        return f"unknown key {last!r}{nearest(last, _keys_beside(path))}"
+    if (wrong_key := explain_key(kind, last, _keys_beside(path))) is not None:
+        return wrong_key
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
         return f"{given!r} is not one of {', '.join(words)}{nearest(str(given), words)}"
@@ -257,7 +255,7 @@ def _explain(document: Document, path: Path, detail: Mapping[str, Any]) -> str:
 
 
 def _keys_beside(path: Path) -> list[str]:
-    if len(path) == 1:
+    if len(path) <= 1:
         return list(ContractModel.model_fields)
     if path[0] == "circuit_breaker":
         return list(CircuitBreakerModel.model_fields)

@@ -1,6 +1,8 @@
 """Errors of the object store's library become ours here, with their cause: the only place."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from obstore.exceptions import (
     AlreadyExistsError,
@@ -30,19 +32,13 @@ _XML = '<?xml version="1.0" encoding="UTF-8"?>'
 _TAG = r"<%s>([^<]{1,300})<"
 
 
-class translated:  # noqa: N801 - reads as a clause: with translated(...)
+@contextmanager
+def translated(what: str, *, conditional: bool = False) -> Iterator[None]:
     """Turn the library's errors into ours, with what was being done."""
-
-    def __init__(self, what: str, *, conditional: bool = False) -> None:
-        self._what = what
-        self._conditional = conditional
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (BaseError, OSError)):
-            raise translate(error, self._what, conditional=self._conditional) from error
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        raise translate(error, what, conditional=conditional) from error
 
 
 def translate(error: BaseException, what: str, *, conditional: bool = False) -> StoreError:

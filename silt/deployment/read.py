@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from handler.contract import yaml_file
 from handler.contract.load import load_contracts
-from handler.contract.reserved import nearest
+from handler.contract.reserved import explain_key, nearest
 from silt.command_errors import DeploymentError, UsageError
 from silt.deployment.deploy_yml import DeploymentModel
 from silt.deployment.names import consumer_group
@@ -102,11 +102,8 @@ def _raise(file: Path, result: list[tuple[yaml_file.Path, int, str]]) -> NoRetur
 
 def _explain(path: tuple[str | int, ...], detail: MappingType[str, Any]) -> str:
     kind, given = detail["type"], detail["input"]
-    last = str(path[-1]) if path else ""
-    if kind == "missing":
-        return f"`{detail['loc'][-1]}` is missing. It is required"
-    if kind == "extra_forbidden":
-        return f"unknown key {last!r}{nearest(last, _keys_of(path))}"
+    if (wrong_key := explain_key(kind, detail["loc"][-1], _keys_of(path))) is not None:
+        return wrong_key
     if kind == "string_pattern_mismatch":
         pattern = detail["ctx"]["pattern"]
         return f"{given!r} is not valid. Expected {pattern}. {_description(path)}".strip()
