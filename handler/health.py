@@ -120,8 +120,10 @@ def warnings_of_log(table: Table) -> list[tuple[str, str]]:
         )
         results.append((text, fix))
     maintain = f"Run silt maintain {table.name}, or wait for the next run of maintenance."
-    reasons = dict.fromkeys(table.log.damage.checkpoints.values())
-    results += [(f"a checkpoint cannot be read and is skipped: {r}", maintain) for r in reasons]
+    results += [
+        (f"a checkpoint cannot be read and is skipped: {reason}", maintain)
+        for reason in table.log.damage.reasons
+    ]
     if table.log.damage.hint_is_wrong:
         results.append(("_last_checkpoint names a checkpoint that cannot be read", maintain))
     return results

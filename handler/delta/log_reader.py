@@ -196,9 +196,7 @@ class LogReader:
         self, versions: Sequence[int], first: int, entries: Sequence[Entry], hint: int | None
     ) -> None:
         """Refuse a log whose commits do not follow each other from `first` on."""
-        broken = "".join(
-            f" {reason}." for reason in dict.fromkeys(self.damage.checkpoints.values())
-        )
+        broken = "".join(f" {reason}." for reason in self.damage.reasons)
         if first == 0 and not versions:
             if any(entry.key.endswith((".parquet", ".json")) for entry in entries):
                 raise BrokenLog(
