@@ -19,7 +19,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from handler.errors import SiltError
+from handler.errors import SiltError, counted
 from silt import output
 from silt.local.broker import EmbeddedBroker
 from silt.local.mapping import MappingConfig
@@ -146,7 +146,8 @@ def run(folder: Path) -> bool:
         crashes = sum(p.outcomes.get("crash", 0) for p in progress)
         output.say(
             f"{sum(p.invocations for p in progress)} invocations, {crashes} of them killed, in "
-            f"{mapping.starts} processes; {sum(p.retries for p in progress)} batches were retried."
+            f"{mapping.starts} processes; "
+            f"{counted(sum(p.retries for p in progress), 'retry', 'retries')}."
         )
         rows = read_table(s3, "sales/orders")
         dead_letters = read_table(s3, "sales/orders__dead_letters")
