@@ -13,32 +13,16 @@ from pydantic import ValidationError
 from handler.contract import yaml_file
 from handler.contract.compile import compile_columns
 from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
-from handler.contract.model import (
-    BOUNDS,
-    CircuitBreakerModel,
-    ColumnModel,
-    ContractModel,
-    MaintenanceModel,
-    RetentionModel,
-)
-from handler.contract.reserved import KAFKA_COLUMNS, explain_key, nearest
+from handler.contract.model import BOUNDS, ContractModel
+from handler.contract.reserved import KAFKA_COLUMNS
 from handler.contract.upkeep import compile_upkeep
+from handler.contract.yaml_errors import explain
 from handler.contract.yaml_file import Document, Path
 from handler.delta.types import Primitive
 from handler.errors import ContractError, SettingsError
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _TABLE = re.compile(r"(?:[a-z][a-z0-9+.-]*://[^/?#%\s]+/|file:///|/)?[^/?#%\s]+(?:/[^/?#%\s]+)*/?")
-_KINDS = {
-    "string_type": "a string",
-    "bool_type": "true or false",
-    "int_type": "an integer",
-    "float_type": "a number",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-}
 
 
 def load_contracts(folder: str | FilePath) -> dict[str, Contract]:
@@ -234,34 +218,14 @@ def _fix(data: Any, path: Path, kind: str) -> None:
 def _explain(document: Document, path: Path, detail: Mapping[str, Any]) -> str:
     kind, given = detail["type"], detail["input"]
     last = str(path[-1]) if path else ""
-    if (wrong_key := explain_key(kind, last, _keys_beside(path))) is not None:
-        return wrong_key
-    if kind == "literal_error":
-        words = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
-        return f"{given!r} is not one of {', '.join(words)}{nearest(str(given), words)}"
-    sized = path[0] == "maintenance" and last not in ("sort_by", "dead_letters")
+    sized = path[:1] == ("maintenance",) and last not in ("sort_by", "dead_letters")
     if sized and kind in ("string_pattern_mismatch", "string_type"):
         is_size = last == "target_file_size"
         expected = "size, such as 128 MiB" if is_size else "time, such as 12h or 7d"
         return f"{given!r} is not a valid {expected}"
-    if kind == "string_type" and path in document.texts and not isinstance(given, str):
-        written = document.texts[path]
-        return f'expected a string, but YAML reads {written} as {given!r}. Write "{written}"'
-    if last in BOUNDS:
+    if last in BOUNDS and kind not in ("missing", "extra_forbidden"):
         return "expected a number, or a string that the column's type accepts"
-    if kind in _KINDS:
-        return f"expected {_KINDS[kind]}, got {given!r}"[:300]
-    return str(detail["msg"]).replace("Input should", "it should").replace("Dictionary", "it")
-
-
-def _keys_beside(path: Path) -> list[str]:
-    if len(path) <= 1:
-        return list(ContractModel.model_fields)
-    if path[0] == "circuit_breaker":
-        return list(CircuitBreakerModel.model_fields)
-    if path[0] == "maintenance":
-        return list((MaintenanceModel if len(path) == 2 else RetentionModel).model_fields)
-    return [f.alias or name for name, f in ColumnModel.model_fields.items()]
+    return explain(ContractModel, document, path, detail)
 
 
 def json_schema() -> dict[str, Any]:

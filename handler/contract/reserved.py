@@ -1,6 +1,6 @@
 """Names that contracts share with tables and with messages: Kafka's columns, kinds of types."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 
 from handler.contract.yaml_file import Path
@@ -27,18 +27,6 @@ KAFKA_COLUMNS: Mapping[str, DataType] = {
 RESCUED = "_rescued"
 PARTS = ("date", "year", "month", "day", "hour")
 NESTED = ("struct", "array", "map")
-
-
-def explain_key(kind: str, key: object, keys: Sequence[str]) -> str | None:
-    """Return what is wrong with a key of a YAML file, None if pydantic's `kind` is about a value.
-
-    `keys` are those that may be in its place.
-    """
-    if kind == "missing":
-        return f"`{key}` is missing. It is required"
-    if kind == "extra_forbidden":
-        return f"unknown key {str(key)!r}{nearest(str(key), keys)}"
-    return None
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

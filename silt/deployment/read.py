@@ -1,14 +1,14 @@
 """deploy.yml in, a checked deployment out: every problem with its line."""
 
-from collections.abc import Mapping as MappingType
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_args
+from typing import NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from handler.contract import yaml_file
 from handler.contract.load import load_contracts
-from handler.contract.reserved import explain_key, nearest
+from handler.contract.reserved import nearest
+from handler.contract.yaml_errors import explain
 from silt.command_errors import DeploymentError, UsageError
 from silt.deployment.deploy_yml import DeploymentModel
 from silt.deployment.names import consumer_group
@@ -52,7 +52,8 @@ def read_deployment(file: Path) -> Deployment:
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             path = yaml_file.written_path(document.data, detail["loc"])
-            result.append((path, document.line(path), _explain(path, dict(detail))))
+            message = explain(DeploymentModel, document, path, detail)
+            result.append((path, document.line(path), message))
         _raise(file, result)
     if result:
         _raise(file, result)
@@ -98,44 +99,3 @@ def _merged(of_all: M, own: M | None) -> M:
 
 def _raise(file: Path, result: list[tuple[yaml_file.Path, int, str]]) -> NoReturn:
     raise DeploymentError(yaml_file.describe(str(file), result))
-
-
-def _explain(path: tuple[str | int, ...], detail: MappingType[str, Any]) -> str:
-    kind, given = detail["type"], detail["input"]
-    if (wrong_key := explain_key(kind, detail["loc"][-1], _keys_of(path))) is not None:
-        return wrong_key
-    if kind == "string_pattern_mismatch":
-        pattern = detail["ctx"]["pattern"]
-        return f"{given!r} is not valid. Expected {pattern}. {_description(path)}".strip()
-    message = str(detail["msg"]).replace("Input should", "it should")
-    message = message.removeprefix("Value error, ")
-    return f"{message}, got {given!r}"[:300]
-
-
-def _keys_of(path: tuple[str | int, ...]) -> list[str]:
-    """Return the keys that may be beside the last one of a path."""
-    model = _model_at(path[:-1])
-    return list(model.model_fields) if model is not None else []
-
-
-def _description(path: tuple[str | int, ...]) -> str:
-    model = _model_at(path[:-1])
-    field = model.model_fields.get(str(path[-1])) if model is not None else None
-    return (field.description or "") if field is not None else ""
-
-
-def _model_at(path: tuple[str | int, ...]) -> type[BaseModel] | None:
-    model: type[BaseModel] | None = DeploymentModel
-    for step in path:
-        if isinstance(step, int):  # an entry of a list: its model is the list's
-            continue
-        field = model.model_fields.get(step) if model is not None else None
-        model = _model_in(field.annotation) if field is not None else None
-    return model
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    models = (_model_in(part) for part in get_args(annotation))
-    return next((model for model in models if model is not None), None)

@@ -88,13 +88,22 @@ def test_what_is_set_for_a_topic_goes_before_what_is_set_for_all(tmp_path: Path)
         ),
         (("[orders]", "[{topic: orders, maping: {}}]"), "7: topics.0.maping: unknown key"),
         (("topics:", "topics: [clicks]\ntopics:"), "8: topics: the key 'topics' is listed twice"),
-        (("topics:", "architecture: arm\ntopics:"), "7: architecture: it should be 'arm64'"),
-        (("topics:", "python: 3.13\ntopics:"), "7: python: it should be '3.12', '3.13' or '3.14'"),
-        (("topics:", "log_days: 31\ntopics:"), "7: log_days: it should be 1, 3, 5"),
+        (
+            ("topics:", "architecture: arm\ntopics:"),
+            "7: architecture: 'arm' is not one of arm64, x86_64. Did you mean 'arm64'?",
+        ),
+        (
+            ("topics:", "python: 3.13\ntopics:"),
+            '7: python: expected a string, but YAML reads 3.13 as a number. Write "3.13"',
+        ),
+        (("topics:", "log_days: 31\ntopics:"), "7: log_days: 31 is not one of 1, 3, 5"),
         (("topics:", "on_failure: {bucket: my-lake}\ntopics:"), "7: on_failure.bucket: the bucket"),
         (("msk:\n", "msk:\n  authentication: scram\n"), "5: msk: authentication scram needs a"),
         (("msk:\n", f"msk:\n  secret_arn: {SECRET}\n"), "6: msk.secret_arn: authentication iam"),
-        (("msk:\n", "msk:\n  authentication: sasl\n"), "6: msk.authentication: it should be 'iam'"),
+        (
+            ("msk:\n", "msk:\n  authentication: sasl\n"),
+            "6: msk.authentication: 'sasl' is not one of iam, scram, mtls, none",
+        ),
         (("cluster/my-cluster/", "cluster/"), "6: msk.cluster_arn: 'arn:aws:kafka:"),
         (
             ("msk:\n", f"msk:\n  authentication: scram\n  secret_arn: {SECRET}\n"),
@@ -174,7 +183,7 @@ def test_what_is_wrong_is_named_with_its_line(
         ),
         ("filters: ['{']", "filters: The filter '{' is not JSON"),
         ("filters: ['{\"key\": [1]}']", "filters: The filter"),
-        ("schema_registry: glue", "schema_registry: it should be 'off', got 'glue'"),
+        ("schema_registry: glue", "schema_registry: 'glue' is not one of off"),
     ],
 )
 def test_mapping_that_would_lose_records_or_that_aws_refuses_is_refused(
@@ -280,7 +289,10 @@ def test_table_that_is_not_on_s3_is_refused(tmp_path: Path) -> None:
         ("- a\n", "1: expected a mapping"),
         ("a:\n\tb\n", "2: this is not valid YAML"),
         ("name: 'a\udcff'\n", "1: this is not valid UTF-8"),
-        (PLAIN.replace(f"{ROOT}/schemas", "5"), "3: contracts: it should be a valid string"),
+        (
+            PLAIN.replace(f"{ROOT}/schemas", "5"),
+            '3: contracts: expected a string, but YAML reads 5 as an integer. Write "5"',
+        ),
         (PLAIN + "function: &a {vpc: *a}\n", "8: function.vpc: it contains itself, by an alias"),
     ],
 )
