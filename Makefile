@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo picture test tools deploy remove snapshots torture package bench cold-start cost aged contention soak readers lint format lock
+.PHONY: help setup demo picture test nightly tools deploy remove snapshots torture package bench cold-start cost aged contention soak readers lint format lock
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -26,6 +26,9 @@ picture: $(READY) ## Draw what the demo prints into docs/demo.svg
 
 test: $(READY) lint tools ## Lint, check types, run every test
 	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+nightly: $(READY) tools ## Run the tests that take long too; some of them hours
+	@$(BIN)/python -m pytest -n auto -m "nightly or hours" --timeout 14400 $(ARGS)
 
 tools: $(READY) node_modules/.ready .venv-scan/.ready .venv-readers/.ready ## Make node_modules (osls), .venv-scan (cfn-lint, checkov), .venv-readers
 

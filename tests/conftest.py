@@ -89,4 +89,5 @@ def whole_kafka(broker: Broker) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "logs_errors: the test makes the function log an error")
-    config.addinivalue_line("markers", "torture: takes minutes; `make torture` runs it")
+    config.addinivalue_line("markers", "nightly: takes long; `make nightly` runs it, and CI does")
+    config.addinivalue_line("markers", "hours: takes very long; `make nightly` runs it")

@@ -109,6 +109,7 @@ def test_artifact_is_fresh_only_if_it_is_complete_and_of_these_inputs(
         assert not up_to_date("ingest", target, SCHEMAS, tmp_path)
 
 
+@pytest.mark.nightly
 def test_environment_of_who_packages_does_not_change_the_artifact(
     made: dict[Function, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

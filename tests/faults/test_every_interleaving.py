@@ -356,7 +356,9 @@ def ids_that_are_the_same_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commit, "uuid4", lambda: getcurrent().new_id())
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [*CASES[:-2], *(pytest.param(case, marks=pytest.mark.nightly) for case in CASES[-2:])]
+)
 def test_each_record_is_there_once_under_every_schedule(case: Callable[[], Case]) -> None:
     explored = explore(case)
     print(f"{case.__name__}: {explored}")

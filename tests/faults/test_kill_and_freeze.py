@@ -67,7 +67,7 @@ def check(folder: Path, end: int) -> None:
     assert sorted(engine["id"].to_pylist()) == sorted(i for _, i in found)
 
 
-@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize(
     ("step", "nth"), [*((step, 1) for step in ALWAYS), *(("commit", nth) for nth in (2, 3, 4))]
 )

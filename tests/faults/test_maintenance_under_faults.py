@@ -128,7 +128,9 @@ def test_two_runs_at_once_beside_appends(place: Place) -> None:
     assert sum(text.count('"files_removed": 0') for text in said) < 4  # one of them did something
 
 
-@pytest.mark.parametrize("after_s", [0.3, 0.6, 0.9, 1.2, 1.6])
+@pytest.mark.parametrize(
+    "after_s", [*(pytest.param(s, marks=pytest.mark.nightly) for s in (0.3, 0.9, 1.6)), 0.6, 1.2]
+)
 def test_run_that_is_killed_is_gone_on_with(place: Place, after_s: float) -> None:
     """The engine is killed with it; the next run does the rest."""
     append = aged(place, 10)
@@ -189,7 +191,14 @@ def children(pid: int) -> list[int]:
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@pytest.mark.parametrize("fault", ["cut after", "500 after", "twice", "cut before", "409", "503"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *("cut after", "twice"),
+        *(pytest.param(f, marks=pytest.mark.nightly) for f in ("500 after", "cut before")),
+        *(pytest.param(f, marks=pytest.mark.nightly) for f in ("409", "503")),
+    ],
+)
 def test_commits_whose_answers_are_lost(place: Place, fault: Fault) -> None:
     append = aged(place, 10)
     seen: list[str] = []

@@ -152,9 +152,9 @@ def ids_that_are_the_same_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("ids_that_are_the_same_in_every_run")
-@pytest.mark.parametrize("old_takes", [False, True])
+@pytest.mark.parametrize("old_takes", [pytest.param(False, marks=pytest.mark.nightly), True])
 @pytest.mark.parametrize(
-    "case", [*CASES, *(pytest.param(case, marks=pytest.mark.torture) for case in LARGE)]
+    "case", [*CASES, *(pytest.param(case, marks=pytest.mark.hours) for case in LARGE)]
 )
 def test_record_is_in_one_table_under_every_schedule(
     case: Callable[[bool], Case], old_takes: bool
@@ -221,6 +221,7 @@ def at_request(number: int, do: Callable[[], None]) -> Callable[[str, str], None
     return before
 
 
+@pytest.mark.nightly
 @pytest.mark.logs_errors
 @settings(max_examples=150)
 @given(schedule=steps)

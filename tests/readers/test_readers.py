@@ -1,7 +1,8 @@
 """Every reader sees what was sent: values, types, partitions and filters, before and after
 maintenance.
 
-This is the short form, of one in four predicates and without daft; `make readers` is the long one.
+These are the short forms, without daft: of one in sixteen predicates, and each night of one in
+four. `make readers` is the long one.
 """
 
 from pathlib import Path
@@ -17,12 +18,13 @@ READERS = ("deltalake", "pyarrow dataset", "polars", "DuckDB")
 
 
 @pytest.mark.timeout(300)
-def test_every_reader_sees_every_table_as_it_was_sent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [16, pytest.param(4, marks=pytest.mark.nightly)])
+def test_every_reader_sees_every_table_as_it_was_sent(share: int, tmp_path: Path) -> None:
     questions = []
     for number, make in enumerate(SHORT.values()):
         folder = tmp_path / str(number)
         folder.mkdir()
-        questions += questions_of(make(folder), share=4)
+        questions += questions_of(make(folder), share=share)
     differences = differences_of(READERS, questions, tmp_path)
     assert [str(each) for each in unexplained(differences)] == []
     assert over(differences, READERS, list(SHORT)) == []

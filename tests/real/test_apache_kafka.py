@@ -120,6 +120,7 @@ def test_aborted_transactions_leave_gaps_and_no_rows(whole_kafka: str, tmp_path:
     assert in_the_table(tmp_path) == rows
 
 
+@pytest.mark.nightly
 def test_open_transaction_is_waited_for(whole_kafka: str, tmp_path: Path) -> None:
     """Behind an open transaction nothing is delivered: the last stable offset is stuck."""
     fresh_topic(whole_kafka, partitions=1)
@@ -146,6 +147,7 @@ def until(holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.nightly
 def test_compacted_topic_keeps_what_was_seen(whole_kafka: str, tmp_path: Path) -> None:
     """Rows of records that compaction removed stay; records after the gaps are appended."""
     fresh_topic(
@@ -182,6 +184,7 @@ def test_compacted_topic_keeps_what_was_seen(whole_kafka: str, tmp_path: Path) -
 
 
 @pytest.mark.logs_errors
+@pytest.mark.nightly
 def test_recreated_topic_is_refused_until_the_generation_is_raised(
     whole_kafka: str, tmp_path: Path
 ) -> None:

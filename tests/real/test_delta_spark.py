@@ -20,6 +20,7 @@ from tests.real import jars
 from tests.real.delta_spark import Spark
 
 pytestmark = [
+    pytest.mark.nightly,
     pytest.mark.skipif(
         not jars.available(),
         reason="delta-spark is Java: it reads the tables where Java and Maven are",

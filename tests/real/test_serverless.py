@@ -64,6 +64,7 @@ def osls(checkout: Path, *arguments: str, **account: str) -> "subprocess.Complet
     )
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_framework_packages_each_example_as_silt_template_prints_it(
     example: Path, checkout: Path
@@ -124,6 +125,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
         yield variables
 
 
+@pytest.mark.nightly
 def test_framework_deploys_deploys_again_and_removes(
     checkout: Path, account: dict[str, str]
 ) -> None:

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.timeout(240)
 SEED = 3
 
 
+@pytest.mark.nightly
 def test_round_of_everything_at_once_leaves_each_record_once(
     broker: Broker, s3: LocalS3, tmp_path: Path
 ) -> None:
