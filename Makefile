@@ -25,10 +25,10 @@ picture: $(READY) ## Draw what the demo prints into docs/demo.svg
 	@$(BIN)/python -m silt.local.demo docs/demo.svg
 
 test: $(READY) lint tools ## Lint, check types, run every test
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 nightly: $(READY) tools ## Run the tests that take long too; some of them hours
-	@$(BIN)/python -m pytest -n auto -m "nightly or hours" --timeout 14400 $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m "nightly or hours" --timeout 14400 $(ARGS)
 
 tools: $(READY) node_modules/.ready .venv-scan/.ready .venv-readers/.ready ## Make node_modules (osls), .venv-scan (cfn-lint, checkov), .venv-readers
 

@@ -14,6 +14,7 @@ from silt.command_errors import UsageError
 COMMANDS = {
     "check": "validate the contracts and the deployment",
     "replay": "replay saved events through the function",
+    "redrive": "give dead letters to the contract again: what passes becomes rows",
     "audit": "prove that a table contains each record exactly once",
     "status": "show the health of tables",
     "maintain": "checkpoint, compact and clean tables now",

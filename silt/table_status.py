@@ -18,6 +18,7 @@ from handler.health import warnings_of_log
 from handler.kafka.offsets import Stream
 from handler.sink.table_schema import TableSchema
 from handler.upkeep.engine import Engine
+from handler.upkeep.expiry import REDRIVEN_AT
 from handler.upkeep.report import Figures, known
 from handler.upkeep.run import MaintenanceRun
 from silt.table_places import NamedTable
@@ -52,7 +53,8 @@ class StreamStatus:
 class Status:
     """The health of a table. Ages are in seconds, None where nothing is known.
 
-    `dead_letters` are those of the last day, by reason.
+    `open_dead_letters` are all that were not redriven, `dead_letters` those of the last day among
+    them, by reason.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Status:
     streams: list[StreamStatus] = field(default_factory=list)
     newest_record_s: float | None = None
     newest_commit_s: float | None = None
+    open_dead_letters: int = 0
     dead_letters: dict[str, int] = field(default_factory=dict)
     remarks: list[Remark] = field(default_factory=list)
 
@@ -79,6 +82,7 @@ class Status:
             "newest_record_s": self.newest_record_s,
             "newest_commit_s": self.newest_commit_s,
             "streams": [asdict(stream) for stream in self.streams],
+            "open_dead_letters": self.open_dead_letters,
             "dead_letters_last_day": self.dead_letters,
             "remarks": [asdict(remark) for remark in self.remarks],
         }
@@ -117,11 +121,15 @@ def status_of(table: NamedTable, pool: Pool, deadline: Deadline) -> Status:
     if table.contract is not None:
         status.remarks += _drift(table.contract, snapshot)
     try:
-        status.dead_letters = _dead_letters(table.uri + DEAD_LETTERS_SUFFIX, pool, deadline)
+        _count_dead_letters(status, table.uri + DEAD_LETTERS_SUFFIX, pool, deadline)
     except SiltError as error:
         status.remarks.append(Remark("wrong", str(error)))
-    if status.dead_letters:
-        text = f"{counted(sum(status.dead_letters.values()), 'dead letter')} in the last day"
+    if status.open_dead_letters:
+        text = (
+            f"{counted(status.open_dead_letters, 'open dead letter')}, "
+            f"{sum(status.dead_letters.values()):,} of the last day. When the contract or the "
+            "producer is fixed: silt redrive"
+        )
         status.remarks.append(Remark("attention", text))
     return status
 
@@ -184,20 +192,24 @@ def _drift(contract: Contract, snapshot: Snapshot) -> list[Remark]:
     return []
 
 
-def _dead_letters(uri: str, pool: Pool, deadline: Deadline) -> dict[str, int]:
-    """Count the dead letters of the last day, by reason."""
+def _count_dead_letters(status: Status, uri: str, pool: Pool, deadline: Deadline) -> None:
+    """Count the open dead letters, and those of the last day by reason. Raises SiltError."""
     log = Table(uri, open_store(uri), pool)
-    if not log.read(deadline).exists:
-        return {}
+    snapshot = log.read(deadline)
+    if snapshot.metadata is None:
+        return
     since = datetime.fromtimestamp(deadline.clock.epoch_ms() / 1000 - DAY_S, UTC)
+    can_close = REDRIVEN_AT in {f.name for f in snapshot.metadata.fields}
     query = (
-        "SELECT error_code, count(*) AS records FROM dead_letters "
-        f"WHERE failed_at >= TIMESTAMP '{since:%Y-%m-%dT%H:%M:%SZ}' "
-        "GROUP BY error_code ORDER BY records DESC, error_code"
+        "SELECT error_code, count(*) AS records, "
+        f"sum(CASE WHEN failed_at >= TIMESTAMP '{since:%Y-%m-%dT%H:%M:%SZ}' THEN 1 ELSE 0 END) "
+        f"AS of_day FROM dead_letters WHERE {f'{REDRIVEN_AT} IS NULL' if can_close else 'true'} "
+        "GROUP BY error_code ORDER BY of_day DESC, error_code"
     )
     try:
         answer = QueryBuilder().register("dead_letters", DeltaTable(uri)).execute(query)
         rows = pa.table(answer.read_all()).to_pylist()
     except Exception as error:  # the engine raises what its parts raise
         raise SiltError(f"The dead letters at {uri} cannot be read: {error}") from error
-    return {row["error_code"]: row["records"] for row in rows}
+    status.open_dead_letters = sum(row["records"] for row in rows)
+    status.dead_letters = {row["error_code"]: row["of_day"] for row in rows if row["of_day"]}

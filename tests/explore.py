@@ -10,6 +10,7 @@ one is followed.
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from greenlet import getcurrent, greenlet
@@ -116,10 +117,11 @@ class Asking:
     def put(self, key: str, data: Any) -> None:
         # A data file has a name that nobody else knows yet: its put commutes with everything.
         whole = self._folder + key
+        content = data.read_bytes() if isinstance(data, Path) else bytes(data)
         if key.startswith("_delta_log/"):
-            self._ask("put", whole, lambda: self._objects.data.__setitem__(whole, bytes(data)))
+            self._ask("put", whole, lambda: self._objects.data.__setitem__(whole, content))
         else:
-            self._objects.data[whole] = bytes(data)
+            self._objects.data[whole] = content
 
     def put_if_absent(self, key: str, data: bytes) -> str | None:
         whole = self._folder + key

@@ -60,7 +60,9 @@ def weigh(artifact: Artifact) -> None:
     assert ("deltalake" in artifact.sizes) == (artifact.function == "maintenance")
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(
+    "function", ["ingest", pytest.param("maintenance", marks=pytest.mark.nightly)]
+)
 def test_artifact_of_each_architecture_stays_below_its_limit(
     function: Function, made: dict[Function, Artifact], tmp_path: Path
 ) -> None:

@@ -33,7 +33,8 @@ class ActiveFile:
 
     `path` is verbatim as in the log, sizes are in bytes. `types` and `sorted_by` are our tags, None
     where a file has none. `stats` and `tags` are kept only of a file that is to be checked.
-    `oldest_us` is the least value of the column that the listing was asked to watch.
+    `oldest_us` is the least value of the column that the listing was asked to watch, and `nulls`
+    how many rows have none in it.
     """
 
     path: str
@@ -47,6 +48,7 @@ class ActiveFile:
     stats: str | None = None
     tags: Mapping[str, str] | None = None
     oldest_us: int | None = None
+    nulls: int | None = None
 
     @property
     def id(self) -> FileId:
@@ -74,7 +76,7 @@ class ActiveFiles:
     """The active files of a table, kept in step with its log.
 
     `newest` names a column of timestamps: `newest_us` is then the latest that statistics name, in
-    microseconds since 1970. `oldest` names one whose least value each file then has.
+    microseconds since 1970. `oldest` names one whose least value and nulls each file then has.
     """
 
     columns = (
@@ -136,6 +138,8 @@ class ActiveFiles:
             self._unchecked += 1
         if self._oldest is not None:
             file.oldest_us = microseconds((parsed.get("minValues") or {}).get(self._oldest))
+            nulls = (parsed.get("nullCount") or {}).get(self._oldest)
+            file.nulls = nulls if isinstance(nulls, int) else None
         if self._newest is not None:
             self._note_newest((parsed.get("maxValues") or {}).get(self._newest))
         self._files[file_id(action)] = file

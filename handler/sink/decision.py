@@ -13,7 +13,7 @@ from handler.sink.arrow_tables import build_dead_letters, build_rows, find_added
 from handler.sink.checked_batch import CheckedBatch
 from handler.sink.commit_info import commit_info
 from handler.sink.outcomes import Outcome, Plan, plan, replan
-from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS, Needed, Schemas
+from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS, Needed, Schemas, TableSchema
 from handler.sink.unknown_columns import Added
 from handler.sink.view import View, duplicates_in
 
@@ -73,15 +73,39 @@ def decide(
         changes[Target.DEAD_LETTERS] = _change(
             batch, view.dead_letters, needed, indices, built, info
         )
-    added: Added | None = None
-    if indices := decided.indices(Outcome.APPEND):
-        metadata = view.rows.metadata
-        fields = metadata.fields if metadata is not None else ()
-        added = find_added_columns(batch.contract, batch.checked, fields, indices)
-        needed = schemas.rows.needed(view.rows, added.new if added is not None else (), now_ms)
-        built = _files(Target.ROWS, batch, decided, added, needed.metadata, files, now_ms)
-        changes[Target.ROWS] = _change(batch, view.rows, needed, indices, built, info)
-    return Decision(decided, changes, len(added.beyond) if added is not None else 0)
+    beyond = 0
+    if decided.indices(Outcome.APPEND):
+        changes[Target.ROWS], beyond = append_rows(
+            batch, decided, view.rows, schemas.rows, files, info, now_ms
+        )
+    return Decision(decided, changes, beyond)
+
+
+def append_rows(
+    batch: CheckedBatch,
+    decided: Plan,
+    snapshot: Snapshot,
+    schema: TableSchema,
+    files: Files,
+    info: Mapping[str, Any],
+    now_ms: int,
+    *,
+    raises_watermarks: bool = True,
+) -> tuple[Change, int]:
+    """Return the change that appends the rows of a plan, and how many unknown fields would have
+    become columns if the table had room. Raises TableError.
+
+    Without `raises_watermarks` it names the streams with the watermarks that they have.
+    """
+    indices = decided.indices(Outcome.APPEND)
+    fields = snapshot.metadata.fields if snapshot.metadata is not None else ()
+    added = find_added_columns(batch.contract, batch.checked, fields, indices)
+    needed = schema.needed(snapshot, added.new if added is not None else (), now_ms)
+    built = _files(Target.ROWS, batch, decided, added, needed.metadata, files, now_ms)
+    change = _change(
+        batch, snapshot, needed, indices, built, info, raises_watermarks=raises_watermarks
+    )
+    return change, len(added.beyond) if added is not None else 0
 
 
 def _files(
@@ -116,8 +140,11 @@ def _change(
     indices: Sequence[int],
     files: tuple[DataFile, ...],
     info: Mapping[str, Any],
+    *,
+    raises_watermarks: bool = True,
 ) -> Change:
-    txns = _txns(batch, snapshot, indices if isinstance(indices, range) else set(indices))
+    touched_indices = indices if isinstance(indices, range) else set(indices)
+    txns = _txns(batch, snapshot, touched_indices, raises_watermarks=raises_watermarks)
     touched = [stream for stream in batch.streams if stream.app_id in txns]
     return Change(
         files=files,
@@ -131,7 +158,13 @@ def _change(
     )
 
 
-def _txns(batch: CheckedBatch, snapshot: Snapshot, indices: Collection[int]) -> dict[str, Txn]:
+def _txns(
+    batch: CheckedBatch,
+    snapshot: Snapshot,
+    indices: Collection[int],
+    *,
+    raises_watermarks: bool,
+) -> dict[str, Txn]:
     """Return the watermark of each stream that a commit touches, also where it only fills holes."""
     txns = {}
     for stream, positions in zip(batch.streams, batch.flat.streams, strict=True):
@@ -139,6 +172,6 @@ def _txns(batch: CheckedBatch, snapshot: Snapshot, indices: Collection[int]) -> 
         last = next((i for i in reversed(positions) if i in indices), None)
         if last is not None:
             before = snapshot.txns.get(stream.app_id, Txn(-1))
-            raised = batch.flat.offsets[last] > before.version
+            raised = raises_watermarks and batch.flat.offsets[last] > before.version
             txns[stream.app_id] = Txn(batch.flat.offsets[last]) if raised else before
     return txns

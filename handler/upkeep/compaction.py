@@ -5,7 +5,7 @@ whatever ends the run; what is not are files that no snapshot names, which a vac
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -39,16 +39,17 @@ SORT_BYTES = 16 << 20
 """So many rows are sorted in memory at once."""
 _ROW_GROUP_ROWS = (8_192, 1 << 20)
 
-Filter = Callable[[pa.Table], pa.Table]
-"""Which rows of a table stay."""
+Edit = Callable[[pa.Table], pa.Table]
+"""Rows of a file in, rows of its successor out: some left out, or with other values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """Why files are rewritten, as the log shows it. `keep` leaves rows out where it is given."""
+    """Why files are rewritten, as the log shows it. `edit` is given their rows, in order."""
 
     operation: str
-    keep: Filter | None = None
+    edit: Edit | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 COMPACTION = Purpose("OPTIMIZE")
@@ -64,12 +65,13 @@ class _Written:
 
 @dataclass(slots=True)
 class Compaction:
-    """One table's rewrites in one run."""
+    """One table's rewrites in one run. `added` are the keys of the files that it has committed."""
 
     table: Table
     keys: Keys | None
     upkeep: Upkeep
     report: RunReport
+    added: list[str] = field(default_factory=list)
     _purpose: Purpose = COMPACTION
     _pending: list[_Written] = field(default_factory=list)
     _planned_for: Snapshot = field(default_factory=Snapshot)
@@ -140,8 +142,8 @@ class Compaction:
         values = in_order(each.values, metadata.partition_columns)
         entries = [file.entry for file in each.files]
         rows = read_rows(self.table.store, entries, schema, self.table.pool, deadline)
-        if self._purpose.keep is not None:
-            rows = map(self._purpose.keep, rows)
+        if self._purpose.edit is not None:
+            rows = map(self._purpose.edit, rows)
         if each.sort_by:
             rows = sort_rows(rows, each.sort_by, SORT_BYTES)
         groups = _row_groups(rows, each)
@@ -178,7 +180,8 @@ class Compaction:
             self._planned_for,
             removed=[file for written in pending for file in written.bin.files],
             added=[file for written in pending for file in written.files],
-            data_change=self._purpose.keep is not None,
+            data_change=self._purpose.edit is not None,
+            parameters=self._purpose.parameters,
         )
         if rewrite(self.table, change, deadline) is None:
             return False
@@ -186,6 +189,7 @@ class Compaction:
             self._compacted.add(written.bin.where)
             self.report.files_removed += len(written.bin.files)
             self.report.files_added += len(written.files)
+            self.added += [file.key for file in written.files]
             if change.data_change:
                 self.report.rows_expired += _rows(written)
             count = f"{counted(len(written.bin.files), 'file')} became {len(written.files)}"

@@ -32,6 +32,9 @@ class PartitionAudit:
     partition: int
     rows: Offsets = field(default_factory=Offsets)
     dead_letters: Offsets = field(default_factory=Offsets)
+    open_letters: BitMap64 = field(default_factory=BitMap64)
+    redriven: BitMap64 = field(default_factory=BitMap64)
+    """Offsets whose dead letters were closed as rows."""
     skipped: BitMap64 = field(default_factory=BitMap64)
     """Offsets that a rule dropped, as the commits say."""
     late: int = 0

@@ -6,54 +6,22 @@ rows takes a few hundred megabytes. The log is read commit by commit.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, QueryBuilder
 from pyroaring import BitMap64
 
-from handler.contract.contract import DEAD_LETTERS_SUFFIX
-from handler.delta.log import LOG, Snapshot, parse_commit
-from handler.delta.look_up import Keys
-from handler.delta.retry import Deadline, SystemClock
-from handler.delta.store import Pool, Store, open_store
-from handler.delta.tables import Table
-from handler.errors import NotFound, SiltError, counted
+from handler.delta.store import open_store
+from handler.errors import counted
 from handler.kafka.offsets import Stream
 from handler.sink.outcomes import NAMES
-from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
-from silt.audit.findings import LISTED_MAX, Audit, PartitionAudit
-from silt.audit.offset_sets import Offsets, between, ranges_of
-
-LIMIT_S = 600.0
-OPENINGS_MAX = 5
-"""So often the two tables are opened, to see both at one moment while they are written to."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """One of the two tables: where it is, its keys, and what its commits count of themselves."""
-
-    uri: str
-    table: DeltaTable
-    snapshot: Snapshot
-    keys: Keys
-    counts: str
-
-    @property
-    def is_rows(self) -> bool:
-        return self.keys is ROW_KEYS
-
-    @property
-    def name(self) -> str:
-        return "the table" if self.is_rows else "the dead letters"
-
-    def offsets(self, part: PartitionAudit) -> Offsets:
-        """Return what this table stores of a partition."""
-        return part.rows if self.is_rows else part.dead_letters
+from silt.audit.copies import check_copies
+from silt.audit.findings import LISTED_MAX, Audit
+from silt.audit.offset_sets import between
+from silt.audit.opened import OpenedTable, open_both, query
+from silt.log_commits import read_commits
 
 
 def audit(
@@ -63,75 +31,36 @@ def audit(
 
     `gaps_allowed`: gaps that nothing explains are noted, and are no finding.
     """
-    opened, is_still = _open_both(uri)
+    opened, is_still = open_both(uri)
     result = Audit(uri, opened[0].snapshot.version, {}, [])
     if not is_still:
         result.notes.append(f"{uri} is written to: a gap at its end may be a batch in progress")
     for each in opened:
         _read_offsets(each, result, progress)
-        _check_watermarks(each, result)
+    _check_watermarks(opened, result)
+    for each in opened:
         _check_accounting(each, result)
         _check_statistics(each, result)
-    _check_doubles(opened, result)
+    check_copies(opened, result)
     _check_gaps(result, gaps_allowed=gaps_allowed)
     return result
 
 
-def _open_both(uri: str) -> tuple[list[_Opened], bool]:
-    """Open the table and its dead letters as they stood at one moment; False where that failed."""
-    for attempt in range(1, OPENINGS_MAX + 1):
-        rows = _open(uri, ROW_KEYS, "appended")
-        if rows is None:
-            raise NotFound(f"There is no Delta table at {uri}. Nothing was audited.")
-        dead = _open(uri + DEAD_LETTERS_SUFFIX, DEAD_LETTER_KEYS, "dead_lettered")
-        # If the table has not moved since, both were like this when the second was opened.
-        is_still = _snapshot(uri, ROW_KEYS).version == rows.snapshot.version
-        if is_still or attempt == OPENINGS_MAX:
-            break
-    return [opened for opened in (rows, dead) if opened is not None], is_still
-
-
-def _snapshot(uri: str, keys: Keys) -> Snapshot:
-    clock = SystemClock()
-    table = Table(uri, open_store(uri), Pool(), keys)
-    return table.read(Deadline(clock, clock.monotonic() + LIMIT_S))
-
-
-def _open(uri: str, keys: Keys, counts: str) -> _Opened | None:
-    snapshot = _snapshot(uri, keys)
-    if not snapshot.exists:
-        return None
-    try:
-        table = DeltaTable(uri, version=snapshot.version)
-    except Exception as error:  # the engine's errors have no common base
-        raise SiltError(f"{uri} cannot be read: {error}") from error
-    names = {f.name for f in table.schema().fields}
-    if not {keys.partition, keys.offset, keys.timestamp} <= names:
-        raise SiltError(
-            f"{uri} has no columns {keys.partition}, {keys.offset} and {keys.timestamp}: it is "
-            "not a table that Silt writes."
-        )
-    return _Opened(uri, table, snapshot, keys, counts)
-
-
-def _query(sql: str, **tables: DeltaTable) -> Iterator[pa.RecordBatch]:
-    query = QueryBuilder()
-    for name, table in tables.items():
-        query = query.register(name, table)
-    for batch in query.execute(sql):
-        yield pa.record_batch(batch)
-
-
-def _read_offsets(opened: _Opened, result: Audit, progress: Callable[[int], None]) -> None:
+def _read_offsets(opened: OpenedTable, result: Audit, progress: Callable[[int], None]) -> None:
     foreign = 0
-    sql = f'select "{opened.keys.partition}", "{opened.keys.offset}" from t'
-    for batch in _query(sql, t=opened.table):
-        partitions, offsets = batch.column(0), batch.column(1)
+    states = "true, false" if opened.is_rows else f"{opened.is_open}, {opened.became_row}"
+    sql = f'select "{opened.keys.partition}", "{opened.keys.offset}", {states} from t'
+    for batch in query(sql, t=opened.table):
+        partitions, offsets, is_open, became_row = batch.columns
         known = pc.and_(partitions.is_valid(), pc.greater_equal(offsets, 0).fill_null(False))
         foreign += len(batch) - (pc.sum(known).as_py() or 0)
         for partition in partitions.unique().drop_null().to_pylist():
-            of_partition = offsets.filter(pc.and_(known, pc.equal(partitions, partition)))
-            opened.offsets(result.of(partition)).add(of_partition)
+            of_partition = pc.and_(known, pc.equal(partitions, partition))
+            part = result.of(partition)
+            opened.offsets(part).add(offsets.filter(of_partition))
+            if not opened.is_rows:
+                part.open_letters |= _chosen(offsets, of_partition, is_open)
+                part.redriven |= _chosen(offsets, of_partition, became_row)
         progress(len(batch))
     if foreign:
         message = (
@@ -140,38 +69,53 @@ def _read_offsets(opened: _Opened, result: Audit, progress: Callable[[int], None
         result.find("foreign_rows", message)
 
 
-def _check_watermarks(opened: _Opened, result: Audit) -> None:
-    """Compare each stream's watermark with the highest offset that is there."""
+def _chosen(offsets: pa.Array, *masks: pa.Array) -> BitMap64:
+    chosen = masks[0]
+    for mask in masks[1:]:
+        chosen = pc.and_(chosen, mask.fill_null(False))
+    return BitMap64(offsets.filter(chosen).to_pylist())
+
+
+def _check_watermarks(opened: Sequence[OpenedTable], result: Audit) -> None:
+    """Compare each stream's watermark with the highest offset that is there.
+
+    A redriven row may be above the table's watermark, which a redrive does not raise, and not above
+    that of the dead letters. A redriven dead letter may have been removed, and its row is there.
+    """
+    marks = [_watermarks(each, result) for each in opened]
+    highest = {number: max(m.get(number, -1) for m in marks) for number in set().union(*marks)}
+    for each, own in zip(opened, marks, strict=True):
+        for number in sorted({*own, *result.partitions}):
+            part = result.of(number)
+            seen = each.offsets(part).seen
+            last, mark = seen.max() if seen else -1, own.get(number, -1)
+            is_redriven = (
+                mark < last <= highest.get(number, -1)
+                if each.is_rows
+                else last < mark and mark in part.rows.seen
+            )
+            if mark == last or is_redriven:
+                continue
+            code = "watermark_behind" if mark < last else "rows_removed"
+            message = f"the watermark of {each.name} is {mark}, but its highest offset is {last}"
+            result.find(code, message, partition=number)
+
+
+def _watermarks(opened: OpenedTable, result: Audit) -> dict[int, int]:
+    """Return the highest watermark of each partition, and note the streams."""
     marks: dict[int, int] = {}
     for app_id, txn in opened.snapshot.txns.items():
         stream = Stream.of(app_id)
         if stream is not None:
             result.streams += [stream] if stream not in result.streams else []
             marks[stream.partition] = max(txn.version, marks.get(stream.partition, -1))
-    for partition in sorted({*marks, *result.partitions}):
-        seen = opened.offsets(result.of(partition)).seen
-        last, mark = seen.max() if seen else -1, marks.get(partition, -1)
-        if mark == last:
-            continue
-        code = "watermark_behind" if mark < last else "rows_removed"
-        message = f"the watermark of {opened.name} is {mark}, but its highest offset is {last}"
-        result.find(code, message, partition=partition)
+    return marks
 
 
-def _commits(store: Store) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    for entry in store.list(LOG, f"{LOG}/"):
-        name = entry.key.removeprefix(f"{LOG}/")
-        if name.endswith(".json") and name.removesuffix(".json").isdecimal():
-            yield (
-                int(name.removesuffix(".json")),
-                parse_commit(store.get(entry.key).data, entry.key),
-            )
-
-
-def _check_accounting(opened: _Opened, result: Audit) -> None:
+def _check_accounting(opened: OpenedTable, result: Audit) -> None:
     """Check each commit of the log that is left: its counts against each other and its files."""
     last: dict[int, int] = {}
-    for version, actions in _commits(open_store(opened.uri)):
+    for version, actions in read_commits(open_store(opened.uri)):
         if version > opened.snapshot.version:
             break
         result.commits += 1
@@ -179,7 +123,7 @@ def _check_accounting(opened: _Opened, result: Audit) -> None:
         added = [a["add"] for a in actions if "add" in a and a["add"].get("dataChange", True)]
         counts = info.get("silt")
         if counts is None:
-            if added:
+            if added and not _is_own_rewrite(info):
                 by = f"{info.get('operation')} by {info.get('engineInfo')}"
                 result.notes.append(f"{opened.uri}: version {version} is {by}, not Silt's")
             continue
@@ -196,6 +140,12 @@ def _check_accounting(opened: _Opened, result: Audit) -> None:
                     part.late += each["appended"]
                 before = last.get(stream.partition, -1)
                 last[stream.partition] = max(each["last_offset"], before)
+
+
+def _is_own_rewrite(info: Mapping[str, Any]) -> bool:
+    """Return whether a commit closed dead letters or removed closed ones, as Silt does."""
+    own = str(info.get("engineInfo")).startswith("silt/")
+    return own and info.get("operation") in ("REDRIVE", "DELETE")
 
 
 def _accounting_problems(
@@ -215,7 +165,7 @@ def _accounting_problems(
         yield f"it says {counts[part]} {part}, and its files hold {rows} rows"
 
 
-def _check_statistics(opened: _Opened, result: Audit) -> None:
+def _check_statistics(opened: OpenedTable, result: Audit) -> None:
     """Compare the rows that were read with what the log says of its files."""
     actions = pa.table(opened.table.get_add_actions(flatten=True))
     if "num_records" not in actions.column_names or actions["num_records"].null_count:
@@ -225,50 +175,6 @@ def _check_statistics(opened: _Opened, result: Audit) -> None:
     if listed != read and not any(f.code == "foreign_rows" for f in result.findings):
         message = f"the files of {opened.name} hold {read} rows, and the log says {listed}"
         result.find("file_counts", message)
-
-
-def _check_doubles(opened: Sequence[_Opened], result: Audit) -> None:
-    several = len({stream.generation for stream in result.streams}) > 1
-    for part in list(result.partitions.values()):
-        both = part.rows.seen & part.dead_letters.seen
-        for code, offsets, tables, where in (
-            ("doubled_rows", part.rows.twice, opened[:1], "twice in the table"),
-            ("doubled_dead_letters", part.dead_letters.twice, opened[1:], "twice as dead letters"),
-            ("in_both", both, opened, "in the table and among the dead letters"),
-        ):
-            results = offsets
-            if results and several:
-                results = _same_record(part.partition, tables)
-            if results:
-                message = f"{counted(len(results), 'record')} {where}"
-                ranges = list(ranges_of(results, LISTED_MAX))
-                result.find(code, message, partition=part.partition, ranges=ranges)
-    if several:
-        result.notes.append(
-            "the topic has several generations, whose offsets overlap: duplicates are recognized "
-            "by their timestamps, but a row of another generation may hide a loss"
-        )
-
-
-def _same_record(partition: int, tables: Sequence[_Opened]) -> BitMap64:
-    """Return the offsets that hold one record twice in a table, or in both tables.
-
-    In several generations of a topic an offset may hold several records, which their timestamps
-    tell apart.
-    """
-    records = [
-        f'select "{opened.keys.offset}" as o, "{opened.keys.timestamp}" as at from t{i} '
-        f'where "{opened.keys.partition}" = {partition}'
-        for i, opened in enumerate(tables)
-    ]
-    sql = f"{records[0]} group by 1, 2 having count(*) > 1"
-    if len(tables) == 2:
-        sql = f"({records[0]}) intersect ({records[1]})"
-    results = BitMap64()
-    named = {f"t{i}": opened.table for i, opened in enumerate(tables)}
-    for batch in _query(sql, **named):
-        results |= BitMap64(batch.column(0).to_pylist())
-    return results
 
 
 def _check_gaps(result: Audit, *, gaps_allowed: bool) -> None:

@@ -104,6 +104,7 @@ def _json(result: Any) -> dict[str, Any]:
                 "partition": part.partition,
                 "rows": part.rows.rows,
                 "dead_letters": part.dead_letters.rows,
+                "open_dead_letters": len(part.open_letters),
                 "first_offset": part.seen.min() if part.seen else None,
                 "last_offset": part.seen.max() if part.seen else None,
                 "offsets_in_gaps": part.in_gaps,
@@ -132,7 +133,7 @@ def _print(result: Any) -> None:
         [
             part["partition"],
             part["rows"],
-            part["dead_letters"],
+            part["open_dead_letters"],
             part["first_offset"],
             part["last_offset"],
             part["offsets_in_gaps"],
@@ -141,7 +142,7 @@ def _print(result: Any) -> None:
         ]
         for part in value["partitions"]
     ]
-    columns = ["partition", "rows", "dead letters", "first", "last", "in gaps", "late", "gaps are"]
+    columns = ["partition", "rows", "open letters", "first", "last", "in gaps", "late", "gaps are"]
     output.table(f"{result.uri}, version {result.version}", columns, rows)
     for note in result.notes:
         output.say(f"Note: {note}.")
@@ -151,7 +152,7 @@ def _print(result: Any) -> None:
     if result.findings:
         output.complain(f"{counted(len(result.findings), 'finding')} in {result.uri}.")
     else:
-        total = sum(part["rows"] + part["dead_letters"] for part in value["partitions"])
+        total = sum(part["rows"] + part["open_dead_letters"] for part in value["partitions"])
         output.say(
             f"{counted(total, 'record')}, each once; watermarks and {commits} agree.", "green"
         )

@@ -75,7 +75,7 @@ def _print(result: Sequence["Status"]) -> None:
         for reason, count in status.dead_letters.items()
     ]
     if letters:
-        output.table("Dead letters of the last day", ["table", "reason", "records"], letters)
+        output.table("Open dead letters of the last day", ["table", "reason", "records"], letters)
     for status in result:
         for remark in status.remarks:
             output.say(f"{status.name}: {remark.message}", COLORS[remark.severity])

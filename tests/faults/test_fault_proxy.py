@@ -75,7 +75,14 @@ def settle(function: Any, batch: list[dict[str, Any]]) -> bool:
     return answer == {"batchItemFailures": []}
 
 
-@pytest.mark.parametrize(("fault", "kind"), CASES)
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        # A request that is slow takes its time.
+        pytest.param(*case, marks=pytest.mark.nightly) if case[0] == "slow" else case
+        for case in CASES
+    ],
+)
 def test_fault_at_every_second_request_leaves_each_record_once(
     fault: Fault,
     kind: Kind,

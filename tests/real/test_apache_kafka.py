@@ -210,6 +210,7 @@ def test_recreated_topic_is_refused_until_the_generation_is_raised(
         settle(whole_kafka, tmp_path, group="fourth")
 
 
+@pytest.mark.nightly
 def test_partitions_that_are_added_are_read(whole_kafka: str, tmp_path: Path) -> None:
     fresh_topic(whole_kafka, partitions=2)
     to = producer(whole_kafka)
@@ -230,6 +231,7 @@ def test_partitions_that_are_added_are_read(whole_kafka: str, tmp_path: Path) ->
     assert {p for p, *_ in in_the_table(tmp_path)} == {1, 4}
 
 
+@pytest.mark.nightly
 def test_audit_distinguishes_gaps_of_kafka_from_losses(
     whole_kafka: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

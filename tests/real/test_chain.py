@@ -230,7 +230,7 @@ def test_dev_command_reads_a_topic_to_its_end(servers: str, tmp_path: Path) -> N
         *[sys.executable, "-m", "silt.cli", "dev", "--bootstrap-servers", servers],
         *["--topic", "orders", "--contracts", str(contracts), "--pollers", "2"],
         *["--table-root", str(tmp_path / "tables"), "--log", str(tmp_path / "log")],
-        *["--until-idle", "4", "--window", "0.2"],
+        *["--until-idle", "2", "--window", "0.2"],
     ]
     for _ in range(2):  # the second run finds the offsets of the first
         ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=100)

@@ -94,7 +94,7 @@ def test_record_in_both_tables_is_found(uri: str) -> None:
     row = pa.table({"_kafka_partition": [0], "_kafka_offset": [5], "id": [5]})
     write_deltalake(uri, row.cast(schema_of(uri).empty_table().select(row.column_names).schema),
                     mode="append", schema_mode="merge")  # fmt: skip
-    assert codes(uri) == [("in_both", 0)]
+    assert codes(uri) == [("unfinished_redrive", 0)]
 
 
 def test_row_beyond_the_watermark_is_found(uri: str) -> None:

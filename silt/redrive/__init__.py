@@ -1,0 +1,1 @@
+"""Dead letters are given to their contract again: what passes becomes rows, each once."""

@@ -1,0 +1,105 @@
+"""Dead letters as batches: what Kafka delivered is given to the contract as it came. Pure."""
+
+import binascii
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from handler.kafka.event import Batch, StreamRecords
+from handler.kafka.offsets import Stream
+
+COLUMNS = ("topic", "partition", "offset", "timestamp", "timestamp_type", "key", "value", "headers")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One chosen dead letter. `position` is its row in its file, `record` what Kafka delivered.
+
+    `record` is as AWS sends it, without a timestamp where no table could store that.
+    """
+
+    position: int
+    code: str
+    record: Mapping[str, Any]
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Return topic, partition and offset."""
+        return self.record["topic"], self.record["partition"], self.record["offset"]
+
+
+@dataclass(frozen=True, slots=True)
+class LetterBatch:
+    """Dead letters of one topic in one generation. `letters` are in the order of the batch."""
+
+    batch: Batch
+    generation: int
+    letters: Sequence[Letter]
+
+
+def read_letters(rows: pa.Table, positions: Sequence[int]) -> Iterator[Letter]:
+    """Yield dead letters from the rows of a table, each with its position in the file."""
+    columns = [rows[name].to_pylist() for name in COLUMNS if name != "timestamp"]
+    times = rows["timestamp"].cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
+    codes = rows["error_code"].to_pylist()
+    for position, code, time_us, values in zip(
+        positions, codes, times, zip(*columns, strict=True), strict=True
+    ):
+        topic, partition, offset, kind, key, value, headers = values
+        record = {
+            "topic": topic,
+            "partition": partition,
+            "offset": offset,
+            "timestamp": time_us // 1000 if time_us is not None else None,
+            "timestampType": kind,
+            "key": _base64(key),
+            "value": _base64(value),
+            "headers": [
+                {each["name"]: list(each["value"]) if each["value"] is not None else None}
+                for each in headers or ()
+            ],
+        }
+        yield Letter(position, code or "", record)
+
+
+def batches_of(
+    letters: Sequence[Letter], stream_of: Callable[[Letter], Stream]
+) -> Iterator[LetterBatch]:
+    """Yield batches of dead letters, each of one topic of one source in one generation.
+
+    In a batch each offset is there once: one that comes with several timestamps makes several.
+    """
+    rest = list(letters)
+    while rest:
+        chosen: dict[tuple[str, str, int], dict[int, dict[int, Letter]]] = {}
+        later = []
+        for letter in rest:
+            stream = stream_of(letter)
+            group = chosen.setdefault((stream.source, stream.topic, stream.generation), {})
+            of_partition = group.setdefault(stream.partition, {})
+            if of_partition.setdefault(letter.record["offset"], letter) is not letter:
+                later.append(letter)
+        for (source, topic, generation), partitions in chosen.items():
+            streams, ordered = list[StreamRecords](), list[Letter]()
+            for partition, by_offset in sorted(partitions.items()):
+                in_order = [by_offset[offset] for offset in sorted(by_offset)]
+                ordered += in_order
+                streams.append(_stream(partition, [letter.record for letter in in_order]))
+            yield LetterBatch(Batch(source, topic, tuple(streams)), generation, ordered)
+        rest = later
+
+
+def _stream(partition: int, records: list[Mapping[str, Any]]) -> StreamRecords:
+    return StreamRecords(
+        partition,
+        [record["offset"] for record in records],
+        [record["timestamp"] for record in records],
+        [record["value"] for record in records],
+        records,
+    )
+
+
+def _base64(data: bytes | None) -> str | None:
+    return binascii.b2a_base64(data, newline=False).decode() if data is not None else None

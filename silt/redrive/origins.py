@@ -1,0 +1,95 @@
+"""Which stream a dead letter came from: what the commit that wrote it says.
+
+Nearly always a partition has one stream, and nothing is read. Where a topic was recreated or moved,
+the log is followed from file to file.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from handler.delta.log import Snapshot
+from handler.delta.store import Store
+from handler.kafka.offsets import Stream
+from silt.command_errors import UsageError
+from silt.log_commits import read_commits
+
+
+@dataclass(slots=True)
+class Origins:
+    """The streams of a table's dead letters.
+
+    `source` and `generation` are what a person said, None where nothing was said.
+    """
+
+    table: str
+    store: Store
+    snapshots: Sequence[Snapshot]
+    source: str | None = None
+    generation: int | None = None
+    _by_file: dict[str, set[Stream]] | None = field(default=None, init=False)
+
+    def stream_of(self, topic: str, partition: int, file: str) -> Stream:
+        """Return the stream of the letters of a partition in a file, given by its key.
+
+        Raises UsageError where it cannot be known.
+        """
+        candidates = {
+            stream
+            for snapshot in self.snapshots
+            for app_id in snapshot.txns
+            if (stream := Stream.of(app_id)) is not None
+            and (stream.topic, stream.partition) == (topic, partition)
+        }
+        candidates = {
+            stream
+            for stream in candidates
+            if (self.source is None or stream.source == self.source)
+            and (self.generation is None or stream.generation == self.generation)
+        }
+        if len(candidates) > 1:
+            candidates = (self._written_by(file) & candidates) or candidates
+        if len(candidates) == 1:
+            return candidates.pop()
+        if not candidates and self.source is not None:
+            return Stream(self.source, topic, partition, self.generation or 0)
+        if not candidates:
+            raise UsageError(
+                f"{self.table} names no stream of {topic}-{partition} "
+                f"{'in that generation' if self.generation is not None else 'any more'}. Use "
+                "--source and --generation with the names that the function has (SILT_SOURCE, "
+                "SILT_GENERATION)."
+            )
+        listed = ", ".join(sorted(stream.app_id for stream in candidates))
+        raise UsageError(
+            f"The dead letters of {topic}-{partition} in {self.table} may be of {listed}, and the "
+            "commits that wrote them are no longer in the log. Use --generation, or --source if "
+            "only that differs."
+        )
+
+    def _written_by(self, file: str) -> set[Stream]:
+        """Return the streams that a file can hold letters of, none where the log does not say."""
+        if self._by_file is None:
+            self._by_file = _follow(self.store)
+        return self._by_file.get(file, set())
+
+
+def _follow(store: Store) -> dict[str, set[Stream]]:
+    """Return the streams of each active file whose whole history the log has, by its key."""
+    streams: dict[str, set[Stream]] = {}
+    for _version, actions in read_commits(store):
+        removed = [unquote(a["remove"]["path"]) for a in actions if "remove" in a]
+        before = [streams.pop(path, None) for path in removed]
+        named = {
+            stream
+            for action in actions
+            if "txn" in action and (stream := Stream.of(action["txn"]["appId"])) is not None
+        }
+        is_known = all(each is not None for each in before)
+        whole = named.union(*(each for each in before if each is not None))
+        for action in actions:
+            if "add" in action:
+                path = unquote(action["add"]["path"])
+                if is_known and whole:
+                    streams[path] = whole | streams.get(path, set())
+    return streams

@@ -1,0 +1,300 @@
+"""Redriving the dead letters of one table: file by file, first the rows, then the letters.
+
+The letters of a file go through the contract as a batch does, and are looked up among the rows
+alone. What passes is appended, each once, on the condition that no other commit has touched the
+stream. Then the file is rewritten with `redriven_at` and `redriven_as`. A run that is killed in
+between leaves rows beside open letters: the next one finds them among the rows, and closes them.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
+from handler.delta.active import ActiveFile, ActiveFiles
+from handler.delta.features import check_rewritable
+from handler.delta.retry import Clock, Deadline, SystemClock
+from handler.delta.rewrite import active_files
+from handler.delta.rows import read_rows
+from handler.delta.store import Pool, Store, open_store
+from handler.delta.tables import Table
+from handler.delta.types import to_arrow
+from handler.errors import Problem, RejectCode, SiltError
+from handler.sink.outcomes import Outcome
+from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
+from handler.sink.terms import governor_of, term_of
+from handler.upkeep.compaction import Compaction, Purpose
+from handler.upkeep.due import Bin
+from handler.upkeep.expiry import REDRIVEN_AT
+from handler.upkeep.report import Figures, RunReport
+from silt.redrive.closings import REDRIVEN_AS, ROW, TOMBSTONE_RULE, Closings
+from silt.redrive.letter_writer import LetterWriter
+from silt.redrive.letters import Letter, LetterBatch, batches_of, read_letters
+from silt.redrive.origins import Origins
+from silt.redrive.redrive_report import RedriveReport
+from silt.redrive.selection import Selection
+
+LETTERS_AT_ONCE = 10_000
+BYTES_AT_ONCE = 8 << 20
+"""So much is checked, looked up and appended at once: it bounds the memory."""
+LIMIT_S = 900.0
+"""For one step: a batch, or the rewrite of a file."""
+PASSES_MAX = 20
+AGAIN = "What was redriven stays so. Run the command again: it goes on where this one ended."
+
+
+@dataclass(slots=True)
+class _LetterFile:
+    """One file of dead letters at work; `pending` are chosen letters that are not settled yet."""
+
+    file: ActiveFile
+    report: RedriveReport
+    closings: Closings = field(default_factory=Closings)
+    pending: list[Letter] = field(default_factory=list)
+    pending_bytes: int = 0
+
+
+class Redriver:
+    """The dead letters of one table, and the contract that they are given to.
+
+    `source` and `generation` name the letters' stream where the log does not say it any more.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        uri: str,
+        *,
+        source: str | None = None,
+        generation: int | None = None,
+        clock: Clock | None = None,
+        random: Callable[[], float] = random.random,
+        pool: Pool | None = None,
+        open_store: Callable[[str], Store] = open_store,
+    ) -> None:
+        self._contract = contract
+        self._clock = clock or SystemClock()
+        self._random = random
+        pool = pool or Pool()
+        self._letters = Table(
+            contract.dead_letters,
+            open_store(uri + DEAD_LETTERS_SUFFIX),
+            pool,
+            DEAD_LETTER_KEYS,
+            new_files=lambda: ActiveFiles(oldest=REDRIVEN_AT),
+        )
+        self._rows = Table(contract.table, open_store(uri), pool, ROW_KEYS)
+        self._writer = LetterWriter(contract, self._letters, self._rows)
+        self._source = source
+        self._generation = generation
+        self._origins: Origins | None = None
+        self._room: int | None = None
+
+    on_interruption = AGAIN
+
+    def foreign_governor(self) -> str | None:
+        """Return which other contract governs the table, None if it is this one, or none does.
+
+        Raises StoreError or TableError.
+        """
+        term = term_of(self._rows.read(self._deadline()))
+        is_ours = term is None or term.governor == governor_of(self._contract)
+        return None if is_ours or term is None else term.governor
+
+    def run(
+        self,
+        selection: Selection,
+        *,
+        limit: int | None = None,
+        dry_run: bool = False,
+        progress: Callable[[int], None] = lambda _letters: None,
+    ) -> RedriveReport:
+        """Redrive the chosen dead letters, at most `limit` of them; a dry run changes nothing.
+
+        `progress` is given the number of letters that were settled. What is done stays done,
+        whatever ends the run. Raises SiltError.
+        """
+        report = RedriveReport(self._contract.table)
+        self._room = limit
+        self._writer.check_tables(self._deadline())
+        snapshot = self._letters.known(self._deadline())
+        if not snapshot.exists:
+            report.remaining = 0
+            return report
+        check_rewritable(snapshot, self._letters.name, data_change=True)
+        if not dry_run:
+            self._writer.take_term(self._deadline())
+        self._origins = Origins(
+            self._letters.name,
+            self._letters.store,
+            (self._letters.known(self._deadline()), self._rows.known(self._deadline())),
+            self._source,
+            self._generation,
+        )
+        done = set[str]()
+        for _ in range(PASSES_MAX):
+            if not self._pass(selection, report, done, progress, dry_run=dry_run):
+                break
+        else:
+            report.notes.append(
+                "other writers rewrite the dead letters all the time; run the command again"
+            )
+        self._count_remaining(report, dry_run=dry_run)
+        return report
+
+    def _pass(
+        self,
+        selection: Selection,
+        report: RedriveReport,
+        done: set[str],
+        progress: Callable[[int], None],
+        *,
+        dry_run: bool,
+    ) -> bool:
+        """Work through the files that are active now. Returns whether one was replaced meanwhile.
+
+        `done` are the keys of files that need no second look: in the end, of all.
+        """
+        again = False
+        for file in sorted(active_files(self._letters), key=lambda file: file.modified_ms):
+            if file.key in done or self._room == 0:
+                continue
+            done.add(file.key)
+            if file.nulls == 0:
+                continue
+            if not file.is_rewritable:
+                report.notes.append(
+                    f"{file.key} has a deletion vector or is outside the table: Silt does not "
+                    "rewrite it. Rewrite it with the engine that made it (OPTIMIZE, or REORG TABLE "
+                    "... APPLY (PURGE)), then run the command again"
+                )
+                continue
+            work = _LetterFile(file, RedriveReport(report.table))
+            self._settle_file(work, selection, progress, dry_run=dry_run)
+            if dry_run or not work.closings or self._close(work, done):
+                report.add(work.report)
+            else:
+                again = True
+                if self._room is not None:
+                    self._room += work.report.total.selected
+        return again
+
+    def _settle_file(
+        self,
+        work: _LetterFile,
+        selection: Selection,
+        progress: Callable[[int], None],
+        *,
+        dry_run: bool,
+    ) -> None:
+        """Append what passes of one file, a bounded part after the other."""
+        metadata = self._letters.known(self._deadline()).metadata
+        assert metadata is not None
+        schema = pa.schema([(f.name, to_arrow(f.type)) for f in metadata.data_fields])
+        for name in (REDRIVEN_AT, REDRIVEN_AS):  # a dry run adds no columns
+            if schema.get_field_index(name) < 0:
+                kind = pa.timestamp("us", "UTC") if name == REDRIVEN_AT else pa.string()
+                schema = schema.append(pa.field(name, kind))
+        entries = [work.file.entry]
+        store, pool = self._letters.store, self._letters.pool
+        for rows in read_rows(store, entries, schema, pool, self._deadline()):
+            first = len(work.closings)
+            work.closings.extend(rows.num_rows)
+            self._choose(work, rows, first, selection)
+            if len(work.pending) >= LETTERS_AT_ONCE or work.pending_bytes >= BYTES_AT_ONCE:
+                self._settle(work, progress, dry_run=dry_run)
+            if self._room == 0:
+                break
+        self._settle(work, progress, dry_run=dry_run)
+
+    def _choose(self, work: _LetterFile, rows: pa.Table, first: int, selection: Selection) -> None:
+        """Take the chosen letters of some rows of a file; `first` is the position of the first."""
+        mask = selection.choose(rows).combine_chunks()
+        indices = pa.array(range(rows.num_rows), pa.int64()).filter(mask)
+        if self._room is not None:
+            indices = indices[: self._room]
+            self._room -= len(indices)
+        if not len(indices):
+            return
+        chosen = rows.take(indices)
+        work.pending += read_letters(chosen, [first + i for i in indices.to_pylist()])
+        work.pending_bytes += chosen.nbytes
+
+    def _settle(self, work: _LetterFile, progress: Callable[[int], None], *, dry_run: bool) -> None:
+        """Append what passes of the pending letters, and note what each becomes."""
+        letters, work.pending, work.pending_bytes = work.pending, [], 0
+        sound = []
+        for letter in letters:
+            work.report.of(letter.code).selected += 1
+            if None in letter.place:
+                problem = Problem(
+                    RejectCode.OUT_OF_RANGE, "", "the dead letter has no topic, partition or offset"
+                )
+                work.report.add_rejected(letter, [problem])
+            elif letter.record["timestamp"] is None:
+                problem = Problem(
+                    RejectCode.OUT_OF_RANGE,
+                    "_kafka_timestamp",
+                    "the record's timestamp is one that no table can store",
+                )
+                work.report.add_rejected(letter, [problem])
+            else:
+                sound.append(letter)
+        for batch in self._batches(sound, work.file.key):
+            self._settle_batch(work, batch, dry_run=dry_run)
+        progress(len(letters))
+
+    def _batches(self, letters: Sequence[Letter], file: str) -> list[LetterBatch]:
+        assert self._origins is not None
+        origins = self._origins
+        streams = {
+            (topic, partition): origins.stream_of(topic, partition, file)
+            for topic, partition in {letter.place[:2] for letter in letters}
+        }
+        return list(batches_of(letters, lambda letter: streams[letter.place[:2]]))
+
+    def _settle_batch(self, work: _LetterFile, batch: LetterBatch, *, dry_run: bool) -> None:
+        decided = self._writer.write(batch, self._deadline(), dry_run=dry_run)
+        for i, letter in enumerate(batch.letters):
+            of_code = work.report.of(letter.code)
+            match decided.outcomes[i]:
+                case Outcome.APPEND | Outcome.DUPLICATE:
+                    of_code.redriven += 1
+                    work.closings.close(letter.position, ROW)
+                case Outcome.SKIP:
+                    of_code.dropped += 1
+                    work.closings.close(letter.position, TOMBSTONE_RULE)
+                case _:
+                    work.report.add_rejected(letter, decided.problems[i])
+
+    def _close(self, work: _LetterFile, done: set[str]) -> bool:
+        """Rewrite a file with what its letters became. False if another writer replaced it."""
+        at_us = self._clock.epoch_ms() * 1000
+        total = work.report.total
+        parameters = {"redriven": total.redriven, "dropped": total.dropped}
+        run = RunReport(Figures(self._letters.name))
+        compaction = Compaction(
+            self._letters, DEAD_LETTER_KEYS, self._contract.dead_letter_upkeep, run
+        )
+        purpose = Purpose("REDRIVE", lambda rows: work.closings.edit(rows, at_us), parameters)
+        compaction.run([Bin({}, (work.file,))], self._deadline(), purpose)
+        if run.partitions_failed:
+            raise SiltError(f"{self._letters.name}: {' '.join(run.notes)} {AGAIN}")
+        done.update(compaction.added)
+        return not run.conflicts
+
+    def _count_remaining(self, report: RedriveReport, *, dry_run: bool) -> None:
+        total = report.total
+        open_letters = [
+            file.nulls if file.nulls is not None else file.rows
+            for file in active_files(self._letters)
+        ]
+        if None not in open_letters:
+            closed = total.redriven + total.dropped if dry_run else 0
+            report.remaining = sum(count or 0 for count in open_letters) - closed
+
+    def _deadline(self) -> Deadline:
+        ends_at = self._clock.monotonic() + LIMIT_S
+        return Deadline(self._clock, ends_at, random=self._random, consequence=AGAIN)
