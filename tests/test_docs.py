@@ -55,7 +55,9 @@ def test_every_reject_code_has_its_line() -> None:
     listed = set(re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE))
     columns = {"topic", "partition", "offset", "timestamp", "timestamp_type", "key", "value"}
     columns |= {"headers", "error_code", "error_path", "error_message", "contract_version"}
-    assert listed - columns - {"failed_at", "redriven_at", "redriven_as"} == {str(code) for code in RejectCode}
+    assert listed - columns - {"failed_at", "redriven_at", "redriven_as"} == {
+        str(code) for code in RejectCode
+    }
 
 
 def test_every_file_that_a_page_names_exists() -> None:
