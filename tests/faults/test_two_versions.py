@@ -136,7 +136,7 @@ def rolled_back(old_takes: bool) -> Case:
 
 CASES = (deployed_while_the_old_one_works, first_of_all)
 LARGE = (deployed_while_a_commit_is_lost, rolled_back)
-"""Some twenty minutes each on two cores: a `make torture` of an hour goes through them."""
+"""Some twenty minutes each on two cores: `make nightly` and a long `make torture` run them."""
 
 
 def new_id() -> str:

@@ -51,28 +51,28 @@ def main() -> int:
 
 def _rounds(options: argparse.Namespace, ends_at: float) -> bool:
     shutil.rmtree(FOLDER, ignore_errors=True)
-    tolds: list[RoundReport] = []
+    reports: list[RoundReport] = []
     with (
         LocalS3(FOLDER / "s3", "lake") as s3,
         FaultProxy(s3.endpoint, slow_s=2.0) as proxy,
         best_broker(FOLDER / "kafka") as broker,
     ):
         output.say(f"Broker: {broker.kind}. S3: SeaweedFS, behind a proxy. Readers: two.")
-        while (not tolds or time.monotonic() < ends_at) and len(tolds) < options.rounds:
-            seed = options.seed + len(tolds)
+        while (not reports or time.monotonic() < ends_at) and len(reports) < options.rounds:
+            seed = options.seed + len(reports)
             folder = FOLDER / str(seed)
             answer = Round(seed, broker, s3, proxy, folder).run()
-            tolds.append(answer)
+            reports.append(answer)
             output.say(str(answer), "red" if answer.problems else None)
             if answer.problems:
                 output.complain(f"Again: make torture SEED={seed} ROUNDS=1. Logs: {folder}")
                 return True
         kinds, faults = len(proxy.counts), proxy.counts.total()
-    records = sum(answer.records for answer in tolds)
-    invocations = sum(answer.invocations for answer in tolds)
-    checks = sum(answer.checks for answer in tolds)
+    records = sum(answer.records for answer in reports)
+    invocations = sum(answer.invocations for answer in reports)
+    checks = sum(answer.checks for answer in reports)
     output.say(
-        f"{len(tolds)} rounds: {records:,} records by {invocations:,} invocations, {faults:,} "
+        f"{len(reports)} rounds: {records:,} records by {invocations:,} invocations, {faults:,} "
         f"faults of {kinds} kinds, {checks:,} checks meanwhile. Each record once."
     )
     return False
@@ -82,7 +82,7 @@ def _large_cases() -> bool:
     output.say(
         "Every schedule of the larger cases of two versions of a contract: an hour or so more."
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "torture", "--timeout", "7200", "tests"]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "hours", "--timeout", "7200", "tests"]
     return subprocess.run(command, check=False).returncode != 0
 
 

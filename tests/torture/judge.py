@@ -16,6 +16,7 @@ from tests.reader import State, read_log
 from tests.verifier import Place, verify
 
 Rows = list[tuple[Place, Any]]
+OPEN = "redriven_at is null"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,28 +80,30 @@ class Tables:
         return self._engine(self.name, ("_kafka_partition", "_kafka_offset", "id"))
 
     def dead_letters(self) -> Rows:
-        """Return the dead letters, as the Delta engine reads them."""
-        return self._engine(f"{self.name}__dead_letters", ("partition", "offset", "value"))
+        """Return the open dead letters, as the Delta engine reads them."""
+        columns = ("partition", "offset", "value")
+        return self._engine(f"{self.name}__dead_letters", columns, OPEN)
 
-    def _engine(self, name: str, columns: tuple[str, str, str]) -> Rows:
+    def _engine(self, name: str, columns: tuple[str, str, str], where: str = "true") -> Rows:
         uri = f"{self.root}/{name}"
         options = self.s3.environment
         if not DeltaTable.is_deltatable(uri, storage_options=options):
             return []
         listed = ", ".join(f'"{column}"' for column in columns)
         table = DeltaTable(uri, storage_options=options)
-        read = QueryBuilder().register("t", table).execute(f"select {listed} from t").read_all()
+        sql = f"select {listed} from t where {where}"
+        read = QueryBuilder().register("t", table).execute(sql).read_all()
         columns_read = [pa.chunked_array(c).to_pylist() for c in pa.table(read).columns]
         return [((p, o), v) for p, o, v in zip(*columns_read, strict=True)]
 
     def disagreement(self, rows: Rows, dead_letters: Rows) -> list[str]:
         """Return where the tests' own reader sees other offsets than the engine."""
         problems = []
-        for name, columns, read in (
-            (self.name, ("_kafka_partition", "_kafka_offset"), rows),
-            (f"{self.name}__dead_letters", ("partition", "offset"), dead_letters),
+        for name, columns, where, read in (
+            (self.name, ("_kafka_partition", "_kafka_offset"), "true", rows),
+            (f"{self.name}__dead_letters", ("partition", "offset"), OPEN, dead_letters),
         ):
-            own = self._own(name, columns)
+            own = self._own(name, columns, where)
             if own != sorted(place for place, _ in read):
                 problems.append(f"two readers of {name} differ: {len(own)} and {len(read)} rows")
         return problems
@@ -124,14 +127,15 @@ class Tables:
     def _get(self, bucket: str, key: str) -> bytes:
         return self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
 
-    def _own(self, name: str, columns: tuple[str, str]) -> list[Place]:
+    def _own(self, name: str, columns: tuple[str, str], where: str) -> list[Place]:
         bucket, prefix = self._place(name)
         found: list[Place] = []
         for path in self.state(name).adds:
             data = pa.BufferReader(self._get(bucket, prefix + path))
             database = duckdb.connect()
-            database.register("f", pq.read_table(data, columns=list(columns)))
-            found += database.execute(f'select "{columns[0]}", "{columns[1]}" from f').fetchall()
+            database.register("f", pq.read_table(data))
+            sql = f'select "{columns[0]}", "{columns[1]}" from f where {where}'
+            found += database.execute(sql).fetchall()
         return sorted(found)
 
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from tests.builders import ROOT, SMALL
 from tests.real.brokers import PARTITIONS, Broker, fresh_topic
 from tests.torture.engine import DEEDS
 from tests.torture.fleet import FrailSandbox
-from tests.torture.judge import Tables, judge, on_the_broker
+from tests.torture.judge import Tables, judge, on_the_broker, parsed
 from tests.torture.proxy import FAULTS, Fault, FaultProxy, Request
 from tests.torture.steps import STEPS, Moment
 
@@ -96,6 +96,8 @@ class Round:
         self._stop = threading.Event()
         self._sandboxes: list[FrailSandbox] = []
         self._deployed = 0
+        self._redrives = self._dice.random() < 0.5
+        """Whether dead letters are redriven: a row may then be beside its open dead letter."""
         self._write_contract()
         self._lock = threading.Lock()
         self._errors: list[BaseException] = []
@@ -127,6 +129,8 @@ class Round:
             for thread in threads:
                 thread.join(60)
             self._thaw()
+            if self._redrives:
+                self._redrive_to_the_end()
             self._check_at_the_end()
         finally:
             self._calm.set()
@@ -290,6 +294,7 @@ class Round:
             self._thaw: 2,
             self._deploy: 1,
             self._engine: 2,
+            **({self._redrive: 1} if self._redrives else {}),
         }
         while not self._calm.wait(dice.uniform(0.05, 0.6)):
             deed = dice.choices(list(deeds), list(deeds.values()))[0]
@@ -335,6 +340,31 @@ class Round:
         work = self._start("tests.torture.engine", deed, uri)
         self._await(work, f"{deed} by the engine", dice)
 
+    def _redrive(self, dice: random.Random) -> None:
+        """Redrive by the contract of the moment, at times twice at once, or kill it."""
+        runs = [self._start(*self._redrive_command()) for _ in range(dice.choice([1, 1, 2]))]
+        for run in runs:
+            self._await(run, "redrives", dice, fine=(0, 1))
+
+    def _redrive_command(self) -> list[str]:
+        place = ["--table-root", self.tables.root, "--contracts", str(self._folder / "contracts")]
+        return ["silt.cli", "redrive", self.tables.name, "--yes", "--json", *place]
+
+    def _redrive_to_the_end(self) -> None:
+        """Redrive by the contract that takes more, with nobody else at work."""
+        self._deployed = 0
+        self._write_contract()
+        run = self._start(*self._redrive_command(), stdout=subprocess.PIPE)
+        said, _ = run.communicate(timeout=120)
+        self._did("letters redriven at the end", json.loads(said)["redriven"])
+        long = [
+            value
+            for _, value in self.tables.dead_letters()
+            if (record := parsed(value)) is not None and "name" in record
+        ]
+        if run.returncode > 1 or long:
+            self.report.problems.append(f"a redrive ended with {run.returncode}, left {long[:3]}")
+
     def _maintain(self) -> None:
         """Run the maintenance function again and again, at times twice at once, or kill it."""
         dice = random.Random(self._dice.random())
@@ -347,23 +377,31 @@ class Round:
             for run in runs:
                 self._await(run, "runs of maintenance", dice)
 
-    def _start(self, module: str, *arguments: str, **more: str) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, module: str, *arguments: str, stdout: int = subprocess.DEVNULL, **more: str
+    ) -> "subprocess.Popen[bytes]":
         """Start a program through the proxy, with all its processes in a group of their own."""
         return subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             env={**os.environ, **self._environment, **more},
             cwd=ROOT,
-            stdout=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
 
-    def _await(self, work: "subprocess.Popen[bytes]", what: str, dice: random.Random) -> None:
+    def _await(
+        self,
+        work: "subprocess.Popen[bytes]",
+        what: str,
+        dice: random.Random,
+        fine: Sequence[int] = (0,),
+    ) -> None:
         """Wait for a program, or kill it: whole, or leaving orphans that go on."""
         try:
             # What it cannot do is no matter; what it does half is.
             code = work.wait(dice.choice([0.7, 1.0, 1.5, 3.0, 10.0, 10.0]))
-            self._did(what, int(code == 0))
+            self._did(what, int(code in fine))
         except subprocess.TimeoutExpired:
             if dice.random() < 0.5:
                 os.killpg(work.pid, signal.SIGKILL)
@@ -390,13 +428,16 @@ class Round:
         while time.monotonic() < ends_at and not self._errors:
             time.sleep(0.5)
             try:
-                # What is committed before the tables are read must are in them. Dead letters are
-                # read after the rows: a record that moved between the two could hide otherwise.
+                # What is committed before the tables are read must be in them. Rows are read after
+                # the dead letters: a letter that is redriven between the two could hide otherwise.
                 done = self._done()
-                rows, dead = self.tables.rows(), self.tables.dead_letters()
+                dead, rows = self.tables.dead_letters(), self.tables.rows()
                 sent = on_the_broker(self._broker.servers, self._topic, self._partitions)
             except KafkaException:
                 continue
+            if self._redrives:
+                places = {place for place, _ in rows}
+                dead = [letter for letter in dead if letter[0] not in places]
             self.report.problems += judge(sent, rows, dead, done)
             self.report.checks += 1
 
