@@ -22,6 +22,7 @@ from handler.kafka.event import Batch, parse_event
 from handler.metrics import emit
 from handler.settings import Settings, limit_s, read_settings
 from handler.sink.outcomes import Outcome
+from handler.sink.reject_summary import summarize_rejects
 from handler.sink.response import PARTS, account, failures, freshness_ms, offsets_of, raise_for
 from handler.sink.writer import Result, Writer
 
@@ -187,6 +188,8 @@ class Function:
             "peak_memory_mb": _peak_memory_mb(),
         }
         why = self._why(result)
+        plan = result.plan
+        rejects = summarize_rejects(checked.contract, checked.flat, plan) if plan else []
         return InvocationReport(
             topic=batch.topic,
             counts=counts,
@@ -203,6 +206,7 @@ class Function:
                 "cold_start": cold,
                 **({"decided_again_because": dict(result.conflicts)} if result.conflicts else {}),
                 **({"unsettled_because": why} if why else {}),
+                **({"rejects": rejects} if rejects else {}),
                 **({"would": would(result)} if self._settings.dry_run and result.plan else {}),
             },
         )

@@ -13,6 +13,7 @@ from handler.errors import SiltError, counted
 from handler.kafka.event import OFFSET_MAX, PARTITION_MAX
 from silt.audit.findings import LISTED_MAX, Audit, PartitionAudit
 from silt.audit.offset_sets import Range, between, ranges_of
+from silt.kafka_options import explain_failure
 from silt.local.broker import METADATA_LIMIT_S, QUIET, committed_offsets, partitions_of
 
 POLL_LIMIT_S = 15.0
@@ -115,7 +116,7 @@ def compare_with_broker(
             part = _Partition(audit, consumer, topic, partition, progress)
             part.compare(ends.get(partition), tombstones_stand=tombstones_stand)
     except KafkaException as error:
-        raise SiltError(f"Kafka at {servers} does not answer for {topic}: {error}") from error
+        raise explain_failure(servers, topic, error) from error
     finally:
         consumer.close()
 

@@ -8,6 +8,7 @@ from handler.errors import counted
 from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
+from silt.kafka_options import add_kafka_argument, client_of
 from silt.table_places import add_table_arguments, named_tables, place_of
 
 EXAMPLE = """example:
@@ -26,9 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group", help="the mapping's consumer group: everything up to its offset must be there"
     )
-    parser.add_argument(
-        "--kafka", action="append", default=[], metavar="NAME=VALUE", help="option of librdkafka"
-    )
+    add_kafka_argument(parser)
     parser.add_argument("--expect", type=Path, help="a producer's list: JSON lines or CSV")
     parser.add_argument(
         "--allow-gaps", action="store_true", help="unexplained gaps do not count as findings"
@@ -42,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     from silt.audit.proof import audit
     from silt.audit.sources import compare_with_broker, compare_with_list
 
-    client = _client(options.kafka)
+    client = client_of(options.kafka)
     places = _places(options)
     if options.expect and len(places) > 1:
         raise UsageError("--expect works on one table: name it.")
@@ -70,13 +69,6 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         output.as_json([_json(result) for result in results])
     return int(any(result.findings for result in results))
-
-
-def _client(given: list[str]) -> dict[str, str]:
-    pairs = [option.partition("=") for option in given]
-    if any(not name or not equals for name, equals, _ in pairs):
-        raise UsageError("--kafka takes NAME=VALUE, such as security.protocol=SASL_SSL.")
-    return {name: value for name, _, value in pairs}
 
 
 def _places(options: argparse.Namespace) -> list[tuple[str, str, bool]]:

@@ -1,38 +1,59 @@
 """silt dev: the local event source mapping, from a Kafka topic to a Delta table."""
 
 import argparse
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from confluent_kafka import KafkaException
 
+from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
 from handler.contract.load import load_contracts
-from handler.errors import SiltError, counted
+from handler.delta.retry import Deadline, SystemClock
+from handler.delta.store import Pool, open_store
+from handler.delta.tables import Table
+from handler.errors import OutOfTime, StoreError, counted
 from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
 from silt.deployment.deploy_yml import CONTRACTS
+from silt.kafka_options import add_kafka_argument, client_of, explain_failure
 from silt.local.destinations import Destination
 from silt.local.filters import Filters
-from silt.local.mapping import MappingConfig
+from silt.local.invocation_log import merge_rejects
+from silt.local.mapping import MappingConfig, StuckBatch
 from silt.local.pollers import LocalMapping, LocalSettings
 
 EXAMPLE = """example:
   silt dev --bootstrap-servers localhost:9092 --topic orders --table-root .silt/tables
 
 It follows AWS's mapping: batches, window, 6 MB, one invocation of a partition at a time, partial
-failures, retries. The function runs in the real Lambda runtime client. Ctrl-C ends it; what was
-in progress is read again next time."""
+failures, retries. The function runs in the real Lambda runtime client. Why records are retried or
+rejected is shown at once. A batch that fails three times for the same reason ends the command.
+Ctrl-C ends it; what was in progress is read again next time."""
+
+DEFAULT_ROOT = ".silt/tables"
+PROGRESS_S = 1.0
+"""So often a line of progress is printed at most."""
+ROOT_LIMIT_S = 20.0
+REASONS_SHOWN = 20
+COUNTS = ("appended", "dead_lettered", "skipped_by_rule", "duplicates")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("--bootstrap-servers", required=True, help="host:port, comma-separated")
     parser.add_argument("--topic", required=True, help="the topic; a contract must name it")
-    parser.add_argument("--table-root", default=".silt/tables", help="where the tables are")
+    parser.add_argument(
+        "--table-root", help="where the tables are (or SILT_TABLE_ROOT; default: .silt/tables)"
+    )
     parser.add_argument("--contracts", default=CONTRACTS, help="folder of contracts")
     parser.add_argument("--group-id", default="silt-dev", help="consumer group that keeps offsets")
-    parser.add_argument("--source", default="local", help="names the cluster in stream ids")
+    parser.add_argument(
+        "--source", help="names the cluster in stream ids (or SILT_SOURCE; default: local)"
+    )
+    add_kafka_argument(parser)
     parser.add_argument("--batch-size", type=int, default=100, help="BatchSize, 1 to 10000")
     parser.add_argument("--window", type=float, default=0.5, help="batching window in seconds")
     parser.add_argument("--pollers", type=int, default=1, help="pollers, each with a sandbox")
@@ -75,44 +96,108 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--until-idle", type=float, help="stop after this many seconds without a record"
     )
     parser.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="go on when a batch fails three times for the same reason, as AWS does",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument(
         "--log", type=Path, default=Path(".silt/function.log"), help="function's log"
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the mapping until Ctrl-C, or until it is idle. Returns 1 if batches were given up."""
+    """Run the mapping until Ctrl-C, or until it is idle. Returns 1 if batches were given up, or if
+    one failed again and again.
+    """
     contracts = load_contracts(options.contracts)
     if options.topic not in contracts:
         raise UsageError(
             f"There is no contract for {options.topic!r} in {options.contracts}, only for "
             f"{', '.join(sorted(contracts))}."
         )
+    contract = contracts[options.topic]
+    options.table_root = options.table_root or os.environ.get("SILT_TABLE_ROOT", DEFAULT_ROOT)
+    options.source = options.source or os.environ.get("SILT_SOURCE", "local")
     use_credentials_for(options.table_root)
     if options.on_failure:
         use_credentials_for(options.on_failure)
     settings, config = _settings(options)
+    _check_table_root(contract, options.table_root)
+    servers = options.bootstrap_servers
+    say = output.complain if options.json else output.say
     try:
         mapping = LocalMapping(settings, config, tell=output.complain)
     except KafkaException as error:
-        raise SiltError(f"Kafka at {options.bootstrap_servers} does not answer: {error}") from error
-    output.say(f"Reading {options.topic} into {options.table_root}. Ctrl-C ends it.")
+        raise explain_failure(servers, options.topic, error) from error
+    uri = contract.uri(options.table_root)
+    say(f"Reading {options.topic} of {servers} into {uri}. Ctrl-C ends it.")
     mapping.start()
+    stuck: StuckBatch | None = None
     try:
-        _watch(mapping, options.until_idle)
+        _watch(mapping, options.until_idle, say)
     except KeyboardInterrupt:
-        output.say("Ending.")
+        say("Ending.")
+    except StuckBatch as error:
+        stuck = error
     except KafkaException as error:
-        raise SiltError(f"Kafka at {options.bootstrap_servers} failed: {error}") from error
+        raise explain_failure(servers, options.topic, error) from error
     finally:
         mapping.close()
-    progress = mapping.progress
+    _summarize(mapping, contract, options)
+    if stuck is not None:
+        output.complain(
+            f"{stuck} Nothing is lost: the offsets were not committed. Fix the cause and start "
+            "again; --keep-going retries without end, as AWS does."
+        )
+    return int(stuck is not None or any(p.given_up for p in mapping.progress))
+
+
+def _check_table_root(contract: Contract, root: str) -> None:
+    """Refuse a place where no table can be, before anything is read. Raises UsageError."""
+    clock = SystemClock()
+    deadline = Deadline(clock, clock.monotonic() + ROOT_LIMIT_S)
+    uri = contract.uri(root)
+    try:
+        Table(contract.table, open_store(uri), Pool()).read(deadline)
+        if "://" not in uri:
+            Path(uri).mkdir(parents=True, exist_ok=True)
+    except (StoreError, OutOfTime, OSError) as error:
+        raise UsageError(f"No table can be written to {uri}: {error}") from error
+
+
+def _summarize(mapping: LocalMapping, contract: Contract, options: argparse.Namespace) -> None:
+    progress, counts = mapping.progress, mapping.counts
+    rejects = merge_rejects(mapping.logs)
+    summary = {
+        "topic": options.topic,
+        "table": contract.uri(options.table_root),
+        "records": mapping.records,
+        **{name: counts[name] for name in COUNTS},
+        "filtered": sum(p.filtered for p in progress),
+        "given_up": sum(p.given_up for p in progress),
+        "invocations": sum(p.invocations for p in progress),
+        "retries": sum(p.retries for p in progress),
+        "rejects": rejects,
+        "log": str(options.log),
+    }
+    if options.json:
+        output.as_json(summary)
+        return
     output.say(
         f"{counted(mapping.records, 'record')} settled by "
-        f"{counted(sum(p.invocations for p in progress), 'invocation')}; "
-        f"{counted(sum(p.retries for p in progress), 'retry', 'retries')}. The function's log: "
-        f"{options.log}"
+        f"{counted(summary['invocations'], 'invocation')}: {counts['appended']:,} appended, "
+        f"{counts['dead_lettered']:,} dead letters, {counts['skipped_by_rule']:,} skipped by rule, "
+        f"{counts['duplicates']:,} duplicates; {counted(summary['retries'], 'retry', 'retries')}. "
+        f"The function's log: {options.log}"
     )
-    return int(any(p.given_up for p in progress))
+    if rejects:
+        rows = [list(each.values()) for each in rejects[:REASONS_SHOWN]]
+        output.table("Dead letters", ["code", "path", "records", "example"], rows)
+        output.say(
+            f"They are stored in {contract.uri(options.table_root)}{DEAD_LETTERS_SUFFIX}. Once the "
+            f"contract or the producer is fixed: silt redrive {contract.table}"
+        )
 
 
 def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig]:
@@ -127,6 +212,7 @@ def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig
             report_batch_item_failures=not options.no_partial_responses,
             filters=Filters(options.filter),
             on_failure=Destination(place, shape) if place is not None else None,
+            stops_when_stuck=not options.keep_going,
         )
         if options.pollers < 1:
             raise ValueError("at least 1 poller is needed: with 0 nothing would be read")
@@ -154,20 +240,40 @@ def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig
         starting_position=options.starting_position,
         starting_timestamp_ms=options.starting_timestamp,
         log=options.log,
+        client=client_of(options.kafka),
     )
     return settings, config
 
 
-def _watch(mapping: LocalMapping, until_idle_s: float | None) -> None:
-    """Print progress until nothing has come for a while."""
+def _watch(mapping: LocalMapping, until_idle_s: float | None, say: Callable[[str], None]) -> None:
+    """Print progress until nothing has come for a while. Raises what ended a poller."""
     settled, since = 0, time.monotonic()
+    printed, printed_at = 0, since
     while True:
         mapping.check()
+        now = time.monotonic()
         if mapping.busy:
-            since = time.monotonic()
+            since = now
         if mapping.records != settled:
-            settled, since = mapping.records, time.monotonic()
-            output.say(f"{counted(settled, 'record')} settled")
-        if until_idle_s is not None and time.monotonic() - since > until_idle_s:
+            settled, since = mapping.records, now
+        if settled != printed and now - printed_at >= PROGRESS_S:
+            say(_progress(mapping, settled, (settled - printed) / (now - printed_at)))
+            printed, printed_at = settled, now
+        if until_idle_s is not None and now - since > until_idle_s:
             return
         time.sleep(0.2)
+
+
+def _progress(mapping: LocalMapping, settled: int, rate: float) -> str:
+    counts, behind = mapping.counts, mapping.behind
+    retries = sum(progress.retries for progress in mapping.progress)
+    parts = [
+        f"{counts['appended']:,} appended",
+        f"{counts['dead_lettered']:,} dead letters",
+        f"{counts['skipped_by_rule']:,} skipped",
+        f"{counts['duplicates']:,} duplicates",
+        f"{retries:,} retries",
+    ]
+    lag = f"; {behind:,} offsets behind the topic" if behind is not None else ""
+    shown = ", ".join(part for part in parts if not part.startswith("0 "))
+    return f"{counted(settled, 'record')} settled, {rate:,.0f}/s: {shown}{lag}"

@@ -121,6 +121,7 @@ class TopicRecords:
         start = OFFSET_END if starting_position == "LATEST" else OFFSET_BEGINNING
         committed = committed_offsets(self._consumer, expected)
         self._skip_before_ms: dict[int, int] = {}
+        self._behind: dict[int, int] = {}
         for place in committed:
             if place.offset < 0:
                 place.offset = start
@@ -151,6 +152,15 @@ class TopicRecords:
         """Keep in the consumer group that everything below this offset is done."""
         place = TopicPartition(self._topic, partition, offset)
         _of_coordinator(lambda: self._consumer.commit(offsets=[place], asynchronous=False))
+        # In the thread that polls: the client blocks where another one asks.
+        _low, high = self._consumer.get_watermark_offsets(place, cached=True)
+        self._behind[partition] = max(0, high - offset)
+
+    def behind(self) -> int | None:
+        """Return how many offsets of the partitions that were read lie above what is committed, as
+        of the last commit; None before the first.
+        """
+        return sum(self._behind.values()) if self._behind else None
 
     def close(self) -> None:
         """Leave the broker."""

@@ -8,13 +8,14 @@ is written in docs/local-mapping.md.
 
 import datetime as dt
 import random
+import re
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from handler.errors import counted
+from handler.errors import SiltError, counted
 from silt.local.destinations import Condition, Destination
 from silt.local.events import (
     PAYLOAD_LIMIT_BYTES,
@@ -30,6 +31,9 @@ from silt.local.runtime_api import InvocationOutcome
 RETRIES_WITH_DESTINATION = 10
 """What endless retries become beside an on-failure destination."""
 _BACKOFF_MAX_S = 5.0
+_DIGITS = re.compile(r"[0-9]+")
+IDENTICAL_MAX = 3
+"""A batch that failed so often, each time for the same reason, will not get better by itself."""
 _FIRST_POLL_S = 0.1
 """A poll waits so long at least for a first record: without a window nothing else would wait."""
 
@@ -46,6 +50,8 @@ class MappingConfig:
     report_batch_item_failures: bool = True
     filters: Filters = field(default_factory=lambda: Filters(()))
     on_failure: Destination | None = None
+    stops_when_stuck: bool = False
+    """Whether to end when a batch that is retried without end fails again and again alike."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.batch_size <= 10_000:
@@ -76,6 +82,10 @@ class Records(Protocol):
     def commit(self, partition: int, offset: int) -> None:
         """Keep that everything below this offset is done."""
         ...
+
+
+class StuckBatch(SiltError):
+    """A batch fails again and again for the same reason, and nothing would ever give it up."""
 
 
 @dataclass(slots=True)
@@ -176,6 +186,7 @@ class Poller:
         attempts = throttled = 0
         pending = list(batch)
         retries_max = self._config.retries_max
+        alike = Counter[str]()
         while pending := self._still_sent(pending, attempts):
             outcome = self._attempt(pending)
             if outcome.kind == "throttle":  # the function never ran: this uses up no retry
@@ -192,10 +203,12 @@ class Poller:
                 self._give_up(failed, "RetryAttemptsExhausted", attempts)
                 return
             self.progress.retries += 1
-            what = outcome.reason if whole else "a partial failure"
-            self._tell(
-                f"{len(failed)} of {counted(len(pending), 'record')} will be retried: {what}"
-            )
+            what = outcome.reason if whole else outcome.explanation or "a partial failure"
+            text = f"{len(failed)} of {counted(len(pending), 'record')}"
+            self._tell(f"{text} will be retried: {what}")
+            alike[f"{text} {_DIGITS.sub('', what)}"] += 1
+            if max(alike.values()) >= IDENTICAL_MAX and self._config.stops_when_stuck:
+                self._refuse_to_go_on(failed, retries_max)
             self._back_off(attempts)
             if splits:
                 middle = len(failed) // 2
@@ -203,6 +216,16 @@ class Poller:
                 self.settle(failed[middle:])
                 return
             pending = failed
+
+    @staticmethod
+    def _refuse_to_go_on(records: Sequence[KafkaRecord], retries_max: int | None) -> None:
+        """Raise StuckBatch where a batch would be retried without end."""
+        if retries_max is None:
+            first = records[0]
+            raise StuckBatch(
+                f"The same records failed {IDENTICAL_MAX} times for the reason above, the first at "
+                f"{first.group} offset {first.offset}."
+            )
 
     def _back_off(self, attempt: int) -> None:
         self._sleep(min(_BACKOFF_MAX_S, 0.1 * 2 ** min(attempt, 6)) * random.random())

@@ -1,12 +1,14 @@
 """A whole mapping on this machine: pollers in threads, each with a sandbox of its own."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from silt.local.broker import StartingPosition, TopicRecords, partitions_of
+from silt.local.invocation_log import InvocationLog, explain
 from silt.local.mapping import MappingConfig, Poller, Progress
 from silt.local.runtime import Sandbox
 from silt.local.runtime_api import InvocationOutcome
@@ -54,6 +56,7 @@ class LocalMapping:
         limit = settings.reserved_concurrency
         self._free = threading.Semaphore(limit) if limit is not None else None
         self.parts: list[tuple[Poller, TopicRecords, Sandbox]] = []
+        self.logs: list[InvocationLog] = []
         source = {"eventSource": "SelfManagedKafka", "bootstrapServers": settings.servers}
         pollers = min(settings.pollers, len(partitions))
         for i in range(pollers):
@@ -66,17 +69,25 @@ class LocalMapping:
                 starting_timestamp_ms=settings.starting_timestamp_ms,
                 client=settings.client,
             )
-            sandbox = Sandbox(settings.environment, timeout_s=settings.timeout_s, log=settings.log)
-            poller = Poller(
-                config, records, self._invoker(sandbox), source, tell=tell, sleep=self._sleep
+            log = InvocationLog()
+            sandbox = Sandbox(
+                settings.environment,
+                timeout_s=settings.timeout_s,
+                log=settings.log,
+                on_line=log.read,
             )
+            invoke = self._invoker(sandbox, log)
+            poller = Poller(config, records, invoke, source, tell=tell, sleep=self._sleep)
             self.parts.append((poller, records, sandbox))
+            self.logs.append(log)
         self._threads: list[threading.Thread] = []
 
     def _sleep(self, seconds: float) -> None:
         self._stop.wait(seconds)
 
-    def _invoker(self, sandbox: Sandbox) -> Callable[[Mapping[str, Any]], InvocationOutcome]:
+    def _invoker(
+        self, sandbox: Sandbox, log: InvocationLog
+    ) -> Callable[[Mapping[str, Any]], InvocationOutcome]:
         def invoke(event: Mapping[str, Any]) -> InvocationOutcome:
             with self._lock:
                 self._count += 1
@@ -87,11 +98,12 @@ class LocalMapping:
                 if self._stop.is_set():
                     raise Stopped
                 self._on_invoke(sandbox, number)
+                log.forget()
                 outcome = sandbox.invoke(event)
                 # Ended by us, not by a fault of its own: it must use up no attempt.
                 if self._stop.is_set() and outcome.kind != "response":
                     raise Stopped
-                return outcome
+                return _explained(outcome, log)
             finally:
                 if self._free is not None:
                     self._free.release()
@@ -117,6 +129,18 @@ class LocalMapping:
     def records(self) -> int:
         """Return how many records are settled."""
         return sum(progress.records for progress in self.progress)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Return what became of the records, by the names of the accounting."""
+        return sum((log.counts for log in self.logs), Counter[str]())
+
+    @property
+    def behind(self) -> int | None:
+        """Return how many offsets of the topic are not settled yet, None where nobody knows."""
+        lags = [records.behind() for _, records, _ in self.parts]
+        known = [lag for lag in lags if lag is not None]
+        return sum(known) if known else None
 
     def start(self) -> None:
         """Start the pollers."""
@@ -150,3 +174,14 @@ class LocalMapping:
         for _, records, sandbox in self.parts:
             records.close()
             sandbox.close()
+
+
+def _explained(outcome: InvocationOutcome, log: InvocationLog) -> InvocationOutcome:
+    """Return an outcome with what the function's log says of records that it left unsettled."""
+    answer = outcome.payload
+    if outcome.kind != "response" or not isinstance(answer, dict):
+        return outcome
+    if not answer.get("batchItemFailures"):
+        return outcome
+    line = log.wait()
+    return replace(outcome, explanation=explain(line)) if line is not None else outcome

@@ -8,8 +8,9 @@ a kill of the process, as in Lambda; the next invocation starts a new one.
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,10 @@ class Sandbox:
         log: Path | None = None,
         client: Sequence[str] = CLIENT,
         task_root: Path | None = None,
+        on_line: Callable[[bytes], None] | None = None,
     ) -> None:
-        """`client` starts the runtime client, this interpreter's by default.
+        """`client` starts the runtime client, this interpreter's by default. `on_line` is given
+        each line that the function logs, in a thread of its own.
 
         With `task_root`, a folder as Lambda unpacks it, the process is there and sees nothing
         of this one's environment; otherwise the function is the checkout's.
@@ -50,6 +53,8 @@ class Sandbox:
         self._handler = handler
         self.timeout_s = timeout_s
         self._log = log
+        self._on_line = on_line
+        self._reader: threading.Thread | None = None
         self._api: RuntimeApi | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
@@ -111,9 +116,23 @@ class Sandbox:
         """End a process that did not answer in time, as Lambda does: by a kill."""
         self.kill()
 
+    def _read_log(self) -> None:
+        """Copy what the process logs into the log, and give each line away."""
+        process, on_line = self.process, self._on_line
+        assert process is not None
+        assert process.stdout is not None
+        assert on_line is not None
+        with process.stdout, (self._log or Path(os.devnull)).open("ab") as log:
+            for line in process.stdout:
+                log.write(line)
+                log.flush()
+                on_line(line)
+
     def close(self) -> None:
         """End the process and its API."""
         self.kill()
+        if self._reader is not None:
+            self._reader.join(timeout=5)
         if self._api is not None:
             self._api.close()
 
@@ -151,11 +170,14 @@ class Sandbox:
                 [*self._client, self._handler],
                 env=environment,
                 cwd=self._task_root,
-                stdout=output,
+                stdout=subprocess.PIPE if self._on_line is not None else output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         finally:
             if self._log is not None:
                 output.close()
+        if self._on_line is not None:
+            self._reader = threading.Thread(target=self._read_log, daemon=True)
+            self._reader.start()
         self.starts += 1

@@ -15,10 +15,14 @@ API = "/2018-06-01/runtime"
 
 @dataclass(frozen=True, slots=True)
 class InvocationOutcome:
-    """What came of one invocation: the answer of the function, or why there is none."""
+    """What came of one invocation: the answer of the function, or why there is none.
+
+    `explanation` is what the function's log says of records that it left unsettled.
+    """
 
     kind: Kind
     payload: Any = None
+    explanation: str | None = None
 
     @property
     def reason(self) -> str:
