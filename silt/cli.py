@@ -4,10 +4,14 @@ called.
 
 import argparse
 import importlib
+import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from handler import __version__
+from handler.contract.reserved import nearest
 from handler.errors import SiltError
 from silt.command_errors import UsageError
 
@@ -25,12 +29,22 @@ COMMANDS = {
 }
 """Each command with what it does, in a few words."""
 
-FINE, FOUND_SOMETHING, USED_WRONGLY = 0, 1, 2
+FINE, FOUND_SOMETHING, USED_WRONGLY, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns its exit code: 0 fine, 1 something is wrong, 2 used wrongly."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(given)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # who reads what is printed has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FOUND_SOMETHING
+
+
+def _run(given: Sequence[str]) -> int:
     name = next((word for word in given if word in COMMANDS), None)
     options = parser(name).parse_args(given)
     if options.command is None:
@@ -47,13 +61,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SiltError as error:
         output.complain(f"silt {options.command}: {error}")
         return FOUND_SOMETHING
-    except KeyboardInterrupt:
-        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that names the likely word for one that it does not know."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Any = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, and refuse what is left over by the parser that knows the options."""
+        result, rest = super().parse_known_args(args, namespace)
+        if rest:
+            words = [word.partition("=")[0] for word in rest if word.startswith("-")]
+            near = nearest(words[0], self._option_string_actions) if words else ""
+            self.error(f"unrecognized arguments: {' '.join(rest)}{near}")
+        return result, rest
+
+    def error(self, message: str) -> NoReturn:
+        """Print a line on what is wrong, after the usage, and end with 2."""
+        unknown = re.search(r"invalid choice: '([^']*)'", message)
+        if unknown is not None:
+            words = re.findall(r"[\w.-]+", message[unknown.end() :])
+            near = nearest(unknown[1], [word for word in words if word not in ("choose", "from")])
+            message += near
+        super().error(message)
 
 
 def parser(name: str | None) -> argparse.ArgumentParser:
     """Return the parser, with the options of one command: the others are only named."""
-    whole = argparse.ArgumentParser(
+    whole = _Parser(
         prog="silt", description="Write Kafka topics to Delta tables, each record exactly once."
     )
     whole.add_argument("--version", action="version", version=f"silt {__version__}")

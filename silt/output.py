@@ -33,6 +33,11 @@ def warn(text: str) -> None:
     errors.print(escape(text), style="yellow")
 
 
+def hint(text: str) -> None:
+    """Print what may help a person to read the rest, to standard error."""
+    errors.print(escape(text), style="dim")
+
+
 def ask(question: str) -> bool:
     """Ask a person for a yes; without a terminal the answer is no."""
     if not sys.stdin.isatty():

@@ -8,18 +8,23 @@ from pathlib import Path
 
 from handler.contract.contract import Contract
 from handler.contract.load import load_contracts
+from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_region
 from silt.deployment.deploy_yml import CONTRACTS
 from silt.deployment.plan import Deployment
 from silt.deployment.read import read_deployment
 
+TABLE_ROOT = ".silt/tables"
+"""Where tables are, unless something names another place."""
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where tables and contracts are, as far as a command knows."""
+    """Where tables and contracts are. `origin` is what the root was taken from."""
 
-    root: str | None
+    root: str
+    origin: str
     contracts: str | None
     deployment: Deployment | None = None
 
@@ -28,6 +33,11 @@ class Location:
         """Return the same as settings of the function."""
         answer = {"SILT_TABLE_ROOT": self.root, "SILT_CONTRACTS": self.contracts}
         return {name: value for name, value in answer.items() if value is not None}
+
+    def announce(self) -> None:
+        """Say where the tables are, if no option said it."""
+        if not self.origin.startswith("--"):
+            output.hint(f"Tables in {self.root} ({self.origin}).")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,10 @@ def add_place_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="take the location of tables and contracts from a deploy.yml",
     )
-    parser.add_argument("--table-root", help="where the tables are (or SILT_TABLE_ROOT)")
+    parser.add_argument(
+        "--table-root",
+        help=f"where the tables are (default: --deployment, SILT_TABLE_ROOT, {TABLE_ROOT})",
+    )
     parser.add_argument(
         "--contracts", help=f"folder of contracts (or SILT_CONTRACTS; default: {CONTRACTS})"
     )
@@ -59,15 +72,25 @@ def place_of(options: argparse.Namespace) -> Location:
     The store then uses the region of the deployment. Raises DeploymentError, ContractError and
     UsageError, as `read_deployment`.
     """
-    root, contracts = options.table_root, options.contracts
-    if options.deployment is None:
-        return Location(
-            root or os.environ.get("SILT_TABLE_ROOT"), contracts or os.environ.get("SILT_CONTRACTS")
-        )
-    deployment = read_deployment(options.deployment)
-    use_region(deployment.model.region)
-    contracts = contracts or str(deployment.contracts)
-    return Location(root or deployment.model.table_root, contracts, deployment)
+    contracts = options.contracts or os.environ.get("SILT_CONTRACTS")
+    deployment = None
+    if options.deployment is not None:
+        deployment = read_deployment(options.deployment)
+        use_region(deployment.model.region)
+        contracts = options.contracts or str(deployment.contracts)
+    root, origin = table_root_of(options.table_root, deployment)
+    return Location(root, origin, contracts, deployment)
+
+
+def table_root_of(given: str | None, deployment: Deployment | None = None) -> tuple[str, str]:
+    """Return where the tables are, and what says so."""
+    if given:
+        return given, "--table-root"
+    if deployment is not None:
+        return deployment.model.table_root, "--deployment"
+    if root := os.environ.get("SILT_TABLE_ROOT"):
+        return root, "SILT_TABLE_ROOT"
+    return TABLE_ROOT, "the default"
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +113,8 @@ def named_tables(
     if contracts_needed or not names or not all(map(is_place, names)):
         contracts = {c.table: c for c in load_contracts(folder).values()}
     tables = []
+    if not names or not all(map(is_place, names)):
+        place.announce()
     for name in names or sorted(contracts):
         contract = contracts.get(name) or _by_place(name, contracts)
         if is_place(name):
@@ -99,10 +124,6 @@ def named_tables(
             raise UsageError(
                 f"No contract of {folder} has the table {name!r}, only "
                 f"{', '.join(sorted(contracts))}. Expected one of these, or a URI or path."
-            )
-        if not place.root:
-            raise UsageError(
-                f"Where is {name}? Use --deployment, --table-root, or the table's URI."
             )
         tables.append(NamedTable(name, contract.uri(place.root), contract))
     return tables

@@ -189,8 +189,8 @@ def _check_gaps(result: Audit, *, gaps_allowed: bool) -> None:
             result.notes.append(f"partition {part.partition}: {message}")
             continue
         message += (
-            ". Tombstones, compaction and transactions leave such gaps; --broker distinguishes "
-            "them from losses"
+            ". Tombstones, compaction and transactions leave such gaps; --bootstrap-servers "
+            "distinguishes them from losses"
         )
         ranges = part.gap_ranges(LISTED_MAX)
         result.find("gap", message, partition=part.partition, ranges=ranges)

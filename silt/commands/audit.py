@@ -13,7 +13,7 @@ from silt.table_places import add_table_arguments, named_tables, place_of
 
 EXAMPLE = """example:
   silt audit sales/orders --table-root .silt/tables
-  silt audit s3://lake/tables/sales/orders --broker b-1:9092 --topic orders --group silt-orders
+  silt audit s3://lake/tables/sales/orders --bootstrap-servers b-1:9092 --topic orders
   silt audit sales/orders --deployment deploy.yml --expect sent.jsonl --json
 
 It reads the table and its dead letters, changes nothing, and ends with 1 on any finding."""
@@ -22,7 +22,9 @@ It reads the table and its dead letters, changes nothing, and ends with 1 on any
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_table_arguments(parser)
-    parser.add_argument("--broker", metavar="SERVERS", help="explain gaps by what Kafka still has")
+    parser.add_argument(
+        "--bootstrap-servers", metavar="SERVERS", help="explain gaps by what Kafka still has"
+    )
     parser.add_argument("--topic", help="the topic, if no contract names it")
     parser.add_argument(
         "--group", help="the mapping's consumer group: everything up to its offset must be there"
@@ -50,11 +52,11 @@ def run(options: argparse.Namespace) -> int:
         use_credentials_for(uri)
         with output.progress(f"reading {uri}", "rows") as advance:
             result = audit(uri, gaps_allowed=options.allow_gaps, progress=advance)
-        if options.broker:
+        if options.bootstrap_servers:
             with output.progress(f"reading {topic} in the gaps", "records") as advance:
                 compare_with_broker(
                     result,
-                    options.broker,
+                    options.bootstrap_servers,
                     topic,
                     group=options.group,
                     tombstones_stand=tombstones_stand,
@@ -73,13 +75,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _places(options: argparse.Namespace) -> list[tuple[str, str, bool]]:
     """Return the URI and the topic of each table, and whether tombstones are in one."""
-    topic_needed = bool(options.broker and not options.topic)
+    topic_needed = bool(options.bootstrap_servers and not options.topic)
     places = []
     for table in named_tables(options.tables, place_of(options), contracts_needed=topic_needed):
         contract = table.contract
         topic = options.topic or (contract.topic if contract else None)
-        if options.broker and topic is None:
-            raise UsageError(f"--broker needs the topic of {table.name}: give --topic.")
+        if options.bootstrap_servers and topic is None:
+            raise UsageError(f"--bootstrap-servers needs the topic of {table.name}: give --topic.")
         keeps_tombstones = contract is not None and contract.on_tombstone != "skip"
         places.append((table.uri, topic or "", keeps_tombstones))
     return places

@@ -24,6 +24,7 @@ from silt.local.filters import Filters
 from silt.local.invocation_log import merge_rejects
 from silt.local.mapping import MappingConfig, StuckBatch
 from silt.local.pollers import LocalMapping, LocalSettings
+from silt.table_places import TABLE_ROOT, table_root_of
 
 EXAMPLE = """example:
   silt dev --bootstrap-servers localhost:9092 --topic orders --table-root .silt/tables
@@ -33,7 +34,6 @@ failures, retries. The function runs in the real Lambda runtime client. Why reco
 rejected is shown at once. A batch that fails three times for the same reason ends the command.
 Ctrl-C ends it; what was in progress is read again next time."""
 
-DEFAULT_ROOT = ".silt/tables"
 PROGRESS_S = 1.0
 """So often a line of progress is printed at most."""
 ROOT_LIMIT_S = 20.0
@@ -46,10 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bootstrap-servers", required=True, help="host:port, comma-separated")
     parser.add_argument("--topic", required=True, help="the topic; a contract must name it")
     parser.add_argument(
-        "--table-root", help="where the tables are (or SILT_TABLE_ROOT; default: .silt/tables)"
+        "--table-root", help=f"where the tables are (default: SILT_TABLE_ROOT, {TABLE_ROOT})"
     )
     parser.add_argument("--contracts", default=CONTRACTS, help="folder of contracts")
-    parser.add_argument("--group-id", default="silt-dev", help="consumer group that keeps offsets")
+    parser.add_argument("--group", default="silt-dev", help="consumer group that keeps offsets")
     parser.add_argument(
         "--source", help="names the cluster in stream ids (or SILT_SOURCE; default: local)"
     )
@@ -117,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
             f"{', '.join(sorted(contracts))}."
         )
     contract = contracts[options.topic]
-    options.table_root = options.table_root or os.environ.get("SILT_TABLE_ROOT", DEFAULT_ROOT)
+    options.table_root, _origin = table_root_of(options.table_root)
     options.source = options.source or os.environ.get("SILT_SOURCE", "local")
     use_credentials_for(options.table_root)
     if options.on_failure:
@@ -226,7 +226,7 @@ def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig
     settings = LocalSettings(
         servers=options.bootstrap_servers,
         topic=options.topic,
-        group_id=options.group_id,
+        group_id=options.group,
         environment={
             "SILT_TABLE_ROOT": root if "://" in root else str(Path(root).absolute()),
             "SILT_CONTRACTS": str(Path(options.contracts).absolute()),

@@ -13,12 +13,13 @@ from silt.deployment.deploy_yml import CONTRACTS
 from silt.deployment.plan import Deployment, TopicDeployment
 from silt.deployment.read import DEPLOYMENT, read_deployment
 from silt.doctor.checks import Broker, of_broker, of_deployment, of_next_deployment, of_tables
+from silt.kafka_options import add_kafka_argument, client_of
 
 EXAMPLE = """example:
   silt doctor
   silt doctor deploy.prod.yml --topic orders --json
   silt doctor --before-deploy
-  silt doctor --bootstrap-servers kafka-1:9096 --kafka-option security.protocol=SSL
+  silt doctor --bootstrap-servers kafka-1:9096 --kafka security.protocol=SSL
   silt doctor --table-root .silt/tables
 
 It reads, tries what an append needs of the store (one empty object, _silt_probe, stays in a table's
@@ -39,13 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--contracts", default=CONTRACTS, help="with --table-root: the folder of contracts"
     )
     parser.add_argument("--bootstrap-servers", help="look at the broker too, from this machine")
-    parser.add_argument(
-        "--kafka-option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a setting of librdkafka's client, such as sasl.username; may repeat",
-    )
+    add_kafka_argument(parser)
     parser.add_argument(
         "--no-invoke", action="store_true", help="do not ask the functions for their own health"
     )
@@ -90,7 +85,7 @@ def _look(options: argparse.Namespace) -> Iterator[Finding]:
             raise UsageError("Give either --table-root alone, or a deployment.")
         yield from _look_at_tables(options)
         return
-    client = _client(options)
+    client = client_of(options.kafka)
     file = options.deployment or DEPLOYMENT
     try:
         deployment = read_deployment(file)
@@ -135,16 +130,6 @@ def _choose(deployment: Deployment, names: list[str]) -> list[TopicDeployment]:
             f"{deployment.file} has no topic {', '.join(unknown)}, only {', '.join(by_name)}."
         )
     return [by_name[name] for name in names] if names else list(deployment.topics)
-
-
-def _client(options: argparse.Namespace) -> dict[str, str]:
-    client = {}
-    for option in options.kafka_option:
-        name, equals, value = option.partition("=")
-        if not equals:
-            raise UsageError(f"--kafka-option {option!r} is not NAME=VALUE.")
-        client[name] = value
-    return client
 
 
 def _print(finding: Finding) -> None:

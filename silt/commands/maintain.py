@@ -58,8 +58,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--minutes must be more than 0.")
     partitions = [_partition_of(text) for text in options.partition]
     place = place_of(options)
-    if place.root is None:
-        raise UsageError("Where are the tables? Use --deployment or --table-root.")
+    place.announce()
     maintenance = Maintenance(read_settings(place.environment))
     names = options.tables or maintenance.names
     try:

@@ -118,6 +118,7 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     place = place_of(options)
+    place.announce()
     deployed = {}
     if place.deployment is not None:
         deployed = _deployed(place.deployment, options.generation is not None)

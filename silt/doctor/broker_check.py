@@ -11,7 +11,7 @@ from silt.local.broker import METADATA_LIMIT_S, QUIET, committed_offsets
 
 _REACH = (
     "Run it where the brokers are reachable (in the VPC), and pass the client's settings with "
-    "--kafka-option: security.protocol, sasl.mechanism, sasl.username and others of librdkafka."
+    "--kafka: security.protocol, sasl.mechanism, sasl.username and others of librdkafka."
 )
 
 

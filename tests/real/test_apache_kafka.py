@@ -246,7 +246,16 @@ def test_audit_distinguishes_gaps_of_kafka_from_losses(
         to.abort_transaction(20) if number == 1 else to.commit_transaction(20)
     settle(whole_kafka, tmp_path)
     uri = str(tmp_path / "tables" / "sales" / "orders")
-    command = ["audit", uri, "--broker", whole_kafka, "--topic", "orders", "--group", "silt"]
+    command = [
+        "audit",
+        uri,
+        "--bootstrap-servers",
+        whole_kafka,
+        "--topic",
+        "orders",
+        "--group",
+        "silt",
+    ]
     capsys.readouterr()
     assert main([*command, "--json"]) == 0
     (answer,) = json.loads(capsys.readouterr().out)

@@ -221,7 +221,10 @@ def test_command_prints_for_people_and_for_scripts(
     assert "gap: partition 0: 1 offset missing" in capsys.readouterr().err
 
 
-def test_tables_are_found_by_contract(tmp_path: Path, capsys: Any) -> None:
+def test_tables_are_found_by_contract(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     contracts, root = tmp_path / "contracts", tmp_path / "tables"
     function_for(tmp_path).handle(event(rows(0, 3)), None)
     given = ["--contracts", str(contracts), "--table-root", str(root)]
@@ -230,7 +233,8 @@ def test_tables_are_found_by_contract(tmp_path: Path, capsys: Any) -> None:
     capsys.readouterr()
     assert main(["audit", "sales/order", *given]) == 2
     assert "No contract of" in capsys.readouterr().err
-    assert main(["audit", "sales/orders", "--contracts", str(contracts)]) == 2
+    assert main(["audit", "sales/orders", "--contracts", str(contracts)]) == 1
+    assert "There is no Delta table at .silt/tables/sales/orders" in capsys.readouterr().err
     assert main(["audit", str(tmp_path / "nothing")]) == 1
     assert "There is no Delta table" in capsys.readouterr().err
     write_deltalake(str(tmp_path / "other"), pa.table({"a": [1]}))

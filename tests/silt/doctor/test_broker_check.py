@@ -48,4 +48,4 @@ def test_unreachable_broker_is_reported(monkeypatch: pytest.MonkeyPatch) -> None
     assert broker_module.METADATA_LIMIT_S > 1.0
     (finding,) = of_topic("127.0.0.1:9", "orders", "g", 5, {})
     assert (finding.check, finding.state) == ("kafka", "wrong")
-    assert "--kafka-option" in finding.fix
+    assert "--kafka" in finding.fix

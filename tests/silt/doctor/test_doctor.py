@@ -413,7 +413,7 @@ def test_doctor_of_tables_on_a_disk(
         (["docs/deployments/msk-iam.yml", "--topic", "clicks"], "has no topic clicks, only orders"),
         (["docs/deployments/msk-iam.yml", "--table-root", "x"], "Give either --table-root alone"),
         (["--table-root", "x", "--bootstrap-servers", "k:1"], "Give either --table-root alone"),
-        (["--kafka-option", "x"], "--kafka-option 'x' is not NAME=VALUE"),
+        (["--kafka", "x"], "--kafka takes NAME=VALUE"),
         (["--table-root", "x", "--topic", "nothing"], "There is no contract for nothing"),
     ],
 )

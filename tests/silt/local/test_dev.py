@@ -42,7 +42,7 @@ def dev(cluster: EmbeddedBroker, tmp_path: Path, request: pytest.FixtureRequest)
             [
                 *["dev", "--bootstrap-servers", cluster.servers, "--topic", topic],
                 *["--contracts", str(folder), "--table-root", str(tmp_path / root)],
-                *["--group-id", topic, "--log", str(tmp_path / "log"), "--until-idle", "2"],
+                *["--group", topic, "--log", str(tmp_path / "log"), "--until-idle", "2"],
                 *more,
             ]
         )
