@@ -1,13 +1,15 @@
 """What `commitInfo` says of a batch: the accounting, and the offsets of each stream. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from handler.sink.checked_batch import CheckedBatch
 from handler.sink.outcomes import Outcome, Plan, count
 
-SKIPPED_RANGES_MAX = 200
-"""A commit lists so many ranges of dropped offsets of a stream; its count is of all."""
+SKIPPED = "skipped_runs"
+"""The offsets that a rule dropped, as `runs_of` writes them: all of them, however many."""
+SKIPPED_RANGES = "skipped"
+"""The same in older commits: ranges, first and last, and at most 200 of them."""
 
 
 def commit_info(batch: CheckedBatch, plan: Plan, *, looked_up: bool) -> dict[str, Any]:
@@ -41,17 +43,32 @@ def _skipped(plan: Plan, offsets: Sequence[int], indices: range) -> dict[str, An
     """Return which offsets of a stream a rule dropped, so that nobody takes them for lost."""
     if not plan.outcomes.count(Outcome.SKIP, indices.start, indices.stop):
         return {}  # nearly always, and known without a look at each record
-    return {"skipped": ranges_of([offsets[i] for i in indices if plan.outcomes[i] == Outcome.SKIP])}
+    return {SKIPPED: runs_of([offsets[i] for i in indices if plan.outcomes[i] == Outcome.SKIP])}
 
 
-def ranges_of(offsets: Sequence[int]) -> list[list[int]]:
-    """Return rising offsets as ranges, first and last, at most SKIPPED_RANGES_MAX of them."""
-    ranges: list[list[int]] = []
+def runs_of(offsets: Sequence[int]) -> list[int]:
+    """Return rising offsets in a short form: the first, how many follow each other from there, how
+    many are missing then, how many follow each other again, and so on.
+
+    So 5, 6, 7, 10 become 5, 3, 2, 1. Every second record of a batch of 10,000 takes 20 KB.
+    """
+    runs = list[int]()
+    expected = 0
     for offset in offsets:
-        if ranges and offset == ranges[-1][1] + 1:
-            ranges[-1][1] = offset
-        elif len(ranges) == SKIPPED_RANGES_MAX:
-            break
+        if runs and offset == expected:
+            runs[-1] += 1
         else:
-            ranges.append([offset, offset])
-    return ranges
+            runs += [offset - expected, 1]
+        expected = offset + 1
+    return runs
+
+
+def skipped_ranges(stream: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+    """Yield the ranges that a rule dropped, first and last, of a stream of a commit."""
+    position = 0
+    runs = stream.get(SKIPPED, ())
+    for missing, length in zip(runs[::2], runs[1::2], strict=True):
+        position += missing
+        yield position, position + length - 1
+        position += length
+    yield from stream.get(SKIPPED_RANGES, ())

@@ -16,6 +16,7 @@ from pyroaring import BitMap64
 from handler.delta.store import open_store
 from handler.errors import counted
 from handler.kafka.offsets import Stream
+from handler.sink.commit_info import skipped_ranges
 from handler.sink.outcomes import NAMES
 from silt.audit.copies import check_copies
 from silt.audit.findings import LISTED_MAX, Audit
@@ -134,7 +135,7 @@ def _check_accounting(opened: OpenedTable, result: Audit) -> None:
             if stream is not None:
                 part = result.of(stream.partition)
                 # A batch with rows and dead letters says so twice: in both tables' commits.
-                for begin, end in each.get("skipped", ()):
+                for begin, end in skipped_ranges(each):
                     part.skipped |= between(begin, end)
                 if opened.is_rows and each["first_offset"] < last.get(stream.partition, -1):
                     part.late += each["appended"]

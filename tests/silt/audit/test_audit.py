@@ -264,6 +264,33 @@ def test_skip_that_came_twice_explains_one_offset(tmp_path: Path) -> None:
     assert (finding.code, finding.ranges) == ("gap", [(4, 4)])
 
 
+@pytest.mark.parametrize("every", [2, 11])
+def test_topic_of_many_deletes_is_sound(tmp_path: Path, every: int) -> None:
+    """A commit names every offset that a rule dropped, however many ranges they make."""
+    batch = [rows(i, i + 1)[0] if i % every else record(i) for i in range(10_000)]
+    function_for(tmp_path).handle(event(batch), None)
+    uri = str(tmp_path / "tables" / "sales" / "orders")
+    result = audit(uri)
+    assert result.findings == []
+    dropped = -(-10_000 // every)
+    assert result.partitions[0].explained == {"skipped by rule, as the commits say": dropped}
+    DeltaTable(uri).delete("_kafka_offset = 9001")
+    (finding,) = audit(uri).findings
+    assert (finding.code, finding.ranges) == ("gap", [(9001, 9001)])
+
+
+def test_ranges_of_an_older_commit_are_read(uri: str) -> None:
+    def age(action: dict[str, Any]) -> None:
+        for stream in action.get("commitInfo", {}).get("silt", {}).get("streams", ()):
+            if stream.pop("skipped_runs", None):
+                stream["skipped"] = [[6, 6]]
+
+    for version in range(len(list((Path(uri) / "_delta_log").glob("*.json")))):
+        edit_commit(uri, version, age)
+    result = audit(uri)
+    assert list(result.partitions[0].skipped) == [6]
+
+
 def test_skip_beside_dead_letters_explains_one_offset(tmp_path: Path) -> None:
     """The commit of either table lists all streams of its batch; together they count once."""
     batch = [record(0, b"x"), record(1), record(2, b"y"), *rows(0, 3, partition=1)]
