@@ -30,9 +30,15 @@ def client_of(given: Sequence[str]) -> dict[str, str]:
         try:
             Consumer({"group.id": "silt-options", name: value}).close()
         except KafkaException as error:
-            if "configuration property" in str(error.args[0].str()):
-                raise UsageError(f"--kafka {name}={value}: {error.args[0].str()}.") from error
+            text, quoted = str(error.args[0].str()), f'"{value}"'
+            if "configuration property" in text:
+                # A value may be a secret.
+                raise UsageError(f"--kafka {name}: {text.replace(quoted, '...')}.") from error
             # Alone it makes no sense to the client, and beside the others it may.
+        except TypeError as error:
+            raise UsageError(
+                f"--kafka {name}: it takes no text, so it cannot be set here."
+            ) from error
     return options
 
 

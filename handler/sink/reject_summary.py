@@ -20,6 +20,8 @@ from handler.validate.diagnose import join
 SHOWN_MAX = 5
 """So many pairs of a code and a path are in a log line, the most frequent first."""
 ANYTHING = "*"
+OTHER = "other"
+"""In place of a code: what is less frequent than those that are shown."""
 _REJECTED = (Outcome.DEAD_LETTER, Outcome.UNSETTLED)
 _STEP = re.compile(
     r'\[(?P<index>[0-9]+)\]|\[(?P<quoted>"(?:[^"\\]|\\.)*")\]|\.?(?P<bare>[^.\[\]]+)'
@@ -28,7 +30,9 @@ _STEP = re.compile(
 
 
 def summarize_rejects(contract: Contract, flat: Flat, plan: Plan) -> list[dict[str, Any]]:
-    """Return the most frequent reasons, by the first problem of each record that is rejected."""
+    """Return the most frequent reasons, by the first problem of each record that is rejected, and
+    how many records have another one.
+    """
     counts = Counter[tuple[str, str]]()
     examples: dict[tuple[str, str], int] = {}
     paths: dict[str, str] = {}
@@ -41,6 +45,12 @@ def summarize_rejects(contract: Contract, flat: Flat, plan: Plan) -> list[dict[s
         reason = str(problems[0].code), paths[raw]
         counts[reason] += 1
         examples.setdefault(reason, i)
+    most = counts.most_common()
+    shown = most[:SHOWN_MAX]
+    if rest := most[SHOWN_MAX:]:
+        other = OTHER, ANYTHING
+        examples[other] = examples[rest[0][0]]
+        shown.append((other, sum(count for _, count in rest)))
     return [
         {
             "code": code,
@@ -48,7 +58,7 @@ def summarize_rejects(contract: Contract, flat: Flat, plan: Plan) -> list[dict[s
             "records": count,
             "example": f"{flat.topic}-{flat.partitions[i]}:{flat.offsets[i]}",
         }
-        for (code, path), count in counts.most_common(SHOWN_MAX)
+        for (code, path), count in shown
         for i in [examples[code, path]]
     ]
 

@@ -9,13 +9,16 @@ from handler.delta.rewrite import active_files
 from handler.upkeep.compaction import Compaction, Purpose
 from handler.upkeep.due import Bin
 
-REDRIVEN_AT = "redriven_at"
+REDRIVEN_AT, REDRIVEN_AS = "redriven_at", "redriven_as"
+ROW = "row"
+"""What `redriven_as` says of a dead letter that became a row."""
 
 
 def expire(compaction: Compaction, deadline: Deadline) -> None:
-    """Remove the dead letters that were redriven longer ago than the contract keeps them.
+    """Remove the dead letters that became rows longer ago than the contract keeps them.
 
-    One that was not redriven is never removed. Raises what `Compaction.run` raises, and
+    One that is open is never removed, nor one that a rule dropped: it alone says what became of its
+    record. Raises what `Compaction.run` raises, and
     UnsupportedTable for a table whose rows may not be removed.
     """
     expire_ms = compaction.upkeep.expire_ms
@@ -33,7 +36,7 @@ def expire(compaction: Compaction, deadline: Deadline) -> None:
 
     def keep(rows: pa.Table) -> pa.Table:
         moment = pa.scalar(before_us, pa.timestamp("us", "UTC"))
-        old = pc.fill_null(pc.less(rows[REDRIVEN_AT], moment), False)
-        return rows.filter(pc.invert(old))
+        old = pc.and_(pc.less(rows[REDRIVEN_AT], moment), pc.equal(rows[REDRIVEN_AS], ROW))
+        return rows.filter(pc.invert(pc.fill_null(old, False)))
 
     compaction.run(bins, deadline, Purpose("DELETE", keep))

@@ -29,8 +29,8 @@ def check_copies(opened: Sequence[OpenedTable], result: Audit) -> None:
                     "unfinished_redrive",
                     part.rows.seen & part.open_letters,
                     (
-                        "in the table and among the open dead letters: a redrive was "
-                        "interrupted; run silt redrive to close them"
+                        "in the table and among the open dead letters: a redrive is "
+                        "unfinished; run silt redrive to close them"
                     ),
                     (
                         f"{_records(letters, number, letters.is_open)} intersect "

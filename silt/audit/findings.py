@@ -35,6 +35,8 @@ class PartitionAudit:
     open_letters: BitMap64 = field(default_factory=BitMap64)
     redriven: BitMap64 = field(default_factory=BitMap64)
     """Offsets whose dead letters were closed as rows."""
+    redrive_ranges: BitMap64 = field(default_factory=BitMap64)
+    """Offsets from the first to the last of each redrive, as the commits say."""
     skipped: BitMap64 = field(default_factory=BitMap64)
     """Offsets that a rule dropped, as the commits say."""
     late: int = 0

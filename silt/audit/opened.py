@@ -14,10 +14,9 @@ from handler.delta.store import Pool, open_store
 from handler.delta.tables import Table
 from handler.errors import NotFound, SiltError
 from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
-from handler.upkeep.expiry import REDRIVEN_AT
+from handler.upkeep.expiry import REDRIVEN_AS, REDRIVEN_AT, ROW
 from silt.audit.findings import PartitionAudit
 from silt.audit.offset_sets import Offsets
-from silt.redrive.closings import REDRIVEN_AS, ROW
 
 LIMIT_S = 600.0
 OPENINGS_MAX = 5

@@ -38,10 +38,9 @@ def audit(
         result.notes.append(f"{uri} is written to: a gap at its end may be a batch in progress")
     for each in opened:
         _read_offsets(each, result, progress)
-    _check_watermarks(opened, result)
-    for each in opened:
         _check_accounting(each, result)
         _check_statistics(each, result)
+    _check_watermarks(opened, result)
     check_copies(opened, result)
     _check_gaps(result, gaps_allowed=gaps_allowed)
     return result
@@ -80,22 +79,21 @@ def _chosen(offsets: pa.Array, *masks: pa.Array) -> BitMap64:
 def _check_watermarks(opened: Sequence[OpenedTable], result: Audit) -> None:
     """Compare each stream's watermark with the highest offset that is there.
 
-    A redriven row may be above the table's watermark, which a redrive does not raise, and not above
-    that of the dead letters. A redriven dead letter may have been removed, and its row is there.
+    A redriven row may be above the table's watermark, which a redrive does not raise. A redriven
+    dead letter may have been removed, and its row is there.
     """
-    marks = [_watermarks(each, result) for each in opened]
-    highest = {number: max(m.get(number, -1) for m in marks) for number in set().union(*marks)}
-    for each, own in zip(opened, marks, strict=True):
-        for number in sorted({*own, *result.partitions}):
+    for each in opened:
+        marks = _watermarks(each, result)
+        for number in sorted({*marks, *result.partitions}):
             part = result.of(number)
             seen = each.offsets(part).seen
-            last, mark = seen.max() if seen else -1, own.get(number, -1)
-            is_redriven = (
-                mark < last <= highest.get(number, -1)
-                if each.is_rows
-                else last < mark and mark in part.rows.seen
-            )
-            if mark == last or is_redriven:
+            last, mark = seen.max() if seen else -1, marks.get(number, -1)
+            if each.is_rows:
+                redriven = part.redriven | part.open_letters | part.redrive_ranges
+                is_explained = mark < last and not between(mark + 1, last) & seen - redriven
+            else:
+                is_explained = last < mark and mark in part.rows.seen
+            if mark == last or is_explained:
                 continue
             code = "watermark_behind" if mark < last else "rows_removed"
             message = f"the watermark of {each.name} is {mark}, but its highest offset is {last}"
@@ -135,6 +133,8 @@ def _check_accounting(opened: OpenedTable, result: Audit) -> None:
             if stream is not None:
                 part = result.of(stream.partition)
                 # A batch with rows and dead letters says so twice: in both tables' commits.
+                if counts.get("redrive"):
+                    part.redrive_ranges |= between(each["first_offset"], each["last_offset"])
                 for begin, end in skipped_ranges(each):
                     part.skipped |= between(begin, end)
                 if opened.is_rows and each["first_offset"] < last.get(stream.partition, -1):

@@ -196,7 +196,8 @@ def _summarize(mapping: LocalMapping, contract: Contract, options: argparse.Name
         output.table("Dead letters", ["code", "path", "records", "example"], rows)
         output.say(
             f"They are stored in {contract.uri(options.table_root)}{DEAD_LETTERS_SUFFIX}. Once the "
-            f"contract or the producer is fixed: silt redrive {contract.table}"
+            f"contract or the producer is fixed: silt redrive {contract.table} --table-root "
+            f"{options.table_root} --contracts {options.contracts}"
         )
 
 

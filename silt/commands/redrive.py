@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from handler.errors import SiltError, counted
+from handler.kafka.event import OFFSET_MAX, PARTITION_MAX
+from handler.sink.terms import governor_of
 from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
@@ -50,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--since", metavar="T", help="rejected at this time or later: 2026-11-25T10:00Z, or 2h ago"
     )
     chosen.add_argument("--until", metavar="T", help="rejected before this time")
-    chosen.add_argument("--limit", type=int, metavar="N", help="at most this many")
+    chosen.add_argument(
+        "--limit", type=int, metavar="N", help="try at most this many, oldest file first"
+    )
     parser.add_argument(
         "--source", help="the source cluster's name in stream ids, if the log has lost it"
     )
@@ -85,8 +89,15 @@ def run(options: argparse.Namespace) -> int:
         generation=options.generation,
     )
     _check_governor(redriver, table, place, options)
-    if not options.dry_run and not options.yes and not _is_confirmed(redriver, selection, options):
-        raise UsageError("Nothing was redriven. To redrive without a question, use --yes.")
+    if not options.dry_run and not options.yes:
+        if options.json or not sys.stdin.isatty():
+            raise UsageError("Nothing was redriven. To redrive without a question, use --yes.")
+        would = _redrive(redriver, selection, options, dry_run=True)
+        _print(would, dry_run=True)
+        if not would.total.selected:
+            return int(bool(would.notes))
+        if not output.ask("Redrive them?"):
+            raise UsageError("Nothing was redriven.")
     report = _redrive(redriver, selection, options, dry_run=options.dry_run)
     if options.json:
         output.as_json({**report.as_json(), "dry_run": options.dry_run})
@@ -105,9 +116,13 @@ def _selection(options: argparse.Namespace) -> "Selection":
             if match is None:
                 raise UsageError(f"--offsets is {text!r}. Expected a range such as 0:100-200.")
             first, last = int(match[2]), int(match[3] or match[2])
+            if max(first, last) > OFFSET_MAX or int(match[1]) > PARTITION_MAX:
+                raise UsageError(f"--offsets is {text!r}: Kafka has no such partition or offset.")
             if last < first:
                 raise UsageError(f"--offsets is {text!r}: {last} is before {first}.")
             offsets.setdefault(int(match[1]), []).append((first, last))
+    if options.partition is not None and not 0 <= options.partition <= PARTITION_MAX:
+        raise UsageError(f"--partition is {options.partition}: Kafka has no such partition.")
     return Selection(
         options.code,
         options.path,
@@ -122,16 +137,16 @@ def _time_us(text: str | None, option: str) -> int | None:
     """Return a time in microseconds since 1970: a moment, or so long before now."""
     if text is None:
         return None
-    if (match := _AGO.fullmatch(text.removesuffix(" ago"))) is not None:
-        moment = datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
-    else:
-        try:
+    try:
+        if (match := _AGO.fullmatch(text.removesuffix(" ago"))) is not None:
+            moment = datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
+        else:
             moment = datetime.fromisoformat(text)
-        except ValueError as error:
-            raise UsageError(
-                f"{option} is {text!r}. Expected a time such as 2026-11-25T10:00Z, 2026-11-25 "
-                "(UTC), or 2h and 3d for so long ago."
-            ) from error
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"{option} is {text!r}. Expected a time such as 2026-11-25T10:00Z, 2026-11-25 (UTC), "
+            "or 2h and 3d for so long ago."
+        ) from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return round(moment.timestamp() * 1_000_000)
@@ -155,30 +170,19 @@ def _check_governor(
     if governor is None:
         return
     assert table.contract is not None
-    differs = (
-        f"{table.name} is governed by {governor!r}, and {table.contract.file} is "
-        f"{table.contract.version!r}"
-    )
+    own = governor_of(table.contract)
+    differs = f"{table.name} is governed by {governor!r}, and {table.contract.file} here is {own!r}"
+    same_contract = governor.rpartition(" silt ")[0] == table.contract.version
+    what = "release of Silt" if same_contract else "contract"
     if place.deployment is not None and not options.dry_run:
         raise SiltError(
-            f"{differs}: the contract here is not the one that is deployed. Nothing was redriven. "
+            f"{differs}: the {what} here is not the one that is deployed. Nothing was redriven. "
             "Deploy it first, or check out what is deployed."
         )
     output.warn(
         f"{differs}. {'To redrive takes' if options.dry_run else 'This takes'} the table over. A "
-        "function that is deployed with another contract takes it back with its next batch."
+        f"function that is deployed with another {what} takes it back with its next batch."
     )
-
-
-def _is_confirmed(
-    redriver: "Redriver", selection: "Selection", options: argparse.Namespace
-) -> bool:
-    """Show what would happen, and ask."""
-    if not sys.stdin.isatty():
-        return False
-    would = _redrive(redriver, selection, options, dry_run=True)
-    _print(would, dry_run=True)
-    return bool(would.total.selected) and output.ask("Redrive them?")
 
 
 def _redrive(

@@ -69,7 +69,7 @@ class InvocationLog:
     def _count(self, entry: Mapping[str, Any]) -> None:
         for name in ("appended", "dead_lettered", "skipped_by_rule", "duplicates"):
             self.counts[name] += entry.get(name, 0)
-        if entry.get("dead_lettered"):
+        if "unsettled_because" not in entry:  # else they are no dead letters
             for each in entry.get("rejects", ()):
                 reason = each["code"], each["path"]
                 self.rejects[reason] += each["records"]

@@ -208,7 +208,7 @@ class Poller:
             self._tell(f"{text} will be retried: {what}")
             alike[f"{text} {_DIGITS.sub('', what)}"] += 1
             if max(alike.values()) >= IDENTICAL_MAX and self._config.stops_when_stuck:
-                self._refuse_to_go_on(failed, retries_max)
+                self._refuse_to_go_on(failed)
             self._back_off(attempts)
             if splits:
                 middle = len(failed) // 2
@@ -217,10 +217,9 @@ class Poller:
                 return
             pending = failed
 
-    @staticmethod
-    def _refuse_to_go_on(records: Sequence[KafkaRecord], retries_max: int | None) -> None:
+    def _refuse_to_go_on(self, records: Sequence[KafkaRecord]) -> None:
         """Raise StuckBatch where a batch would be retried without end."""
-        if retries_max is None:
+        if self._config.retries_max is None and self._config.maximum_record_age_s == -1:
             first = records[0]
             raise StuckBatch(
                 f"The same records failed {IDENTICAL_MAX} times for the reason above, the first at "

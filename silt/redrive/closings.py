@@ -3,11 +3,10 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from handler.upkeep.expiry import REDRIVEN_AT
+from handler.upkeep.expiry import REDRIVEN_AS, REDRIVEN_AT, ROW
 
-REDRIVEN_AS = "redriven_as"
-ROW, TOMBSTONE_RULE = "row", "on_tombstone"
-"""What a closed letter became: a row, or dropped by the rule of this name."""
+TOMBSTONE_RULE = "on_tombstone"
+"""The rule that drops a tombstone, as `redriven_as` names it."""
 _LABELS = (None, ROW, TOMBSTONE_RULE)
 
 

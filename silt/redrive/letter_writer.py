@@ -24,7 +24,7 @@ from handler.sink.commit_info import commit_info
 from handler.sink.decision import Files, append_rows
 from handler.sink.outcomes import Outcome, Plan, plan
 from handler.sink.table_schema import Schemas, TableSchema
-from handler.sink.terms import Governed, Term, Terms
+from handler.sink.terms import Governed, Term, Terms, term_of
 from handler.sink.view import Admission, View
 from handler.validate.batch import Checker
 from silt.redrive.letters import LetterBatch
@@ -93,8 +93,7 @@ class LetterWriter:
         while True:
             known = self._rows.look_up(queries, deadline)
             view = self._view(deadline)
-            if (moved := self._terms.moved(view, self._term)) is not None:
-                raise Superseded(moved.message)
+            self._check_term(view)
             decided = plan_letters(batch, known)
             if dry_run or not decided.indices(Outcome.APPEND):
                 return decided
@@ -103,6 +102,20 @@ class LetterWriter:
                 transaction.commit(self._rows, change), Committed
             ):
                 return decided
+
+    def _check_term(self, view: View) -> None:
+        """Raise Superseded where a table has left the term that this redrive took."""
+        if self._term is None:  # a dry run
+            return
+        for table, snapshot in zip((self._letters, self._rows), view.snapshots, strict=True):
+            term = term_of(snapshot)
+            if term != self._term:
+                governor = term.governor if term is not None else "no contract"
+                raise Superseded(
+                    f"Table {table.name} is governed by {governor!r} now: it was taken over while "
+                    f"this redrive, by {self._term.governor!r}, was in progress. What was redriven "
+                    "stays so. Run the command again with the contract that is deployed."
+                )
 
     def _view(self, deadline: Deadline) -> View:
         return View(self._letters.known(deadline), self._rows.known(deadline))

@@ -10,9 +10,13 @@ from urllib.parse import unquote
 
 from handler.delta.log import Snapshot
 from handler.delta.store import Store
+from handler.errors import SiltError
 from handler.kafka.offsets import Stream
-from silt.command_errors import UsageError
 from silt.log_commits import read_commits
+
+
+class UnknownStream(SiltError):
+    """Nobody knows from which stream some dead letters came."""
 
 
 @dataclass(slots=True)
@@ -27,23 +31,18 @@ class Origins:
     snapshots: Sequence[Snapshot]
     source: str | None = None
     generation: int | None = None
-    _by_file: dict[str, set[Stream]] | None = field(default=None, init=False)
+    _by_file: dict[str, set[Stream]] = field(default_factory=dict, init=False)
 
     def stream_of(self, topic: str, partition: int, file: str) -> Stream:
         """Return the stream of the letters of a partition in a file, given by its key.
 
-        Raises UsageError where it cannot be known.
+        Raises UnknownStream where it cannot be known.
         """
+        named = self._named()
+        of_partition = {s for s in named if (s.topic, s.partition) == (topic, partition)}
         candidates = {
             stream
-            for snapshot in self.snapshots
-            for app_id in snapshot.txns
-            if (stream := Stream.of(app_id)) is not None
-            and (stream.topic, stream.partition) == (topic, partition)
-        }
-        candidates = {
-            stream
-            for stream in candidates
+            for stream in of_partition
             if (self.source is None or stream.source == self.source)
             and (self.generation is None or stream.generation == self.generation)
         }
@@ -51,25 +50,57 @@ class Origins:
             candidates = (self._written_by(file) & candidates) or candidates
         if len(candidates) == 1:
             return candidates.pop()
-        if not candidates and self.source is not None:
-            return Stream(self.source, topic, partition, self.generation or 0)
-        if not candidates:
-            raise UsageError(
-                f"{self.table} names no stream of {topic}-{partition} "
-                f"{'in that generation' if self.generation is not None else 'any more'}. Use "
-                "--source and --generation with the names that the function has (SILT_SOURCE, "
-                "SILT_GENERATION)."
+        if not of_partition and self.source is not None:
+            return self._unnamed(Stream(self.source, topic, partition, self.generation or 0), named)
+        if not of_partition:
+            raise UnknownStream(
+                f"{self.table} names no stream of {topic}-{partition} any more. Use --source and "
+                "--generation with the names that the function has (SILT_SOURCE, SILT_GENERATION)."
             )
-        listed = ", ".join(sorted(stream.app_id for stream in candidates))
-        raise UsageError(
+        listed = ", ".join(sorted(stream.app_id for stream in of_partition))
+        if not candidates:
+            raise UnknownStream(
+                f"The dead letters of {topic}-{partition} in {self.table} are of {listed}, and not "
+                "of what --source and --generation name."
+            )
+        raise UnknownStream(
             f"The dead letters of {topic}-{partition} in {self.table} may be of {listed}, and the "
             "commits that wrote them are no longer in the log. Use --generation, or --source if "
             "only that differs."
         )
 
+    def _named(self) -> set[Stream]:
+        """Return the streams that the tables name."""
+        return {
+            stream
+            for snapshot in self.snapshots
+            for app_id in snapshot.txns
+            if (stream := Stream.of(app_id)) is not None
+        }
+
+    def _unnamed(self, stream: Stream, named: set[Stream]) -> Stream:
+        """Return a stream that a person named, if the live function may write beside it.
+
+        A stream of another source, or of a generation to come, would make the table refuse it.
+        """
+        newest = max((other.generation for other in named), default=stream.generation)
+        others = {
+            other.app_id
+            for other in named
+            if other.generation == stream.generation
+            and (other.source, other.topic) != (stream.source, stream.topic)
+        }
+        if others or stream.generation > newest:
+            fed_by = ", ".join(sorted(other.app_id for other in named))
+            raise UnknownStream(
+                f"{self.table} is fed by {fed_by}, and --source and --generation name "
+                f"{stream.app_id}. Nothing of it was redriven."
+            )
+        return stream
+
     def _written_by(self, file: str) -> set[Stream]:
         """Return the streams that a file can hold letters of, none where the log does not say."""
-        if self._by_file is None:
+        if file not in self._by_file:  # it may be newer than what was read
             self._by_file = _follow(self.store)
         return self._by_file.get(file, set())
 

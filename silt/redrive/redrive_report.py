@@ -68,11 +68,17 @@ class RedriveReport:
         if len(self.examples) < EXAMPLES_MAX:
             self.examples.append((*letter.place, problems))
 
+    def note(self, text: str) -> None:
+        """Note once what the operator should know."""
+        self.notes += [text] if text not in self.notes else []
+
     def add(self, other: "RedriveReport") -> None:
         """Take in what became of the letters of one more file."""
         for code, each in other.codes.items():
             self.of(code).add(each)
         self.examples += other.examples[: EXAMPLES_MAX - len(self.examples)]
+        for text in other.notes:
+            self.note(text)
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it for a script."""

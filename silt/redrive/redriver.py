@@ -6,14 +6,14 @@ stream. Then the file is rewritten with `redriven_at` and `redriven_as`. A run t
 between leaves rows beside open letters: the next one finds them among the rows, and closes them.
 """
 
+import contextlib
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import pyarrow as pa
 
 from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
-from handler.delta.active import ActiveFile, ActiveFiles
+from handler.delta.active import ActiveFiles
 from handler.delta.features import check_rewritable
 from handler.delta.retry import Clock, Deadline, SystemClock
 from handler.delta.rewrite import active_files
@@ -21,17 +21,15 @@ from handler.delta.rows import read_rows
 from handler.delta.store import Pool, Store, open_store
 from handler.delta.tables import Table
 from handler.delta.types import to_arrow
-from handler.errors import Problem, RejectCode, SiltError
-from handler.sink.outcomes import Outcome
+from handler.errors import NotFound, SiltError
 from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
 from handler.sink.terms import governor_of, term_of
 from handler.upkeep.compaction import Compaction, Purpose
 from handler.upkeep.due import Bin
-from handler.upkeep.expiry import REDRIVEN_AT
+from handler.upkeep.expiry import REDRIVEN_AS, REDRIVEN_AT
 from handler.upkeep.report import Figures, RunReport
-from silt.redrive.closings import REDRIVEN_AS, ROW, TOMBSTONE_RULE, Closings
+from silt.redrive.letter_file import LetterFile
 from silt.redrive.letter_writer import LetterWriter
-from silt.redrive.letters import Letter, LetterBatch, batches_of, read_letters
 from silt.redrive.origins import Origins
 from silt.redrive.redrive_report import RedriveReport
 from silt.redrive.selection import Selection
@@ -43,17 +41,6 @@ LIMIT_S = 900.0
 """For one step: a batch, or the rewrite of a file."""
 PASSES_MAX = 20
 AGAIN = "What was redriven stays so. Run the command again: it goes on where this one ended."
-
-
-@dataclass(slots=True)
-class _LetterFile:
-    """One file of dead letters at work; `pending` are chosen letters that are not settled yet."""
-
-    file: ActiveFile
-    report: RedriveReport
-    closings: Closings = field(default_factory=Closings)
-    pending: list[Letter] = field(default_factory=list)
-    pending_bytes: int = 0
 
 
 class Redriver:
@@ -75,6 +62,7 @@ class Redriver:
         open_store: Callable[[str], Store] = open_store,
     ) -> None:
         self._contract = contract
+        self._uri = uri
         self._clock = clock or SystemClock()
         self._random = random
         pool = pool or Pool()
@@ -120,6 +108,8 @@ class Redriver:
         self._room = limit
         self._writer.check_tables(self._deadline())
         snapshot = self._letters.known(self._deadline())
+        if not snapshot.exists and not self._rows.known(self._deadline()).exists:
+            raise NotFound(f"There is no Delta table at {self._uri}. Nothing was redriven.")
         if not snapshot.exists:
             report.remaining = 0
             return report
@@ -138,7 +128,7 @@ class Redriver:
             if not self._pass(selection, report, done, progress, dry_run=dry_run):
                 break
         else:
-            report.notes.append(
+            report.note(
                 "other writers rewrite the dead letters all the time; run the command again"
             )
         self._count_remaining(report, dry_run=dry_run)
@@ -165,14 +155,20 @@ class Redriver:
             if file.nulls == 0:
                 continue
             if not file.is_rewritable:
-                report.notes.append(
+                report.note(
                     f"{file.key} has a deletion vector or is outside the table: Silt does not "
                     "rewrite it. Rewrite it with the engine that made it (OPTIMIZE, or REORG TABLE "
                     "... APPLY (PURGE)), then run the command again"
                 )
                 continue
-            work = _LetterFile(file, RedriveReport(report.table))
-            self._settle_file(work, selection, progress, dry_run=dry_run)
+            work = LetterFile(file, RedriveReport(report.table))
+            try:
+                self._settle_file(work, selection, progress, dry_run=dry_run)
+            except SiltError:
+                if work.closings and not dry_run:  # these are rows already
+                    with contextlib.suppress(SiltError):
+                        self._close(work, done)
+                raise
             if dry_run or not work.closings or self._close(work, done):
                 report.add(work.report)
             else:
@@ -183,7 +179,7 @@ class Redriver:
 
     def _settle_file(
         self,
-        work: _LetterFile,
+        work: LetterFile,
         selection: Selection,
         progress: Callable[[int], None],
         *,
@@ -199,77 +195,27 @@ class Redriver:
                 schema = schema.append(pa.field(name, kind))
         entries = [work.file.entry]
         store, pool = self._letters.store, self._letters.pool
-        for rows in read_rows(store, entries, schema, pool, self._deadline()):
-            first = len(work.closings)
-            work.closings.extend(rows.num_rows)
-            self._choose(work, rows, first, selection)
+        reading = self._deadline()
+        for rows in read_rows(store, entries, schema, pool, reading):
+            taken = work.choose(rows, selection, self._room)
+            if self._room is not None:
+                self._room -= taken
             if len(work.pending) >= LETTERS_AT_ONCE or work.pending_bytes >= BYTES_AT_ONCE:
                 self._settle(work, progress, dry_run=dry_run)
             if self._room == 0:
                 break
+            reading.ends_at = self._deadline().ends_at  # what was read is settled: a new step
         self._settle(work, progress, dry_run=dry_run)
 
-    def _choose(self, work: _LetterFile, rows: pa.Table, first: int, selection: Selection) -> None:
-        """Take the chosen letters of some rows of a file; `first` is the position of the first."""
-        mask = selection.choose(rows).combine_chunks()
-        indices = pa.array(range(rows.num_rows), pa.int64()).filter(mask)
-        if self._room is not None:
-            indices = indices[: self._room]
-            self._room -= len(indices)
-        if not len(indices):
-            return
-        chosen = rows.take(indices)
-        work.pending += read_letters(chosen, [first + i for i in indices.to_pylist()])
-        work.pending_bytes += chosen.nbytes
-
-    def _settle(self, work: _LetterFile, progress: Callable[[int], None], *, dry_run: bool) -> None:
+    def _settle(self, work: LetterFile, progress: Callable[[int], None], *, dry_run: bool) -> None:
         """Append what passes of the pending letters, and note what each becomes."""
-        letters, work.pending, work.pending_bytes = work.pending, [], 0
-        sound = []
-        for letter in letters:
-            work.report.of(letter.code).selected += 1
-            if None in letter.place:
-                problem = Problem(
-                    RejectCode.OUT_OF_RANGE, "", "the dead letter has no topic, partition or offset"
-                )
-                work.report.add_rejected(letter, [problem])
-            elif letter.record["timestamp"] is None:
-                problem = Problem(
-                    RejectCode.OUT_OF_RANGE,
-                    "_kafka_timestamp",
-                    "the record's timestamp is one that no table can store",
-                )
-                work.report.add_rejected(letter, [problem])
-            else:
-                sound.append(letter)
-        for batch in self._batches(sound, work.file.key):
-            self._settle_batch(work, batch, dry_run=dry_run)
-        progress(len(letters))
-
-    def _batches(self, letters: Sequence[Letter], file: str) -> list[LetterBatch]:
         assert self._origins is not None
-        origins = self._origins
-        streams = {
-            (topic, partition): origins.stream_of(topic, partition, file)
-            for topic, partition in {letter.place[:2] for letter in letters}
-        }
-        return list(batches_of(letters, lambda letter: streams[letter.place[:2]]))
+        count = len(work.pending)
+        for batch in work.take_pending(self._origins):
+            work.settle(batch, self._writer.write(batch, self._deadline(), dry_run=dry_run))
+        progress(count)
 
-    def _settle_batch(self, work: _LetterFile, batch: LetterBatch, *, dry_run: bool) -> None:
-        decided = self._writer.write(batch, self._deadline(), dry_run=dry_run)
-        for i, letter in enumerate(batch.letters):
-            of_code = work.report.of(letter.code)
-            match decided.outcomes[i]:
-                case Outcome.APPEND | Outcome.DUPLICATE:
-                    of_code.redriven += 1
-                    work.closings.close(letter.position, ROW)
-                case Outcome.SKIP:
-                    of_code.dropped += 1
-                    work.closings.close(letter.position, TOMBSTONE_RULE)
-                case _:
-                    work.report.add_rejected(letter, decided.problems[i])
-
-    def _close(self, work: _LetterFile, done: set[str]) -> bool:
+    def _close(self, work: LetterFile, done: set[str]) -> bool:
         """Rewrite a file with what its letters became. False if another writer replaced it."""
         at_us = self._clock.epoch_ms() * 1000
         total = work.report.total

@@ -331,12 +331,15 @@ def test_rename_moves_rows_to_the_folders_of_today(tmp_path: Path) -> None:
 EXPIRE = QUIET.replace("maintenance: {", "maintenance: {dead_letters: {expire: 90d}, ")
 
 
-def redriven(folder: Path, days: dict[int, float]) -> None:
-    """Mark dead letters as redriven so many days ago, by offset."""
+def redriven(folder: Path, days: dict[int, float], dropped: int = -1) -> None:
+    """Mark dead letters as redriven so many days ago, by offset; one of them was dropped."""
     for offset, age in days.items():
         moment = dt.datetime.fromtimestamp(time.time() - age * 86_400, dt.UTC)
         DeltaTable(table(folder, "orders__dead_letters")).update(
-            updates={"redriven_at": f"TIMESTAMP '{moment:%Y-%m-%dT%H:%M:%SZ}'"},
+            updates={
+                "redriven_at": f"TIMESTAMP '{moment:%Y-%m-%dT%H:%M:%SZ}'",
+                "redriven_as": "'on_tombstone'" if offset == dropped else "'row'",
+            },
             predicate=f'"offset" = {offset}',
         )
 
@@ -351,18 +354,18 @@ def test_dead_letters_that_were_redriven_long_ago_expire(tmp_path: Path) -> None
     for i in range(3):
         batch = [record(4 * i + k, b"bad") for k in range(4)]
         assert function.handle(event(batch), None) == OK
-    redriven(tmp_path, {0: 91, 1: 89, 4: 200, 5: 100, 6: 95, 7: 90.5})
+    redriven(tmp_path, {0: 91, 1: 89, 4: 200, 5: 100, 6: 95, 7: 90.5}, dropped=5)
     work = maintenance_of(tmp_path, clock=SystemClock())
     name = "sales/orders__dead_letters"
     report = by_table(work.handle({"tables": [name]}, None))[name]
     # The first run checks the statistics of what the engine wrote, the second sees what is old.
     report = by_table(work.handle({"tables": [name]}, None))[name]
-    assert dead_letters(tmp_path) == [1, 2, 3, 8, 9, 10, 11]
+    assert dead_letters(tmp_path) == [1, 2, 3, 5, 8, 9, 10, 11]
     report = by_table(work.handle({"tables": [name]}, None))[name]
     assert report["rows_expired"] == 0
     # The rest is not delivered again either.
     assert function.handle(event([record(8, b"bad")]), None) == OK
-    assert dead_letters(tmp_path) == [1, 2, 3, 8, 9, 10, 11]
+    assert dead_letters(tmp_path) == [1, 2, 3, 5, 8, 9, 10, 11]
 
 
 def test_without_the_key_no_dead_letter_expires(tmp_path: Path) -> None:

@@ -104,6 +104,20 @@ def test_row_beyond_the_watermark_is_found(uri: str) -> None:
     assert codes(uri) == [("watermark_behind", 1)]
 
 
+def test_lost_watermark_is_found_also_below_that_of_the_dead_letters(tmp_path: Path) -> None:
+    """Only rows that were redriven may be above the table's watermark."""
+    function_for(tmp_path).handle(event([*rows(0, 5), record(5, b"x")]), None)
+    uri = str(tmp_path / "tables" / "sales" / "orders")
+
+    def lower(action: dict[str, Any]) -> None:
+        if "txn" in action:
+            action["txn"]["version"] = 2
+
+    for version in range(len(list((Path(uri) / "_delta_log").glob("*.json")))):
+        edit_commit(uri, version, lower)
+    assert codes(uri) == [("watermark_behind", 0)]
+
+
 def test_rows_of_another_writer_are_found_and_its_commit_is_noted(uri: str) -> None:
     row = pa.table({"id": [5]})
     write_deltalake(uri, row, mode="append", schema_mode="merge")

@@ -1,6 +1,7 @@
 """silt redrive at the terminal: what it asks, prints and returns; and what audit and status see."""
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from handler.maintenance import Maintenance
+from handler.settings import Settings
 from silt import output
 from silt.audit.proof import audit
 from silt.cli import main
 from silt.commands.redrive import _time_us
 from silt.redrive import redriver as redriver_module
-from tests.builders import SMALL, event, function_for, record, rows
+from tests.builders import SMALL, FakeClock, event, function_for, record, rows
 from tests.reader import rows_of_folder
 
 RULES = SMALL + "circuit_breaker: {ratio: 1.0}\n"
@@ -68,6 +71,16 @@ def test_at_a_terminal_it_shows_what_would_happen_and_asks(
     assert len(ids(tmp_path)) == count
 
 
+def test_nothing_to_do_is_fine_at_a_terminal_and_json_needs_a_yes(
+    silt: Silt, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    assert silt("redrive", "sales/orders", "--code", "pattern") == 0
+    assert "no open dead letter is selected" in capsys.readouterr().out
+    assert silt("redrive", "sales/orders", "--json") == 2
+    assert capsys.readouterr().out == ""
+
+
 def test_dry_run_and_run_print_the_same_by_code(silt: Silt, tmp_path: Path, capsys: Any) -> None:
     assert silt("redrive", "sales/orders", "--dry-run", "--json") == 1
     would = json.loads(capsys.readouterr().out)
@@ -109,6 +122,9 @@ def test_what_stays_is_shown_with_its_place_and_reason(silt: Silt, capsys: Any) 
         (["--since", "yesterday"], "--since is 'yesterday'. Expected a time such as"),
         (["--until", "2026-13-01"], "--until is '2026-13-01'"),
         (["--limit", "0"], "--limit must be at least 1"),
+        (["--since", "999999d"], "--since is '999999d'"),
+        (["--partition", "99999999999"], "Kafka has no such partition"),
+        (["--offsets", "0:99999999999999999999"], "Kafka has no such partition or offset"),
     ],
 )
 def test_wrong_option_is_named(silt: Silt, capsys: Any, arguments: list[str], message: str) -> None:
@@ -184,6 +200,24 @@ def test_audit_finds_an_unfinished_redrive_and_the_next_one_ends_it(
     silt("redrive", "sales/orders", "--yes")
     assert audit(uri).findings == []
     assert ids(tmp_path) == [(i,) for i in (0, 1, 2, 3, 5)]
+
+
+def test_audit_passes_when_redriven_letters_have_expired(silt: Silt, tmp_path: Path) -> None:
+    """Their rows may be above the table's watermark. What a rule dropped is kept as evidence."""
+    uri = str(tmp_path / "tables" / "sales" / "orders")
+    contract = tmp_path / "contracts" / "contract.yaml"
+    strict = function_for(tmp_path, STRICT + "on_tombstone: dead_letter\n")
+    tail = [record(7), record(8), record(9, {"id": 9, "name": LONG}), record(10)]
+    strict.handle(event(tail), None)
+    contract.write_text(RULES + "maintenance: {dead_letters: {expire: 1d}}\n")
+    assert silt("redrive", "sales/orders", "--yes") == 1
+    assert audit(uri).findings == []
+    settings = {"table_root": str(tmp_path / "tables"), "contracts": str(contract.parent)}
+    later = FakeClock(int(time.time() * 1000) + 3 * 86_400_000)
+    Maintenance(Settings(**settings), clock=later).handle({}, None)
+    left = rows_of_folder(Path(f"{uri}__dead_letters"), '"offset", redriven_as')
+    assert left == [(4, None), (7, "on_tombstone"), (8, "on_tombstone"), (10, "on_tombstone")]
+    assert audit(uri).findings == []
 
 
 def test_audit_finds_a_closed_letter_without_its_row(silt: Silt, tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from obstore.store import MemoryStore
 
 from handler.delta.change import Change
 from handler.delta.commit import Transaction
 from handler.delta.log import Snapshot
 from handler.delta.retry import Deadline
-from handler.errors import Superseded, UnsupportedTable
-from silt.command_errors import UsageError
+from handler.delta.store import ObjectStore
+from handler.errors import NotFound, OutOfTime, Superseded, UnsupportedTable
 from silt.redrive import redriver as module
 from silt.redrive.origins import Origins
 from silt.redrive.redrive_report import RedriveReport
@@ -351,28 +352,106 @@ def infos(lake: Lake) -> list[dict[str, Any]]:
     return read_log(keys, lambda key: store.get(key).data).infos
 
 
-def test_generation_has_to_be_named_when_the_log_has_lost_it(lake: Lake) -> None:
-    lake.deliver(STRICT, long(1, 3))
+def test_generation_has_to_be_named_when_the_log_has_lost_it(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The letters of an unknown stream stay; those of others are redriven."""
+    lake.deliver(STRICT, [*long(1, 3), *long(1, 2, partition=1)])
     lake.deliver(STRICT, [record(1, {"id": 11, "name": "long"}, timestamp=NOW_MS)], generation=1)
-    monkeypatched = Origins._written_by
-    try:
-        Origins._written_by = lambda *_: set()  # type: ignore[method-assign]
-        with pytest.raises(UsageError, match=r"may be of demo-uuid-1/orders/0, demo-uuid-1/orders"):
-            lake.redrive()
-    finally:
-        Origins._written_by = monkeypatched  # type: ignore[method-assign]
-    assert lake.rows() == []
-    report = lake.redriver(generation=1).run(ALL)
-    assert counts(report) == (3, 3, 0, {})
-    assert lake.rows() == [(0, 1, 1), (0, 1, 11), (0, 2, 2)]
+    monkeypatch.setattr(Origins, "_written_by", lambda *_: set())
+    report = lake.redrive()
+    assert counts(report) == (4, 1, 0, {"unknown_stream": 3})
+    (note,) = report.notes
+    assert "may be of demo-uuid-1/orders/0, demo-uuid-1/orders/0/1" in note
+    assert "Use --generation" in note
+    assert lake.rows() == [(1, 1, 1)]
+    assert counts(lake.redriver(generation=1).run(ALL)) == (3, 3, 0, {})
+    assert lake.rows() == [(0, 1, 1), (0, 1, 11), (0, 2, 2), (1, 1, 1)]
 
 
-def test_table_that_forgot_its_streams_needs_their_name(lake: Lake) -> None:
+def forget_streams(lake: Lake) -> None:
+    """Write the logs again without a trace of the streams, as engines do that let them expire."""
+    for uri in (lake.uri, f"{lake.uri}__dead_letters"):
+        store, fresh = lake.memory.stores[uri], ObjectStore(MemoryStore())
+        for entry in store.list("", ""):
+            data = store.get(entry.key).data
+            if entry.key.endswith(".json"):
+                lines = [line for line in bytes(data).splitlines() if b'"txn":{' not in line]
+                data = b"\n".join(lines)
+            fresh.put(entry.key, data)
+        lake.memory.stores[uri] = fresh
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({}, "names no stream of orders-0 any more. Use --source and --generation"),
+        ({"generation": 1}, "names no stream of orders-0 any more. Use --source"),
+    ],
+)
+def test_table_that_forgot_its_streams_needs_their_name(
+    lake: Lake, named: dict[str, Any], message: str
+) -> None:
     lake.deliver(STRICT, long(0, 2))
-    redriver = lake.redriver(source="no-such")
-    assert counts(redriver.run(ALL, dry_run=True)) == (2, 2, 0, {})
-    with pytest.raises(UsageError, match="names no stream of orders-0 in that generation"):
-        lake.redriver(generation=7).run(ALL, dry_run=True)
+    forget_streams(lake)
+    report = lake.redriver(**named).run(ALL)
+    assert counts(report) == (2, 0, 0, {"unknown_stream": 2})
+    assert message in report.notes[0]
+    assert counts(lake.redriver(source="demo-uuid-1").run(ALL)) == (2, 2, 0, {})
+    lake.deliver(RULES, rows(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"source": "typo"}, "are of demo-uuid-1/orders/0, and not of what"),
+        ({"generation": 5}, "are of demo-uuid-1/orders/0, and not of what"),
+        ({"source": "demo-uuid-1", "generation": 5}, "are of demo-uuid-1/orders/0, and not"),
+    ],
+)
+def test_wrong_name_of_a_stream_writes_nothing_that_stops_the_function(
+    lake: Lake, named: dict[str, Any], message: str
+) -> None:
+    lake.deliver(STRICT, long(0, 2))
+    report = lake.redriver(**named).run(ALL)
+    assert counts(report) == (2, 0, 0, {"unknown_stream": 2})
+    assert message in report.notes[0]
+    lake.deliver(RULES, rows(2, 3))
+    assert lake.rows() == [(0, 2, 2)]
+
+
+@pytest.mark.parametrize("named", [{"source": "typo"}, {"source": "demo-uuid-1", "generation": 1}])
+def test_name_that_the_function_does_not_have_is_refused_for_a_forgotten_stream(
+    lake: Lake, named: dict[str, Any]
+) -> None:
+    lake.deliver(STRICT, long(0, 2))
+    forget_streams(lake)
+    lake.deliver(STRICT, rows(5, 6, partition=1))
+    report = lake.redriver(**named).run(ALL)
+    assert "is fed by demo-uuid-1/orders/1, and --source and --generation name" in report.notes[0]
+    lake.deliver(RULES, rows(6, 7, partition=1))
+    assert lake.rows() == [(1, 5, 5), (1, 6, 6)]
+
+
+def test_what_is_settled_of_a_file_is_closed_when_the_run_ends_early(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LETTERS_AT_ONCE", 1)
+    monkeypatch.setattr("handler.delta.rows.BATCH_ROWS_MAX", 3)
+    lake.deliver(STRICT, long(0, 9))
+    redriver = lake.redriver()
+    write, calls = redriver._writer.write, itertools.count(1)
+
+    def fail_at_the_third(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == 3:
+            raise OutOfTime("too late")
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(redriver._writer, "write", fail_at_the_third)
+    with pytest.raises(OutOfTime):
+        redriver.run(ALL)
+    assert [o for _, o, closed in lake.letters() if closed] == [0, 1, 2, 3, 4, 5]
+    assert counts(lake.redrive()) == (3, 3, 0, {})
 
 
 def test_letter_beside_its_row_is_closed_whatever_the_contract_says_today(lake: Lake) -> None:
@@ -393,7 +472,8 @@ def test_letter_beside_its_row_is_closed_whatever_the_contract_says_today(lake: 
 
 
 def test_nothing_is_done_where_there_are_no_dead_letters(lake: Lake) -> None:
-    assert lake.redrive().as_json()["selected"] == 0
+    with pytest.raises(NotFound, match=r"There is no Delta table at .*Nothing was redriven"):
+        lake.redrive()
     lake.deliver(RULES, rows(0, 3))
     report = lake.redrive()
     assert (report.total.selected, report.remaining) == (0, 0)
