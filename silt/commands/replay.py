@@ -2,26 +2,28 @@
 
 import argparse
 import os
-from pathlib import Path
+from collections import Counter
 from typing import Any
 
 from handler.app import Function, InvocationReport, would
-from handler.errors import SiltError
+from handler.errors import SiltError, counted
 from handler.kafka.event import parse_event
 from handler.settings import Settings, read_settings
 from handler.sink.outcomes import Outcome
+from handler.sink.response import PARTS
 from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
 from silt.deployment.plan import Deployment
-from silt.local.saved import read_events
+from silt.local.saved import check_files, find_files, read_events
 from silt.table_places import add_place_arguments, place_of
 
 REJECTS_SHOWN = 20
 
 EXAMPLE = """example:
   silt replay events/orders.json --table-root .silt/tables --dry-run
-  silt replay given-up/*.json --deployment deploy.yml
+  silt replay given-up/ --deployment deploy.yml
+  silt replay s3://my-on-failure-bucket/aws/lambda/ --deployment deploy.yml
 
 Of a deployment it also takes the names of its streams: source and generation. Replaying is always
 safe: what a table already contains is not appended again."""
@@ -29,7 +31,13 @@ safe: what a table already contains is not appended again."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("files", nargs="+", type=Path, help="saved events, or S3 failure records")
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="saved events or on-failure documents: files, folders, patterns, s3:// prefixes, or - "
+        "for standard input",
+    )
     add_place_arguments(parser)
     parser.add_argument("--source", help="the source cluster's name in stream ids")
     parser.add_argument("--generation", help="generation of the topic")
@@ -43,15 +51,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Replay each file and print what happened. Returns 1 if anything is left unsettled."""
+    """Replay each event and print what happened. Returns 1 if anything is left unsettled.
+
+    Every source is read before anything is written.
+    """
     settings = read_settings(_environment(options))
+    for source in options.sources:
+        use_credentials_for(source)
+    files = find_files(options.sources)
+    with output.progress("checking", "files") as advance:
+        total = 0
+        for file in files:
+            total += check_files([file], settings.source)
+            advance(1)
     use_credentials_for(settings.table_root)
     function = Function(settings)
     code = 0
     results: list[dict[str, Any]] = []
+    counts: Counter[str] = Counter()
     topics: set[str] = set()
-    for path in options.files:
-        for name, event in read_events(path):
+    with output.progress("replaying", f"of {counted(total, 'event')}") as advance:
+        for name, event in (each for file in files for each in read_events(file)):
+            advance(1)
             try:
                 _ask_before_generation(function, event, settings, options, topics)
                 report = function.run(event, None)
@@ -59,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
                 raise
             except SiltError as error:
                 code = 1
+                counts["failed"] += 1
                 results.append({"event": name, "error": str(error)})
                 if not options.json:
                     output.complain(f"{name}: {error}")
@@ -69,11 +91,19 @@ def run(options: argparse.Namespace) -> int:
                 else len(report.failures)
             )
             code = max(code, int(left > 0))
+            counts.update(report.counts)
             results.append(_result(name, report, dry_run=settings.dry_run))
             if not options.json:
                 _print(name, report, dry_run=settings.dry_run)
     if options.json:
         output.as_json(results)
+    elif total > 1 and not settings.dry_run:
+        failed = f"; {counted(counts['failed'], 'event')} failed" if counts["failed"] else ""
+        parts = ", ".join(f"{counts[part]:,} {part.replace('_', ' ')}" for part in PARTS)
+        output.say(
+            f"{counted(total, 'event')} with {counted(counts['delivered'], 'record')}: {parts}"
+            f"{failed}."
+        )
     return code
 
 
@@ -179,7 +209,7 @@ def _print(name: str, report: InvocationReport, *, dry_run: bool) -> None:
         plan = would(report.result)
         output.say(
             f"{name}: dry run, nothing was committed. Of {counts['delivered']} records "
-            f"{plan['append']} would be appended, {plan['dead_letter']} would become dead letters, "
+            f"{plan['append']} would be appended, {plan['dead_letter']} would be rejected, "
             f"{counts['skipped_by_rule']} would be skipped by rule, {counts['duplicates']} are in "
             f"the tables already, {plan['leave_unsettled']} would stay unsettled."
         )

@@ -1,37 +1,133 @@
-"""Saved events: what Lambda was given, or what an on-failure destination kept of it."""
+"""Saved events: what Lambda was given, or what an on-failure destination kept of it; from files,
+folders, patterns, standard input and S3.
+"""
 
+import glob
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from handler.errors import SiltError
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handler.errors import EventError
+from handler.kafka.event import parse_event
+from silt.command_errors import UsageError
+
+STANDARD_INPUT = "-"
 
 
-class SavedEventError(SiltError):
+class SavedEventError(UsageError):
     """A file holds no event."""
 
 
-def read_events(path: Path) -> Iterator[tuple[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class SavedFile:
+    """A file of saved events, wherever it is. `read` returns its bytes, or raises OSError."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
+def find_files(sources: Sequence[str]) -> list[SavedFile]:
+    """Return the files of sources, each source's in the order of their names.
+
+    A source is a file, a folder (with all below it, whatever their names), a pattern such as
+    `given-up/**/*.json`, `-` for standard input, or `s3://bucket/prefix`. Raises UsageError for a
+    source without a file.
+    """
+    files = list[SavedFile]()
+    for source in sources:
+        if source == STANDARD_INPUT:
+            content = sys.stdin.buffer.read()
+            found = [SavedFile("standard input", partial(bytes, content))]
+        elif source.startswith("s3://"):
+            found = _objects(source)
+        else:
+            found = [SavedFile(str(path), path.read_bytes) for path in _paths(source)]
+        if not found:
+            raise UsageError(f"{source} names no file. Nothing was replayed.")
+        files += found
+    return files
+
+
+def _paths(source: str) -> list[Path]:
+    path = Path(source)
+    if path.is_dir():
+        return sorted(each for each in path.rglob("*") if each.is_file())
+    if path.exists() or not glob.has_magic(source):
+        return [path]
+    return sorted(Path(each) for each in glob.glob(source, recursive=True) if Path(each).is_file())
+
+
+def _objects(uri: str) -> list[SavedFile]:
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    try:
+        client = boto3.client("s3")
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+    except (BotoCoreError, ClientError) as error:
+        raise UsageError(f"{uri} cannot be listed: {error}") from error
+
+    def read(key: str) -> bytes:
+        try:
+            return bytes(client.get_object(Bucket=bucket, Key=key)["Body"].read())
+        except (BotoCoreError, ClientError) as error:
+            raise OSError(str(error)) from error
+
+    # Folders that the console makes are objects that end with a slash.
+    return [
+        SavedFile(f"s3://{bucket}/{key}", partial(read, key))
+        for key in keys
+        if not key.endswith("/")
+    ]
+
+
+def check_files(files: Sequence[SavedFile], source: str | None) -> int:
+    """Return how many events some files hold, all of which the function could read.
+
+    `source` names the cluster where that is set. Raises SavedEventError.
+    """
+    count = 0
+    for file in files:
+        for name, event in read_events(file):
+            try:
+                parse_event(event, source)
+            except EventError as error:
+                raise SavedEventError(f"{name}: {error}") from error
+            count += 1
+    return count
+
+
+def read_events(file: SavedFile) -> Iterator[tuple[str, Any]]:
     """Yield the events of a file, each with a name for messages.
 
     A file holds one JSON document, or one a line. A document is an event, or what an S3 on-failure
     destination keeps: an object whose `payload` is the event as JSON text. Raises SavedEventError.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = file.read().decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise SavedEventError(f"{path} cannot be read: {error}") from error
+        raise SavedEventError(f"{file.name} cannot be read: {error}") from error
     try:
-        yield str(path), _event(_parse(text, str(path)), str(path))
+        yield file.name, _event(_parse(text, file.name), file.name)
         return
     except SavedEventError:
         lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
         if len(lines) < 2 or not lines[0][1].rstrip().endswith("}"):
             raise
     for number, line in lines:
-        where = f"{path}:{number}"
+        where = f"{file.name}:{number}"
         yield where, _event(_parse(line, where), where)
+
+
+def saved_file(path: Path) -> SavedFile:
+    """Return a file on this machine."""
+    return SavedFile(str(path), path.read_bytes)
 
 
 def _parse(text: str, where: str) -> Any:
@@ -46,6 +142,13 @@ def _parse(text: str, where: str) -> Any:
 
 
 def _event(document: Any, where: str) -> Any:
-    if isinstance(document, dict) and isinstance(document.get("payload"), str):
+    if not isinstance(document, dict):
+        return document
+    if isinstance(document.get("payload"), str):
         return _parse(document["payload"], f"{where}: payload")
+    if "KafkaBatchInfo" in document and "records" not in document:
+        raise SavedEventError(
+            f"{where}: this says which records were given up (as SQS and SNS keep it) and does "
+            "not contain them. Deliver them again from the topic: docs/deploy.md#dropped"
+        )
     return document

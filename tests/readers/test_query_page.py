@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from silt.commands.replay import read_events
+from silt.local.saved import read_events, saved_file
 from tests.builders import ROOT, function_for
 from tests.readers.matrix import PYTHON
 
@@ -24,7 +24,7 @@ DUCK_SQL = re.findall(r"LOAD delta;\n([^`]*)```", SECTIONS["DuckDB"])
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("query")
     function = function_for(folder, (ROOT / "schemas/orders.yaml").read_text())
-    for _, saved in read_events(ROOT / "events" / "orders.json"):
+    for _, saved in read_events(saved_file(ROOT / "events" / "orders.json")):
         assert function.handle(saved, None) == {"batchItemFailures": []}
     (folder / ".silt").mkdir()
     (folder / "tables").rename(folder / ".silt" / "tables")

@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 from handler.delta.retry import Deadline, SystemClock
 from handler.maintenance import Maintenance
 from handler.settings import Settings
-from silt.commands.replay import read_events
+from silt.local.saved import read_events, saved_file
 from tests.builders import ROOT, SMALL, FakeClock, event, function_for, record, rows
 from tests.reader import rows_of_folder
 from tests.real import jars
@@ -57,7 +57,7 @@ def test_delta_spark_reads_every_kind_of_table(tmp_path: Path, spark: Spark) -> 
     for name in ("orders", "clicks", "sensors"):
         contract = (ROOT / "schemas" / f"{name}.yaml").read_text()
         function = function_for(tmp_path / name, contract)
-        ((_, saved),) = read_events(ROOT / "events" / f"{name}.json")
+        ((_, saved),) = read_events(saved_file(ROOT / "events" / f"{name}.json"))
         assert function.handle(saved, None) == {"batchItemFailures": []}
         table = contract.split("table: ")[1].split()[0]
         folders[name] = tmp_path / name / "tables" / table

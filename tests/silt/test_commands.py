@@ -8,7 +8,7 @@ import pytest
 from silt import output
 from silt.cli import COMMANDS, main
 from silt.local.s3 import LocalS3
-from tests.builders import ROOT, SMALL, event, record, rows
+from tests.builders import ROOT
 from tests.deployments import write_example
 from tests.reader import rows_of_folder
 
@@ -82,26 +82,9 @@ def test_replay_of_a_failure_record_of_aws(tmp_path: Path) -> None:
     assert rows_of_folder(tmp_path / "sales" / "orders", "order_id") == [("g-1",)]
 
 
-def test_replay_of_lines_goes_on_after_a_bad_event(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "contracts").mkdir()
-    (tmp_path / "contracts" / "c.yaml").write_text(SMALL)
-    lines = [event(rows(0, 2)), {"no": "event"}, event([record(2, {"id": 2})])]
-    file = tmp_path / "events.ndjson"
-    file.write_text("\n".join(map(json.dumps, lines)))
-    arguments = ["--table-root", str(tmp_path / "t"), "--contracts", str(tmp_path / "contracts")]
-    assert main(["replay", str(file), *arguments]) == 1
-    captured = capsys.readouterr()
-    assert "events.ndjson:2: eventSource is None" in captured.err
-    assert len(rows_of_folder(tmp_path / "t" / "sales" / "orders")) == 3
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["replay", "nowhere.json", "--table-root", "t"], "nowhere.json cannot be read"),
-        (["replay", "README.md", "--table-root", "t"], "README.md:1: this is not valid JSON"),
         (
             ["replay", "events/orders.json", "--table-root", "t", "--generation", "x"],
             "SILT_GENERATION is 'x'",
@@ -165,7 +148,7 @@ def test_odd_files_are_named(
     text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "x.json").write_text(text)
-    assert main(["replay", str(tmp_path / "x.json"), "--table-root", str(tmp_path)]) == 1
+    assert main(["replay", str(tmp_path / "x.json"), "--table-root", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
 
 

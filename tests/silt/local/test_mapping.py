@@ -21,7 +21,7 @@ from silt.local.events import (
 from silt.local.filters import Filters
 from silt.local.mapping import MappingConfig, Poller
 from silt.local.runtime_api import InvocationOutcome
-from silt.local.saved import read_events
+from silt.local.saved import read_events, saved_file
 from tests.builders import ROOT
 
 SOURCE = {"eventSource": "SelfManagedKafka", "bootstrapServers": "b:1"}
@@ -230,7 +230,7 @@ def test_batch_is_given_up_after_its_last_attempt_and_kept_for_replay(tmp_path: 
     assert feed.committed == {0: 2}
     assert made.progress.given_up == 1
     (saved,) = tmp_path.iterdir()
-    ((_, event),) = read_events(saved)
+    ((_, event),) = read_events(saved_file(saved))
     assert parse_event(event).streams[0].offsets == [1]
 
 
