@@ -104,7 +104,8 @@ def status_of(table: NamedTable, pool: Pool, deadline: Deadline) -> Status:
     )
     status = Status(table.name, table.uri, run.figures)
     if not run.look(deadline):
-        status.remarks.append(Remark("attention", "there is no table yet"))
+        text = f"there is no table at {table.uri} yet; the first record creates it"
+        status.remarks.append(Remark("attention", text))
         return status
     snapshot = run.table.known(deadline)
     try:

@@ -159,9 +159,9 @@ def _check_table_root(contract: Contract, root: str) -> None:
     deadline = Deadline(clock, clock.monotonic() + ROOT_LIMIT_S)
     uri = contract.uri(root)
     try:
-        Table(contract.table, open_store(uri), Pool()).read(deadline)
-        if "://" not in uri:
+        if "://" not in uri:  # a store would try again what no folder can become
             Path(uri).mkdir(parents=True, exist_ok=True)
+        Table(contract.table, open_store(uri), Pool()).read(deadline)
     except (StoreError, OutOfTime, OSError) as error:
         raise UsageError(f"No table can be written to {uri}: {error}") from error
 

@@ -19,7 +19,8 @@ EXAMPLE = """example:
   silt status sales/orders --deployment deploy.yml --json
   silt status s3://lake/tables/sales/orders
 
-It changes nothing, and ends with 1 where a table cannot be read or does not fit its contract."""
+It changes nothing, and ends with 1 where no table exists, or one cannot be read or does not fit
+its contract."""
 LIMIT_S = 900.0
 LEGEND = (
     "small: files of less than half the target size. commits: since the last checkpoint. stale: "
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the health of each table. Returns 1 if anything is wrong with one."""
+    """Print the health of each table. Returns 1 if anything is wrong with one, or none exists."""
     from silt.table_status import status_of
 
     clock, pool = SystemClock(), Pool()
@@ -54,6 +55,9 @@ def run(options: argparse.Namespace) -> int:
         output.as_json([status.as_json() for status in result])
     elif result:
         _print(result)
+    if result and not any(status.figures.exists for status in result):
+        failed = True
+        output.complain("None of these tables exists: is this where they are?")
     return int(failed or any(r.severity == "wrong" for s in result for r in s.remarks))
 
 

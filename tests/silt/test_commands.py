@@ -205,7 +205,7 @@ def test_places_are_by_option_then_deployment_then_environment(
     answer = ["--deployment", str(deployment)]
     where = []
     for given in ([*answer, "--table-root", "/option"], answer, []):
-        assert main(["status", "sales/orders", "--json", *given]) == 0
+        assert main(["status", "sales/orders", "--json", *given]) == 1  # no table is there yet
         (found,) = json.loads(capsys.readouterr().out)
         where.append(found["uri"])
     in_bucket = f"s3://lake/{deployment.parent.name}/sales/orders"

@@ -112,8 +112,10 @@ def test_table_that_is_not_there_yet_and_one_that_cannot_be_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     function_for(tmp_path)
-    assert silt(tmp_path) == 0
-    assert "there is no table yet" in capsys.readouterr().out
+    assert silt(tmp_path) == 1
+    captured = capsys.readouterr()
+    assert "yet; the first record creates it" in " ".join(captured.out.split())
+    assert "None of these tables exists" in captured.err
     aged(tmp_path, 1)
     newest = sorted((table(tmp_path) / "_delta_log").glob("*.json"))[-1]
     newest.write_text("no commit\n")
@@ -129,12 +131,15 @@ def test_place_without_a_contract_is_looked_at_too(
     assert "demo-uuid-1/orders/0" in capsys.readouterr().out
 
 
-def test_name_without_a_root_ends_with_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_place_without_a_table_ends_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     function_for(tmp_path)
-    assert main(["status", "--contracts", str(tmp_path / "contracts")]) == 2
-    assert "Use --deployment, --table-root" in capsys.readouterr().err
+    assert main(["status", "--contracts", str(tmp_path / "contracts")]) == 1
+    captured = capsys.readouterr()
+    assert "Tables in .silt/tables (the default)." in captured.err
+    assert "there is no table at .silt/tables/sales/orders yet" in " ".join(captured.out.split())
 
 
 def test_retention_that_the_table_has_not_yet_is_no_failure(
