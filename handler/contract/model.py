@@ -101,8 +101,8 @@ class DeadLetterModel(RetentionModel):
 
     expire: Annotated[str, Field(pattern=_TIME)] | None = Field(
         None,
-        description="Dead letters that became rows longer ago are removed; a day at least. "
-        "Default: never. One that is open, or that a rule dropped, is never removed.",
+        description="Dead letters that were redriven longer ago are removed; a day at least. "
+        "Default: never. One that is open is never removed.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Dead letters that became rows long ago are removed, where the contract says after how long."""
+"""Dead letters that were redriven long ago are removed, where the contract says after how long."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,10 +15,9 @@ ROW = "row"
 
 
 def expire(compaction: Compaction, deadline: Deadline) -> None:
-    """Remove the dead letters that became rows longer ago than the contract keeps them.
+    """Remove the dead letters that were redriven longer ago than the contract keeps them.
 
-    One that is open is never removed, nor one that a rule dropped: it alone says what became of its
-    record. Raises what `Compaction.run` raises, and
+    One that is open is never removed. Raises what `Compaction.run` raises, and
     UnsupportedTable for a table whose rows may not be removed.
     """
     expire_ms = compaction.upkeep.expire_ms
@@ -36,7 +35,7 @@ def expire(compaction: Compaction, deadline: Deadline) -> None:
 
     def keep(rows: pa.Table) -> pa.Table:
         moment = pa.scalar(before_us, pa.timestamp("us", "UTC"))
-        old = pc.and_(pc.less(rows[REDRIVEN_AT], moment), pc.equal(rows[REDRIVEN_AS], ROW))
-        return rows.filter(pc.invert(pc.fill_null(old, False)))
+        old = pc.fill_null(pc.less(rows[REDRIVEN_AT], moment), False)
+        return rows.filter(pc.invert(old))
 
     compaction.run(bins, deadline, Purpose("DELETE", keep))

@@ -81,6 +81,10 @@ class Audit:
     partitions: dict[int, PartitionAudit]
     streams: list[Stream]
     commits: int = 0
+    log_is_whole: bool = True
+    """Whether the table's log has every commit since the first."""
+    expired: bool = False
+    """Whether maintenance has removed redriven dead letters, as the commits say."""
     findings: list[Discrepancy] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

@@ -82,21 +82,29 @@ def _check_watermarks(opened: Sequence[OpenedTable], result: Audit) -> None:
     A redriven row may be above the table's watermark, which a redrive does not raise. A redriven
     dead letter may have been removed, and its row is there.
     """
-    for each in opened:
-        marks = _watermarks(each, result)
-        for number in sorted({*marks, *result.partitions}):
+    marks = [_watermarks(each, result) for each in opened]
+    of_letters = marks[1] if len(marks) > 1 else {}
+    for each, own in zip(opened, marks, strict=True):
+        for number in sorted({*own, *result.partitions}):
             part = result.of(number)
             seen = each.offsets(part).seen
-            last, mark = seen.max() if seen else -1, marks.get(number, -1)
+            last, mark = seen.max() if seen else -1, own.get(number, -1)
+            message = f"the watermark of {each.name} is {mark}, but its highest offset is {last}"
             if each.is_rows:
                 redriven = part.redriven | part.open_letters | part.redrive_ranges
-                is_explained = mark < last and not between(mark + 1, last) & seen - redriven
+                is_fine = mark < last and not between(mark + 1, last) & seen - redriven
+                may_be = mark < last <= of_letters.get(number, -1) and not result.log_is_whole
             else:
-                is_explained = last < mark and mark in part.rows.seen
-            if mark == last or is_explained:
+                is_fine = last < mark and mark in part.rows.seen
+                may_be = last < mark and result.expired
+            if mark == last or is_fine:
+                continue
+            if may_be:
+                result.notes.append(
+                    f"partition {number}: {message}: dead letters were redriven, and have expired"
+                )
                 continue
             code = "watermark_behind" if mark < last else "rows_removed"
-            message = f"the watermark of {each.name} is {mark}, but its highest offset is {last}"
             result.find(code, message, partition=number)
 
 
@@ -117,11 +125,14 @@ def _check_accounting(opened: OpenedTable, result: Audit) -> None:
     for version, actions in read_commits(open_store(opened.uri)):
         if version > opened.snapshot.version:
             break
+        if opened.is_rows and not result.commits:
+            result.log_is_whole = version == 0
         result.commits += 1
         info = next((a["commitInfo"] for a in actions if "commitInfo" in a), None) or {}
         added = [a["add"] for a in actions if "add" in a and a["add"].get("dataChange", True)]
         counts = info.get("silt")
         if counts is None:
+            result.expired |= info.get("operation") == "DELETE" and _is_own_rewrite(info)
             if added and not _is_own_rewrite(info):
                 by = f"{info.get('operation')} by {info.get('engineInfo')}"
                 result.notes.append(f"{opened.uri}: version {version} is {by}, not Silt's")
@@ -134,9 +145,9 @@ def _check_accounting(opened: OpenedTable, result: Audit) -> None:
                 part = result.of(stream.partition)
                 # A batch with rows and dead letters says so twice: in both tables' commits.
                 if counts.get("redrive"):
-                    part.redrive_ranges |= between(each["first_offset"], each["last_offset"])
+                    part.redrive_ranges.add_range(each["first_offset"], each["last_offset"] + 1)
                 for begin, end in skipped_ranges(each):
-                    part.skipped |= between(begin, end)
+                    part.skipped.add_range(begin, end + 1)
                 if opened.is_rows and each["first_offset"] < last.get(stream.partition, -1):
                     part.late += each["appended"]
                 before = last.get(stream.partition, -1)

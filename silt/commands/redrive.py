@@ -85,7 +85,8 @@ def run(options: argparse.Namespace) -> int:
     redriver = Redriver(
         table.contract,
         table.uri,
-        source=options.source or (place.deployment.source if place.deployment else None),
+        source=options.source,
+        deployed_source=place.deployment.source if place.deployment else None,
         generation=options.generation,
     )
     _check_governor(redriver, table, place, options)

@@ -3,11 +3,11 @@
 import argparse
 import os
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from handler.app import Function, InvocationReport, would
 from handler.errors import SiltError, counted
-from handler.kafka.event import parse_event
 from handler.settings import Settings, read_settings
 from handler.sink.outcomes import Outcome
 from handler.sink.response import PARTS
@@ -15,7 +15,7 @@ from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
 from silt.deployment.plan import Deployment
-from silt.local.saved import check_files, find_files, read_events
+from silt.local.saved import SavedEventError, SavedFile, check_file, find_files, read_events
 from silt.table_places import add_place_arguments, place_of
 
 REJECTS_SHOWN = 20
@@ -59,42 +59,36 @@ def run(options: argparse.Namespace) -> int:
     for source in options.sources:
         use_credentials_for(source)
     files = find_files(options.sources)
+    topics = list[str]()
     with output.progress("checking", "files") as advance:
-        total = 0
         for file in files:
-            total += check_files([file], settings.source)
+            topics += check_file(file, settings.source)
             advance(1)
     use_credentials_for(settings.table_root)
     function = Function(settings)
-    code = 0
+    for topic in sorted(set(topics)):
+        _ask_before_generation(function, topic, settings, options)
+    total, code = len(topics), 0
     results: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
-    topics: set[str] = set()
-    with output.progress("replaying", f"of {counted(total, 'event')}") as advance:
-        for name, event in (each for file in files for each in read_events(file)):
-            advance(1)
-            try:
-                _ask_before_generation(function, event, settings, options, topics)
-                report = function.run(event, None)
-            except UsageError:
-                raise
-            except SiltError as error:
-                code = 1
-                counts["failed"] += 1
-                results.append({"event": name, "error": str(error)})
-                if not options.json:
-                    output.complain(f"{name}: {error}")
-                continue
-            left = (
-                would(report.result)["leave_unsettled"]
-                if settings.dry_run
-                else len(report.failures)
-            )
-            code = max(code, int(left > 0))
-            counts.update(report.counts)
-            results.append(_result(name, report, dry_run=settings.dry_run))
+    for name, event in _events(files):
+        try:
+            if isinstance(event, SavedEventError):
+                raise event
+            report = function.run(event, None)
+        except SiltError as error:
+            code = 1
+            counts["failed"] += 1
+            results.append({"event": name, "error": str(error)})
             if not options.json:
-                _print(name, report, dry_run=settings.dry_run)
+                output.complain(f"{name}: {error}")
+            continue
+        left = would(report.result)["leave_unsettled"] if settings.dry_run else len(report.failures)
+        code = max(code, int(left > 0))
+        counts.update(report.counts)
+        results.append(_result(name, report, dry_run=settings.dry_run))
+        if not options.json:
+            _print(name, report, dry_run=settings.dry_run)
     if options.json:
         output.as_json(results)
     elif total > 1 and not settings.dry_run:
@@ -107,12 +101,17 @@ def run(options: argparse.Namespace) -> int:
     return code
 
 
+def _events(files: Sequence[SavedFile]) -> Iterator[tuple[str, Any]]:
+    """Yield the events of files; where one can no longer be read, the error instead."""
+    for file in files:
+        try:
+            yield from read_events(file)
+        except SavedEventError as error:
+            yield file.name, error
+
+
 def _ask_before_generation(
-    function: Function,
-    event: Any,
-    settings: Settings,
-    options: argparse.Namespace,
-    topics: set[str],
+    function: Function, topic: str, settings: Settings, options: argparse.Namespace
 ) -> None:
     """Ask before a generation begins that was named by an option: the live function is refused.
 
@@ -120,10 +119,6 @@ def _ask_before_generation(
     """
     if options.generation is None:
         return
-    topic = parse_event(event, settings.source).topic
-    if topic in topics:
-        return
-    topics.add(topic)
     table = function.begins_generation(topic)
     if table is None:
         return

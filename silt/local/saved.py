@@ -4,6 +4,7 @@ folders, patterns, standard input and S3.
 
 import glob
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,8 @@ def _paths(source: str) -> list[Path]:
 def _objects(uri: str) -> list[SavedFile]:
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     try:
-        client = boto3.client("s3")
+        # boto3 itself does not read the variable that Lambda and our store use.
+        client = boto3.Session(region_name=os.environ.get("AWS_REGION")).client("s3")
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
     except (BotoCoreError, ClientError) as error:
@@ -87,20 +89,18 @@ def _objects(uri: str) -> list[SavedFile]:
     ]
 
 
-def check_files(files: Sequence[SavedFile], source: str | None) -> int:
-    """Return how many events some files hold, all of which the function could read.
+def check_file(file: SavedFile, source: str | None) -> list[str]:
+    """Return the topic of each event of a file, all of which the function can read.
 
     `source` names the cluster where that is set. Raises SavedEventError.
     """
-    count = 0
-    for file in files:
-        for name, event in read_events(file):
-            try:
-                parse_event(event, source)
-            except EventError as error:
-                raise SavedEventError(f"{name}: {error}") from error
-            count += 1
-    return count
+    topics = []
+    for name, event in read_events(file):
+        try:
+            topics.append(parse_event(event, source).topic)
+        except EventError as error:
+            raise SavedEventError(f"{name}: {error}") from error
+    return topics
 
 
 def read_events(file: SavedFile) -> Iterator[tuple[str, Any]]:

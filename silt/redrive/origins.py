@@ -23,13 +23,15 @@ class UnknownStream(SiltError):
 class Origins:
     """The streams of a table's dead letters.
 
-    `source` and `generation` are what a person said, None where nothing was said.
+    `source` and `generation` are what a person said, None where nothing was said. The source of
+    the deployment counts where the tables name none.
     """
 
     table: str
     store: Store
     snapshots: Sequence[Snapshot]
     source: str | None = None
+    deployed_source: str | None = None
     generation: int | None = None
     _by_file: dict[str, set[Stream]] = field(default_factory=dict, init=False)
 
@@ -50,8 +52,9 @@ class Origins:
             candidates = (self._written_by(file) & candidates) or candidates
         if len(candidates) == 1:
             return candidates.pop()
-        if not of_partition and self.source is not None:
-            return self._unnamed(Stream(self.source, topic, partition, self.generation or 0), named)
+        source = self.source or self.deployed_source
+        if not of_partition and source is not None:
+            return self._unnamed(Stream(source, topic, partition, self.generation or 0), named)
         if not of_partition:
             raise UnknownStream(
                 f"{self.table} names no stream of {topic}-{partition} any more. Use --source and "
@@ -102,7 +105,7 @@ class Origins:
         """Return the streams that a file can hold letters of, none where the log does not say."""
         if file not in self._by_file:  # it may be newer than what was read
             self._by_file = _follow(self.store)
-        return self._by_file.get(file, set())
+        return self._by_file.setdefault(file, set())
 
 
 def _follow(store: Store) -> dict[str, set[Stream]]:

@@ -21,7 +21,7 @@ from handler.delta.rows import read_rows
 from handler.delta.store import Pool, Store, open_store
 from handler.delta.tables import Table
 from handler.delta.types import to_arrow
-from handler.errors import NotFound, SiltError
+from handler.errors import NotFound, OutOfTime, SiltError
 from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
 from handler.sink.terms import governor_of, term_of
 from handler.upkeep.compaction import Compaction, Purpose
@@ -39,6 +39,8 @@ BYTES_AT_ONCE = 8 << 20
 """So much is checked, looked up and appended at once: it bounds the memory."""
 LIMIT_S = 900.0
 """For one step: a batch, or the rewrite of a file."""
+CLOSING_LIMIT_S = 60.0
+"""For closing what is settled of a file whose time is up."""
 PASSES_MAX = 20
 AGAIN = "What was redriven stays so. Run the command again: it goes on where this one ended."
 
@@ -55,6 +57,7 @@ class Redriver:
         uri: str,
         *,
         source: str | None = None,
+        deployed_source: str | None = None,
         generation: int | None = None,
         clock: Clock | None = None,
         random: Callable[[], float] = random.random,
@@ -76,6 +79,7 @@ class Redriver:
         self._rows = Table(contract.table, open_store(uri), pool, ROW_KEYS)
         self._writer = LetterWriter(contract, self._letters, self._rows)
         self._source = source
+        self._deployed_source = deployed_source
         self._generation = generation
         self._origins: Origins | None = None
         self._room: int | None = None
@@ -121,6 +125,7 @@ class Redriver:
             self._letters.store,
             (self._letters.known(self._deadline()), self._rows.known(self._deadline())),
             self._source,
+            self._deployed_source,
             self._generation,
         )
         done = set[str]()
@@ -164,17 +169,18 @@ class Redriver:
             work = LetterFile(file, RedriveReport(report.table))
             try:
                 self._settle_file(work, selection, progress, dry_run=dry_run)
-            except SiltError:
-                if work.closings and not dry_run:  # these are rows already
+            except OutOfTime:
+                if work.closings and not dry_run:
                     with contextlib.suppress(SiltError):
-                        self._close(work, done)
+                        self._close(work, done, CLOSING_LIMIT_S)
                 raise
             if dry_run or not work.closings or self._close(work, done):
                 report.add(work.report)
             else:
                 again = True
-                if self._room is not None:
+                if self._room is not None:  # before others take the room of these
                     self._room += work.report.total.selected
+                    return True
         return again
 
     def _settle_file(
@@ -215,7 +221,7 @@ class Redriver:
             work.settle(batch, self._writer.write(batch, self._deadline(), dry_run=dry_run))
         progress(count)
 
-    def _close(self, work: LetterFile, done: set[str]) -> bool:
+    def _close(self, work: LetterFile, done: set[str], limit_s: float = LIMIT_S) -> bool:
         """Rewrite a file with what its letters became. False if another writer replaced it."""
         at_us = self._clock.epoch_ms() * 1000
         total = work.report.total
@@ -225,7 +231,7 @@ class Redriver:
             self._letters, DEAD_LETTER_KEYS, self._contract.dead_letter_upkeep, run
         )
         purpose = Purpose("REDRIVE", lambda rows: work.closings.edit(rows, at_us), parameters)
-        compaction.run([Bin({}, (work.file,))], self._deadline(), purpose)
+        compaction.run([Bin({}, (work.file,))], self._deadline(limit_s), purpose)
         if run.partitions_failed:
             raise SiltError(f"{self._letters.name}: {' '.join(run.notes)} {AGAIN}")
         done.update(compaction.added)
@@ -241,6 +247,6 @@ class Redriver:
             closed = total.redriven + total.dropped if dry_run else 0
             report.remaining = sum(count or 0 for count in open_letters) - closed
 
-    def _deadline(self) -> Deadline:
-        ends_at = self._clock.monotonic() + LIMIT_S
+    def _deadline(self, limit_s: float = LIMIT_S) -> Deadline:
+        ends_at = self._clock.monotonic() + limit_s
         return Deadline(self._clock, ends_at, random=self._random, consequence=AGAIN)

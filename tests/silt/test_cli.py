@@ -78,7 +78,12 @@ def test_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
         f"--contracts {tmp_path}/contracts | true"
     )
     done = subprocess.run(
-        ["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60
+        ["sh", "-c", command],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},  # standard output is buffered
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.stderr == ""
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from handler.app import Function
+from silt import output
 from silt.cli import main
 from silt.local.s3 import LocalS3
 from tests.builders import ROOT, SMALL, event, record, rows
@@ -139,3 +141,38 @@ def test_batch_that_the_function_refuses_does_not_hold_up_the_others(
     assert "events.ndjson:2: Stream demo-uuid-1/orders/0: offset 1 arrived" in captured.err
     assert "1 event failed" in captured.out
     assert ids(tmp_path) == [0, 1, 2]
+
+
+def test_file_that_goes_away_meanwhile_holds_up_nothing_and_is_named(
+    replay: Replay, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = fill(tmp_path)
+    handle = Function.run
+
+    def run_and_remove(self: Function, *arguments: Any) -> Any:
+        (saved / "more.ndjson").unlink(missing_ok=True)
+        return handle(self, *arguments)
+
+    monkeypatch.setattr(Function, "run", run_and_remove)
+    assert replay(str(saved)) == 1
+    captured = capsys.readouterr()
+    assert "more.ndjson cannot be read" in captured.err
+    assert "1 event failed" in captured.out
+    assert ids(tmp_path) == [0, 1, 2, 3]
+
+
+def test_generations_are_asked_about_before_anything_is_replayed(
+    replay: Replay, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = fill(tmp_path)
+    assert replay(str(saved / "more.ndjson")) == 0
+    asked: list[str] = []
+
+    def ask(question: str) -> bool:
+        asked.append(question)
+        return False
+
+    monkeypatch.setattr(output, "ask", ask)
+    assert replay(str(saved), "--generation", "1") == 2
+    assert asked == ["Start generation 1?"]
+    assert ids(tmp_path) == [4, 5]

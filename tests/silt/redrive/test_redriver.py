@@ -336,13 +336,17 @@ def test_letters_are_of_the_generation_of_their_commit(lake: Lake) -> None:
     report = lake.redrive(STRICT.replace("3}", "30}"))
     assert counts(report) == (4, 4, 0, {})
     assert lake.rows() == [(0, 0, 0), (0, 1, 1), (0, 1, 11), (0, 2, 2), (0, 2, 12)]
-    streams = [
+    assert redriven_streams(lake) == ["demo-uuid-1/orders/0", "demo-uuid-1/orders/0/1"]
+
+
+def redriven_streams(lake: Lake) -> list[str]:
+    """Return the streams that the commits of redrives name, in order."""
+    return [
         stream["stream"]
         for info in infos(lake)
         if info.get("silt", {}).get("redrive")
         for stream in info["silt"]["streams"]
     ]
-    assert streams == ["demo-uuid-1/orders/0", "demo-uuid-1/orders/0/1"]
 
 
 def infos(lake: Lake) -> list[dict[str, Any]]:
@@ -397,8 +401,19 @@ def test_table_that_forgot_its_streams_needs_their_name(
     report = lake.redriver(**named).run(ALL)
     assert counts(report) == (2, 0, 0, {"unknown_stream": 2})
     assert message in report.notes[0]
-    assert counts(lake.redriver(source="demo-uuid-1").run(ALL)) == (2, 2, 0, {})
+    assert counts(lake.redriver(deployed_source="demo-uuid-1").run(ALL)) == (2, 2, 0, {})
     lake.deliver(RULES, rows(2, 3))
+
+
+def test_source_of_a_deployment_is_no_evidence_where_the_log_has_some(lake: Lake) -> None:
+    """The topic has moved to another cluster: its older letters are of the one before."""
+    lake.deliver(STRICT, long(1, 3))
+    moved = "arn:aws:kafka:eu-west-1:123456789012:cluster/demo/other-uuid"
+    function = function_for(lake.folder, STRICT, open_store=lake.memory.open, generation=1)
+    function.handle(event([record(7, {"id": 7, "name": "long"})], arn=moved), None)
+    report = lake.redriver(deployed_source="other-uuid").run(ALL)
+    assert counts(report) == (3, 3, 0, {})
+    assert redriven_streams(lake) == ["demo-uuid-1/orders/0", "other-uuid/orders/0/1"]
 
 
 @pytest.mark.parametrize(
