@@ -8,6 +8,7 @@ of every column, and for each predicate the ids of the rows that pass it.
 
 import json
 import operator
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -322,6 +323,8 @@ def main() -> None:
     done = [answer(READERS[name], job) for job in asked]
     with open(answers, "w") as file:
         json.dump(done, file)
+    # At once: threads that an engine leaves running may abort the process while it is taken apart.
+    os._exit(0)
 
 
 if __name__ == "__main__":
