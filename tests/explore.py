@@ -15,6 +15,7 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
+from handler.delta.log import commit_key, parse_commit
 from handler.delta.store import Entry, Object, Pool
 from handler.errors import AlreadyExists, NotFound, StoreError, Unavailable
 
@@ -42,6 +43,21 @@ class Objects:
             raise AlreadyExists(key)
         self.data[key] = data
         self.landed.append((key, data))
+
+    def live(self, folder: str = "", base: int = 0) -> list[str]:
+        """Return the files of a table, as its commits name them, from the `base`th on."""
+        files: dict[str, None] = {}
+        log = [(key, data) for key, data in self.landed if key.startswith(folder)]
+        for number, (key, data) in enumerate(log[base:]):
+            assert key == folder + commit_key(number), f"{key} went into the void: {number} is next"
+            for action in parse_commit(data, key):
+                if "remove" in action:
+                    path = action["remove"]["path"]
+                    assert path in files, f"{key} removes what is not there: {path}"
+                    del files[path]
+                elif "add" in action:
+                    files[action["add"]["path"]] = None
+        return list(files)
 
     def digest(self) -> bytes:
         whole = hashlib.blake2b(digest_size=16)
@@ -187,6 +203,12 @@ class Actor(greenlet):
         """Return what is unique, and the same in every run along this schedule."""
         self.ids += 1
         return f"{self.name}-{self.ids}"
+
+
+def new_id() -> str:
+    """Return an id for who asks: the same in every run along a schedule."""
+    actor = getcurrent()
+    return actor.new_id() if isinstance(actor, Actor) else "before"
 
 
 @dataclass(slots=True)

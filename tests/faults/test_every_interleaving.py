@@ -17,7 +17,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from greenlet import getcurrent
 
 from handler.delta import change as changes
 from handler.delta import commit
@@ -31,7 +30,17 @@ from handler.delta.types import Field, Primitive
 from handler.errors import AlreadyExists, OutOfTime, SiltError, SourceMismatch
 from handler.kafka.offsets import Stream, check_source, earlier_app_ids
 from tests.builders import NOW_MS, FakeClock, checkpoint_bytes
-from tests.explore import Actor, Asking, Case, InlinePool, Objects, Violation, e_tag, explore
+from tests.explore import (
+    Actor,
+    Asking,
+    Case,
+    InlinePool,
+    Objects,
+    Violation,
+    e_tag,
+    explore,
+    new_id,
+)
 
 KEYS = Keys("p", "o", "t")
 FIELDS = (
@@ -79,15 +88,7 @@ class World:
         return Table("t", Asking(self.objects), InlinePool(), KEYS)
 
     def rows(self) -> list[tuple[int, int]]:
-        live: dict[str, None] = {}
-        for number, (key, data) in enumerate(self.objects.landed[self.base :]):
-            assert key == commit_key(number), f"{key} went into the void: {number} was next"
-            for action in parse_commit(data, key):
-                if "remove" in action:
-                    assert action["remove"]["path"] in live, f"{key} removes what is not there"
-                    del live[action["remove"]["path"]]
-                elif "add" in action:
-                    live[action["add"]["path"]] = None
+        live = self.objects.live(base=self.base)
         return [place for path in live for place in self.held[path]]
 
     def check(self, at_end: bool) -> None:
@@ -120,7 +121,7 @@ class World:
             deadline = Deadline(
                 clock, clock.now_s + (ATTEMPT_MIN_S + 0.001 if gives_up else 1e6), lambda: 1.0
             )
-            file_key = f"part-{getcurrent().new_id()}"  # type: ignore[attr-defined]
+            file_key = f"part-{new_id()}"
 
             def propose(_snapshot: Snapshot) -> Change | None:
                 return self._decide(table, stream, batch, file_key, deadline)
@@ -185,7 +186,7 @@ class World:
         places = sorted(place for path in live for place in self.held[path])
         if len(live) < 2 or len({p for p, _ in places}) > 1:
             return
-        key = f"part-{getcurrent().new_id()}.parquet"  # type: ignore[attr-defined]
+        key = f"part-{new_id()}.parquet"
         self.held[key] = places
         file = data_file(key, places[0][0], tuple(o for _, o in places))
         store.put(key, file.payload)
@@ -353,7 +354,7 @@ CASES = (
 
 @pytest.fixture(autouse=True)
 def ids_that_are_the_same_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit, "uuid4", lambda: getcurrent().new_id())
+    monkeypatch.setattr(commit, "uuid4", new_id)
 
 
 @pytest.mark.parametrize(

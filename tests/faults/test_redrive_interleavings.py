@@ -20,7 +20,6 @@ import pytest
 from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
 from handler.delta import commit, files
 from handler.delta.change import Change
-from handler.delta.log import parse_commit
 from handler.delta.look_up import Matches
 from handler.delta.retry import Deadline
 from handler.delta.tables import Table
@@ -34,8 +33,7 @@ from silt.redrive.letter_writer import LetterWriter
 from silt.redrive.redriver import Redriver
 from silt.redrive.selection import Selection
 from tests.builders import SMALL, FakeClock, contract_of, event, record
-from tests.explore import Actor, Asking, Case, InlinePool, Objects, Violation, explore
-from tests.faults.test_two_versions import new_id
+from tests.explore import Actor, Asking, Case, InlinePool, Objects, Violation, explore, new_id
 
 DEAD, ROWS = "dead/", "rows/"
 RULES = SMALL + "circuit_breaker: {ratio: 1.0}\n"
@@ -113,15 +111,7 @@ class World:
                 assert closed == "row", f"{offset} was left open"
 
     def records(self, folder: str) -> list[tuple[int, str | None]]:
-        live: dict[str, None] = {}
-        for key, data in self.objects.landed:
-            if not key.startswith(folder):
-                continue
-            for action in parse_commit(data, key):
-                if "remove" in action:
-                    del live[action["remove"]["path"]]
-                elif "add" in action:
-                    live[action["add"]["path"]] = None
+        live = self.objects.live(folder)
         whole = [folder + unquote(path) for path in live]
         return [each for key in whole for each in records_in(self.objects.data[key])]
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 import pytest
-from greenlet import getcurrent
 
 from handler.delta import commit
 from handler.delta.active import ActiveFile, ActiveFiles
@@ -25,7 +24,7 @@ from handler.delta.tables import Table
 from handler.delta.types import Field, Primitive
 from handler.errors import AlreadyExists, Unavailable
 from tests.builders import NOW_MS, FakeClock
-from tests.explore import Actor, Asking, Case, InlinePool, Objects, Violation, explore
+from tests.explore import Actor, Asking, Case, InlinePool, Objects, Violation, explore, new_id
 
 FIELDS = (Field("p", Primitive("integer")),)
 METADATA = new_metadata("id", FIELDS, (), None, NOW_MS)
@@ -217,10 +216,6 @@ CASES: dict[str, Callable[[], Case]] = {
 
 @pytest.fixture(autouse=True)
 def ids_that_are_the_same_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def new_id() -> str:
-        actor: Any = getcurrent()
-        return actor.new_id()
-
     monkeypatch.setattr(commit, "uuid4", new_id)
 
 

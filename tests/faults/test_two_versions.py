@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from greenlet import getcurrent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +29,7 @@ from handler.sink.terms import Term, Terms, governor_of, term_of
 from handler.sink.view import Admission
 from handler.sink.writer import Writer
 from tests.builders import NOW_MS, SMALL, FakeClock, contract_of, event, function_for, record
-from tests.explore import Actor, Asking, Case, InlinePool, Objects, Violation, explore
+from tests.explore import Actor, Asking, Case, InlinePool, Objects, Violation, explore, new_id
 from tests.fakes import Memory, nothing
 from tests.reader import rows_of_memory
 
@@ -137,11 +136,6 @@ def rolled_back(old_takes: bool) -> Case:
 CASES = (deployed_while_the_old_one_works, first_of_all)
 LARGE = (deployed_while_a_commit_is_lost, rolled_back)
 """Some twenty minutes each on two cores: `make nightly` and a long `make torture` run them."""
-
-
-def new_id() -> str:
-    actor = getcurrent()
-    return actor.new_id() if isinstance(actor, Actor) else "before"
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from handler.delta.log import commit_key, parse_commit
+from handler.delta.log import commit_key
 from handler.errors import AlreadyExists, SiltError, Superseded, Unavailable
 from silt.redrive.redriver import Redriver
 from silt.redrive.selection import Selection
@@ -355,7 +355,7 @@ class World(RuleBasedStateMachine):
     @rule(folder=st.sampled_from([ROWS, DEAD]))
     def compact(self, folder: str) -> None:
         """Rewrite all live files as one, as the engine does."""
-        live = self._live(folder)
+        live = self.objects.live(folder)
         if len(live) < 2:
             return
         self.compactions += 1
@@ -383,22 +383,9 @@ class World(RuleBasedStateMachine):
 
     # What must hold.
 
-    def _live(self, folder: str) -> list[str]:
-        live: dict[str, None] = {}
-        for number, (key, data) in enumerate(
-            [(k, d) for k, d in self.objects.landed if k.startswith(folder)]
-        ):
-            assert key == folder + commit_key(number), f"{key} went into the void"
-            for action in parse_commit(data, key):
-                if "remove" in action:
-                    del live[action["remove"]["path"]]
-                elif "add" in action:
-                    live[action["add"]["path"]] = None
-        return list(live)
-
     def _read(self, folder: str, columns: list[str]) -> list[Any]:
         rows: list[Any] = []
-        for path in self._live(folder):
+        for path in self.objects.live(folder):
             key = folder + path
             if key not in self.read_already:
                 table = pq.read_table(io.BytesIO(self.objects.data[key]), columns=columns)
