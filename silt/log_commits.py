@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from handler.delta.log import LOG, Actions, parse_commit
+from handler.delta.log import LOG, Actions, parse_commit, version_of
 from handler.delta.store import Store
 from handler.errors import NotFound
 
@@ -10,11 +10,11 @@ from handler.errors import NotFound
 def read_commits(store: Store) -> Iterator[tuple[int, Actions]]:
     """Yield the version and the actions of each commit. Raises StoreError or BrokenLog."""
     for entry in store.list(LOG, f"{LOG}/"):
-        name = entry.key.removeprefix(f"{LOG}/")
-        if not (name.endswith(".json") and name.removesuffix(".json").isdecimal()):
+        version = version_of(entry.key)
+        if version is None:
             continue
         try:
             content = store.get(entry.key)
         except NotFound:  # maintenance has cleaned it meanwhile
             continue
-        yield int(name.removesuffix(".json")), parse_commit(content.data, entry.key)
+        yield version, parse_commit(content.data, entry.key)

@@ -39,6 +39,11 @@ class Stream:
         return cls(parts[0], parts[1], int(parts[2]), int(parts[3]) if len(parts) == 4 else 0)
 
 
+def streams_of(app_ids: Iterable[str]) -> list[Stream]:
+    """Return the streams that appIds name; those of other writers name none."""
+    return [stream for app_id in app_ids if (stream := Stream.of(app_id)) is not None]
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """How far one table has seen a stream: its watermark, and when it was raised to it (ms since
@@ -102,10 +107,7 @@ def check_source(
 
     Raises SourceMismatch.
     """
-    for app_id in app_ids:
-        other = Stream.of(app_id)
-        if other is None:
-            continue
+    for other in streams_of(app_ids):
         if other.generation > generation:
             raise SourceMismatch(
                 f"Table {table} holds streams of generation {other.generation}, and "
@@ -126,7 +128,7 @@ def begins_generation(app_ids: Iterable[str], generation: int) -> bool:
     """Return whether a table was fed by earlier generations and not by this one yet."""
     if generation == 0:
         return False
-    generations = {other.generation for app_id in app_ids if (other := Stream.of(app_id))}
+    generations = {other.generation for other in streams_of(app_ids)}
     return bool(generations) and max(generations) < generation
 
 

@@ -89,22 +89,16 @@ def append_rows(
     files: Files,
     info: Mapping[str, Any],
     now_ms: int,
-    *,
-    raises_watermarks: bool = True,
 ) -> tuple[Change, int]:
     """Return the change that appends the rows of a plan, and how many unknown fields would have
     become columns if the table had room. Raises TableError.
-
-    Without `raises_watermarks` it names the streams with the watermarks that they have.
     """
     indices = decided.indices(Outcome.APPEND)
     fields = snapshot.metadata.fields if snapshot.metadata is not None else ()
     added = find_added_columns(batch.contract, batch.checked, fields, indices)
     needed = schema.needed(snapshot, added.new if added is not None else (), now_ms)
     built = _files(Target.ROWS, batch, decided, added, needed.metadata, files, now_ms)
-    change = _change(
-        batch, snapshot, needed, indices, built, info, raises_watermarks=raises_watermarks
-    )
+    change = _change(batch, snapshot, needed, indices, built, info)
     return change, len(added.beyond) if added is not None else 0
 
 
@@ -140,11 +134,8 @@ def _change(
     indices: Sequence[int],
     files: tuple[DataFile, ...],
     info: Mapping[str, Any],
-    *,
-    raises_watermarks: bool = True,
 ) -> Change:
-    touched_indices = indices if isinstance(indices, range) else set(indices)
-    txns = _txns(batch, snapshot, touched_indices, raises_watermarks=raises_watermarks)
+    txns = _txns(batch, snapshot, indices if isinstance(indices, range) else set(indices))
     touched = [stream for stream in batch.streams if stream.app_id in txns]
     return Change(
         files=files,
@@ -158,13 +149,7 @@ def _change(
     )
 
 
-def _txns(
-    batch: CheckedBatch,
-    snapshot: Snapshot,
-    indices: Collection[int],
-    *,
-    raises_watermarks: bool,
-) -> dict[str, Txn]:
+def _txns(batch: CheckedBatch, snapshot: Snapshot, indices: Collection[int]) -> dict[str, Txn]:
     """Return the watermark of each stream that a commit touches, also where it only fills holes."""
     txns = {}
     for stream, positions in zip(batch.streams, batch.flat.streams, strict=True):
@@ -172,6 +157,6 @@ def _txns(
         last = next((i for i in reversed(positions) if i in indices), None)
         if last is not None:
             before = snapshot.txns.get(stream.app_id, Txn(-1))
-            raised = raises_watermarks and batch.flat.offsets[last] > before.version
+            raised = batch.flat.offsets[last] > before.version
             txns[stream.app_id] = Txn(batch.flat.offsets[last]) if raised else before
     return txns

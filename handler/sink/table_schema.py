@@ -125,3 +125,11 @@ class Schemas(NamedTuple):
 
     dead_letters: TableSchema
     rows: TableSchema
+
+    @classmethod
+    def of(cls, contract: Contract) -> "Schemas":
+        """Return the schemas of a contract's tables."""
+        return cls(
+            TableSchema(contract, contract.dead_letters, dead_letters=True),
+            TableSchema(contract, contract.table, dead_letters=False),
+        )

@@ -118,17 +118,22 @@ class Terms:
 
         Raises Superseded where another version governs it.
         """
+        if (left := self.left(view, agreed)) is None:
+            return None
+        table, term = left
+        message = self._message(table, term)
+        if term is not None and not self._governs(term):
+            raise Superseded(message)
+        return TermMoved(table, message)
+
+    def left(self, view: View, agreed: Term | None) -> tuple[str, Term | None] | None:
+        """Return a table that is not under the term that was agreed on, and which it is under."""
         if agreed is None:
             return None
         tables = (self._dead_letters.table, self._rows.table)
         for table, snapshot in zip(tables, view.snapshots, strict=True):
-            term = term_of(snapshot)
-            if term == agreed:
-                continue
-            message = self._message(table.name, term)
-            if term is not None and not self._governs(term):
-                raise Superseded(message)
-            return TermMoved(table.name, message)
+            if (term := term_of(snapshot)) != agreed:
+                return table.name, term
         return None
 
     def _holds(self, of_rows: Term | None, of_dead_letters: Term) -> bool:

@@ -16,7 +16,7 @@ from handler.kafka.event import Batch
 from handler.sink.checked_batch import CheckedBatch, check_batch
 from handler.sink.decision import Decision, Files, Target, decide
 from handler.sink.outcomes import Outcome, Plan
-from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS, Schemas, TableSchema
+from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS, Schemas
 from handler.sink.terms import Governed, Term, TermMoved, Terms
 from handler.sink.view import Admission, View, missing_queries, relies_on_watermark
 from handler.validate.batch import Checker
@@ -84,10 +84,7 @@ class Writer:
             dead, open_store(uri + DEAD_LETTERS_SUFFIX), pool, DEAD_LETTER_KEYS, warn=warn
         )
         self.rows = Table(contract.table, open_store(uri), pool, ROW_KEYS, warn=warn)
-        self._schemas = Schemas(
-            TableSchema(contract, dead, dead_letters=True),
-            TableSchema(contract, contract.table, dead_letters=False),
-        )
+        self._schemas = Schemas.of(contract)
         self._terms = Terms(
             contract,
             Governed(self.dead_letters, self._schemas.dead_letters),

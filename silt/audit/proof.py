@@ -132,8 +132,9 @@ def _check_accounting(opened: OpenedTable, result: Audit) -> None:
         added = [a["add"] for a in actions if "add" in a and a["add"].get("dataChange", True)]
         counts = info.get("silt")
         if counts is None:
-            result.expired |= info.get("operation") == "DELETE" and _is_own_rewrite(info)
-            if added and not _is_own_rewrite(info):
+            is_own = _is_own_rewrite(info)
+            result.expired |= is_own and info["operation"] == "DELETE"
+            if added and not is_own:
                 by = f"{info.get('operation')} by {info.get('engineInfo')}"
                 result.notes.append(f"{opened.uri}: version {version} is {by}, not Silt's")
             continue

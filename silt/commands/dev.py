@@ -125,7 +125,7 @@ def run(options: argparse.Namespace) -> int:
     settings, config = _settings(options)
     _check_table_root(contract, options.table_root)
     servers = options.bootstrap_servers
-    say = output.complain if options.json else output.say
+    say = output.hint if options.json else output.say
     try:
         mapping = LocalMapping(settings, config, tell=output.complain)
     except KafkaException as error:

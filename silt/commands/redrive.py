@@ -12,6 +12,7 @@ from handler.sink.terms import governor_of
 from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
+from silt.deployment.deploy_yml import CONTRACTS
 from silt.table_places import Location, NamedTable, add_place_arguments, named_tables, place_of
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _table(name: str, place: Location) -> NamedTable:
     (table,) = named_tables([name], place, contracts_needed=True)
     if table.contract is None:
         raise UsageError(
-            f"No contract of {place.contracts or 'schemas'} has the table {name}: dead letters are "
+            f"No contract of {place.contracts or CONTRACTS} has the table {name}: dead letters are "
             "redriven by a contract. Name its folder with --contracts."
         )
     return table
@@ -189,13 +190,15 @@ def _check_governor(
 def _redrive(
     redriver: "Redriver", selection: "Selection", options: argparse.Namespace, *, dry_run: bool
 ) -> "RedriveReport":
+    from silt.redrive.redriver import AGAIN
+
     what = "checking dead letters" if dry_run else "redriving"
     with output.progress(what, "dead letters") as advance:
         try:
             return redriver.run(selection, limit=options.limit, dry_run=dry_run, progress=advance)
         except KeyboardInterrupt:
             if not dry_run:
-                output.warn(f"Interrupted. {redriver.on_interruption}")
+                output.warn(f"Interrupted. {AGAIN}")
             raise
 
 

@@ -8,23 +8,24 @@ breaker) do not apply: what fails stays the dead letter that it is.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 
 from handler.contract.contract import Contract
 from handler.contract.model import CircuitBreakerModel
 from handler.delta.change import Change
 from handler.delta.commit import Committed, Transaction
-from handler.delta.log import Snapshot
+from handler.delta.log import Snapshot, Txn
 from handler.delta.look_up import Matches, Query
 from handler.delta.retry import Deadline
 from handler.delta.tables import Table
 from handler.errors import Superseded
-from handler.kafka.offsets import Stream
+from handler.kafka.offsets import Stream, streams_of
 from handler.sink.checked_batch import CheckedBatch, check_batch
 from handler.sink.commit_info import commit_info
 from handler.sink.decision import Files, append_rows
 from handler.sink.outcomes import Outcome, Plan, plan
 from handler.sink.table_schema import Schemas, TableSchema
-from handler.sink.terms import Governed, Term, Terms, term_of
+from handler.sink.terms import Governed, Term, Terms
 from handler.sink.view import Admission, View
 from handler.validate.batch import Checker
 from silt.redrive.letters import LetterBatch
@@ -42,10 +43,7 @@ class LetterWriter:
         self._checker = Checker(contract)
         self._letters = letters
         self._rows = rows
-        self._schemas = Schemas(
-            TableSchema(contract, letters.name, dead_letters=True),
-            TableSchema(contract, rows.name, dead_letters=False),
-        )
+        self._schemas = Schemas.of(contract)
         self._terms = Terms(
             contract,
             Governed(letters, self._schemas.dead_letters),
@@ -105,29 +103,24 @@ class LetterWriter:
 
     def _check_term(self, view: View) -> None:
         """Raise Superseded where a table has left the term that this redrive took."""
-        if self._term is None:  # a dry run
+        if (left := self._terms.left(view, self._term)) is None:
             return
-        for table, snapshot in zip((self._letters, self._rows), view.snapshots, strict=True):
-            term = term_of(snapshot)
-            if term != self._term:
-                governor = term.governor if term is not None else "no contract"
-                raise Superseded(
-                    f"Table {table.name} is governed by {governor!r} now: it was taken over while "
-                    f"this redrive, by {self._term.governor!r}, was in progress. What was redriven "
-                    "stays so. Run the command again with the contract that is deployed."
-                )
+        assert self._term is not None
+        table, term = left
+        governor = term.governor if term is not None else "no contract"
+        raise Superseded(
+            f"Table {table} is governed by {governor!r} now: it was taken over while this redrive, "
+            f"by {self._term.governor!r}, was in progress. What was redriven stays so. Run the "
+            "command again with the contract that is deployed."
+        )
 
     def _view(self, deadline: Deadline) -> View:
         return View(self._letters.known(deadline), self._rows.known(deadline))
 
     def _admission(self, deadline: Deadline) -> Admission:
         """Return what must hold: as for a batch of the newest generation that feeds the tables."""
-        streams = [
-            stream
-            for snapshot in self._view(deadline).snapshots
-            for app_id in snapshot.txns
-            if (stream := Stream.of(app_id)) is not None
-        ]
+        app_ids = chain.from_iterable(snapshot.txns for snapshot in self._view(deadline).snapshots)
+        streams = streams_of(app_ids)
         newest = max(streams, key=lambda stream: stream.generation, default=Stream("", "", 0))
         return Admission(self._schemas, newest.source, self._contract.topic, newest.generation)
 
@@ -182,7 +175,6 @@ def _change(
         files,
         info,
         deadline.clock.epoch_ms(),
-        raises_watermarks=False,
     )
     # A writer of these partitions, in any generation, may have appended one of these records.
     partitions = {stream.partition for stream in batch.streams}
@@ -191,4 +183,6 @@ def _change(
         for app_id in snapshot.txns
         if (stream := Stream.of(app_id)) is not None and stream.partition in partitions
     }
-    return replace(change, depends_on=frozenset(beside))
+    # Named, and not raised: `redelivered: skip` would take the rest of the batch for settled.
+    marks = {app_id: snapshot.txns.get(app_id, Txn(-1)) for app_id in change.txns}
+    return replace(change, txns=marks, depends_on=frozenset(beside))

@@ -1,6 +1,5 @@
 """Dead letters as batches: what Kafka delivered is given to the contract as it came. Pure."""
 
-import binascii
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ import pyarrow as pa
 
 from handler.kafka.event import Batch, StreamRecords
 from handler.kafka.offsets import Stream
+from silt.local.events import KafkaRecord
 
 COLUMNS = ("topic", "partition", "offset", "timestamp", "timestamp_type", "key", "value", "headers")
 
@@ -42,26 +42,24 @@ class LetterBatch:
 def read_letters(rows: pa.Table, positions: Sequence[int]) -> Iterator[Letter]:
     """Yield dead letters from the rows of a table, each with its position in the file."""
     columns = [rows[name].to_pylist() for name in COLUMNS if name != "timestamp"]
-    times = rows["timestamp"].cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
+    times = rows["timestamp"].cast(pa.timestamp("ms", "UTC"), safe=False)
+    times_ms = times.cast(pa.int64()).to_pylist()
     codes = rows["error_code"].to_pylist()
-    for position, code, time_us, values in zip(
-        positions, codes, times, zip(*columns, strict=True), strict=True
+    for position, code, time_ms, values in zip(
+        positions, codes, times_ms, zip(*columns, strict=True), strict=True
     ):
         topic, partition, offset, kind, key, value, headers = values
-        record = {
-            "topic": topic,
-            "partition": partition,
-            "offset": offset,
-            "timestamp": time_us // 1000 if time_us is not None else None,
-            "timestampType": kind,
-            "key": _base64(key),
-            "value": _base64(value),
-            "headers": [
-                {each["name"]: list(each["value"]) if each["value"] is not None else None}
-                for each in headers or ()
-            ],
-        }
-        yield Letter(position, code or "", record)
+        record = KafkaRecord(
+            topic,
+            partition,
+            offset,
+            time_ms,
+            kind,
+            key,
+            value,
+            [(each["name"], each["value"]) for each in headers or ()],
+        )
+        yield Letter(position, code or "", record.to_event())
 
 
 def batches_of(
@@ -99,7 +97,3 @@ def _stream(partition: int, records: list[Mapping[str, Any]]) -> StreamRecords:
         [record["value"] for record in records],
         records,
     )
-
-
-def _base64(data: bytes | None) -> str | None:
-    return binascii.b2a_base64(data, newline=False).decode() if data is not None else None

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from handler.delta.log import Snapshot
 from handler.delta.store import Store
 from handler.errors import SiltError
-from handler.kafka.offsets import Stream
+from handler.kafka.offsets import Stream, streams_of
 from silt.log_commits import read_commits
 
 
@@ -74,12 +74,7 @@ class Origins:
 
     def _named(self) -> set[Stream]:
         """Return the streams that the tables name."""
-        return {
-            stream
-            for snapshot in self.snapshots
-            for app_id in snapshot.txns
-            if (stream := Stream.of(app_id)) is not None
-        }
+        return set(streams_of(app_id for snapshot in self.snapshots for app_id in snapshot.txns))
 
     def _unnamed(self, stream: Stream, named: set[Stream]) -> Stream:
         """Return a stream that a person named, if the live function may write beside it.
@@ -114,11 +109,7 @@ def _follow(store: Store) -> dict[str, set[Stream]]:
     for _version, actions in read_commits(store):
         removed = [unquote(a["remove"]["path"]) for a in actions if "remove" in a]
         before = [streams.pop(path, None) for path in removed]
-        named = {
-            stream
-            for action in actions
-            if "txn" in action and (stream := Stream.of(action["txn"]["appId"])) is not None
-        }
+        named = set(streams_of(a["txn"]["appId"] for a in actions if "txn" in a))
         is_known = all(each is not None for each in before)
         whole = named.union(*(each for each in before if each is not None))
         for action in actions:

@@ -8,6 +8,9 @@ from typing import Any
 from handler.errors import Problem
 from silt.redrive.letters import Letter
 
+EXAMPLES_MAX = 10
+"""So many letters that stay rejected are shown with their problems."""
+
 
 @dataclass(slots=True)
 class CodeReport:
@@ -89,7 +92,3 @@ class RedriveReport:
             "codes": {code: each.as_json() for code, each in sorted(self.codes.items())},
             "notes": self.notes,
         }
-
-
-EXAMPLES_MAX = 10
-"""So many letters that stay rejected are shown with their problems."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
+from handler.contract.contract import DEAD_LETTERS_SUFFIX, REDRIVE_FIELDS, Contract
 from handler.delta.active import ActiveFiles
 from handler.delta.features import check_rewritable
 from handler.delta.retry import Clock, Deadline, SystemClock
@@ -26,7 +26,7 @@ from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
 from handler.sink.terms import governor_of, term_of
 from handler.upkeep.compaction import Compaction, Purpose
 from handler.upkeep.due import Bin
-from handler.upkeep.expiry import REDRIVEN_AS, REDRIVEN_AT
+from handler.upkeep.expiry import REDRIVEN_AT
 from handler.upkeep.report import Figures, RunReport
 from silt.redrive.letter_file import LetterFile
 from silt.redrive.letter_writer import LetterWriter
@@ -84,16 +84,14 @@ class Redriver:
         self._origins: Origins | None = None
         self._room: int | None = None
 
-    on_interruption = AGAIN
-
     def foreign_governor(self) -> str | None:
         """Return which other contract governs the table, None if it is this one, or none does.
 
         Raises StoreError or TableError.
         """
         term = term_of(self._rows.read(self._deadline()))
-        is_ours = term is None or term.governor == governor_of(self._contract)
-        return None if is_ours or term is None else term.governor
+        is_foreign = term is not None and term.governor != governor_of(self._contract)
+        return term.governor if term is not None and is_foreign else None
 
     def run(
         self,
@@ -110,23 +108,24 @@ class Redriver:
         """
         report = RedriveReport(self._contract.table)
         self._room = limit
-        self._writer.check_tables(self._deadline())
-        snapshot = self._letters.known(self._deadline())
-        if not snapshot.exists and not self._rows.known(self._deadline()).exists:
+        deadline = self._deadline()
+        self._writer.check_tables(deadline)
+        letters = self._letters.known(deadline)
+        if not letters.exists and not self._rows.known(deadline).exists:
             raise NotFound(f"There is no Delta table at {self._uri}. Nothing was redriven.")
-        if not snapshot.exists:
+        if not letters.exists:
             report.remaining = 0
             return report
-        check_rewritable(snapshot, self._letters.name, data_change=True)
+        check_rewritable(letters, self._letters.name, data_change=True)
         if not dry_run:
-            self._writer.take_term(self._deadline())
+            self._writer.take_term(deadline)
         self._origins = Origins(
             self._letters.name,
             self._letters.store,
-            (self._letters.known(self._deadline()), self._rows.known(self._deadline())),
-            self._source,
-            self._deployed_source,
-            self._generation,
+            (self._letters.known(deadline), self._rows.known(deadline)),
+            source=self._source,
+            deployed_source=self._deployed_source,
+            generation=self._generation,
         )
         done = set[str]()
         for _ in range(PASSES_MAX):
@@ -195,10 +194,9 @@ class Redriver:
         metadata = self._letters.known(self._deadline()).metadata
         assert metadata is not None
         schema = pa.schema([(f.name, to_arrow(f.type)) for f in metadata.data_fields])
-        for name in (REDRIVEN_AT, REDRIVEN_AS):  # a dry run adds no columns
-            if schema.get_field_index(name) < 0:
-                kind = pa.timestamp("us", "UTC") if name == REDRIVEN_AT else pa.string()
-                schema = schema.append(pa.field(name, kind))
+        for f in REDRIVE_FIELDS:  # a dry run adds no columns
+            if schema.get_field_index(f.name) < 0:
+                schema = schema.append(pa.field(f.name, to_arrow(f.type)))
         entries = [work.file.entry]
         store, pool = self._letters.store, self._letters.pool
         reading = self._deadline()
