@@ -215,7 +215,7 @@ def _print(report: "RedriveReport", *, dry_run: bool) -> None:
         title = "Dry run: nothing was committed" if dry_run else "Redriven"
         output.table(f"{report.table}. {title}", columns, rows)
     for topic, partition, offset, problems in report.examples:
-        more = f" (and {counted(len(problems) - 1, 'problem')} more)" if len(problems) > 1 else ""
+        more = f" (and {counted(len(problems) - 1, 'more problem')})" if len(problems) > 1 else ""
         output.say(f"{topic}-{partition} offset {offset}: {problems[0]}{more}")
     for note in report.notes:
         output.complain(note)
