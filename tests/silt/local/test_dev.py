@@ -42,7 +42,9 @@ def dev(cluster: EmbeddedBroker, tmp_path: Path, request: pytest.FixtureRequest)
             [
                 *["dev", "--bootstrap-servers", cluster.servers, "--topic", topic],
                 *["--contracts", str(folder), "--table-root", str(tmp_path / root)],
-                *["--group", topic, "--log", str(tmp_path / "log"), "--until-idle", "2"],
+                *["--group", topic, "--log", str(tmp_path / "log")],
+                # On a slow machine too: all in one batch, and no end before the first record.
+                *["--window", "2", "--until-idle", "5"],
                 *more,
             ]
         )
