@@ -98,6 +98,7 @@ def test_idempotent_producer_and_headers(whole_kafka: str, tmp_path: Path) -> No
     assert [(h["name"], h["value"]) for h in kept] == headers
 
 
+@pytest.mark.nightly
 def test_aborted_transactions_leave_gaps_and_no_rows(whole_kafka: str, tmp_path: Path) -> None:
     """Each transaction ends with a marker, which takes an offset that no consumer sees."""
     fresh_topic(whole_kafka)

@@ -319,6 +319,7 @@ def test_closing_in_the_middle_of_a_batch_gives_up_nothing(servers: str, tmp_pat
     assert len(rows_of_folder(tmp_path / "tables" / "sales" / "orders")) == 10
 
 
+@pytest.mark.nightly
 def test_reserved_concurrency_throttles_and_loses_nothing(servers: str, tmp_path: Path) -> None:
     produce_ids(servers, 200)
     sandbox_for(tmp_path).close()  # it writes the contract
