@@ -3,8 +3,6 @@
 import gc
 import os
 import re
-import resource
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,13 +11,14 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from handler import __build__, health
+from handler.contract.contract import Contract
 from handler.contract.load import choose_contracts, load_contracts
 from handler.delta.retry import Clock, Deadline, SystemClock
 from handler.delta.store import Pool, Store, open_store
 from handler.errors import EventError, SiltError, Superseded, TableError, UnknownTopic
 from handler.health import Finding
 from handler.kafka.event import Batch, parse_event
-from handler.metrics import emit
+from handler.metrics import emit, peak_memory_mb
 from handler.settings import Settings, limit_s, read_settings
 from handler.sink.outcomes import Outcome
 from handler.sink.reject_summary import summarize_rejects
@@ -46,12 +45,16 @@ class InvocationReport:
 
 
 class Function:
-    """What a sandbox keeps: settings, contracts, and what it knows of the tables."""
+    """What a sandbox keeps: settings, contracts, and what it knows of the tables.
+
+    `contracts`, by topic, take the place of those in the folder of the settings.
+    """
 
     def __init__(
         self,
         settings: Settings,
         *,
+        contracts: Mapping[str, Contract] | None = None,
         clock: Clock | None = None,
         open_store: Callable[[str], Store] = open_store,
         random: Callable[[], float] | None = None,
@@ -60,7 +63,8 @@ class Function:
         self._clock = clock or SystemClock()
         self._open_store = open_store
         self._random = random
-        self._contracts = choose_contracts(load_contracts(settings.contracts), settings.topics)
+        known = load_contracts(settings.contracts) if contracts is None else contracts
+        self._contracts = choose_contracts(known, settings.topics)
         self._pool = Pool()
         self._writers: dict[str, Writer] = {}
         self._cold = True
@@ -185,7 +189,7 @@ class Function:
             ),
             "fields_beyond_max_columns": result.beyond_max_columns or None,
             "deadline_left_ms": round(deadline.left_s * 1000),
-            "peak_memory_mb": _peak_memory_mb(),
+            "peak_memory_mb": peak_memory_mb(),
         }
         why = self._why(result)
         plan = result.plan
@@ -275,11 +279,6 @@ def _emit(service: str, report: InvocationReport) -> None:
     counts = {name: report.counts[name] for name in ("delivered", *PARTS)}
     flags = {"circuit_breaker": int(tripped), "cold_start": int(report.line["cold_start"])}
     emit(service, "topic", report.topic, {**counts, **report.measures, **flags})
-
-
-def _peak_memory_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)
 
 
 _function: Function | None = None

@@ -1,5 +1,7 @@
 """One EMF record: what CloudWatch makes metrics of, as a line of the log."""
 
+import resource
+import sys
 from collections.abc import Mapping
 
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
@@ -24,3 +26,9 @@ def emit(service: str, dimension: str, value: str, measures: Mapping[str, float]
         unit = _UNITS[ending] if ending is not None else MetricUnit.Count
         metrics.add_metric(name=name, unit=unit, value=measure)
     metrics.flush_metrics()
+
+
+def peak_memory_mb() -> float:
+    """Return the most memory that this process has taken so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)

@@ -17,12 +17,14 @@ from silt.command_errors import UsageError
 
 COMMANDS = {
     "check": "validate the contracts and the deployment",
-    "replay": "replay saved events through the function",
+    "replay": "give saved events, or what the topic still has, to the function again",
     "redrive": "give dead letters to the contract again: what passes becomes rows",
     "audit": "prove that a table contains each record exactly once",
+    "gaps": "list the offsets that a table lacks, and why",
     "status": "show the health of tables",
     "maintain": "checkpoint, compact and clean tables now",
     "dev": "run the local event source mapping on a Kafka topic",
+    "capture": "save records of a topic, or a batch that failed, as an event file",
     "package": "build the artifacts that run in Lambda",
     "doctor": "find what is wrong with a deployment, and how to fix it",
     "template": "print the deployment as a CloudFormation template",

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
@@ -18,6 +19,14 @@ def add_kafka_argument(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="option of librdkafka, such as security.protocol=SASL_SSL; may be given again",
     )
+
+
+def add_broker_arguments(parser: argparse.ArgumentParser, what: str, **more: Any) -> None:
+    """Add the options that name a broker and how it is reached; `what` says what it is for."""
+    parser.add_argument(
+        "--bootstrap-servers", metavar="SERVERS", help=f"{what}: host:port, comma-separated", **more
+    )
+    add_kafka_argument(parser)
 
 
 def client_of(given: Sequence[str]) -> dict[str, str]:

@@ -41,7 +41,14 @@ IMPURE = {
     *("os", "time", "random", "socket", "subprocess", "threading", "concurrent", "logging"),
     *("resource", "gc"),
 }
-MAY_TOUCH_THE_WORLD = {"app", "delta.retry", "delta.store", "maintenance", "upkeep.engine"}
+MAY_TOUCH_THE_WORLD = {
+    "app",
+    "delta.retry",
+    "delta.store",
+    "maintenance",
+    "metrics",
+    "upkeep.engine",
+}
 COMMANDS = sorted(
     path.stem for path in (ROOT / "silt/commands").glob("*.py") if path.stem != "__init__"
 )

@@ -58,9 +58,9 @@ class PartitionAudit:
         known = self.known
         return known.max() - known.min() + 1 - len(known) if known else 0
 
-    def gap_ranges(self, limit: int) -> list[Range]:
-        """Return the first ranges of offsets that are not known."""
-        known = list(ranges_of(self.known, limit + 1))
+    def gap_ranges(self, limit: int | None = None) -> list[Range]:
+        """Return the first ranges of offsets that are not known, all of them without a limit."""
+        known = ranges_of(self.known, None if limit is None else limit + 1)
         return [(a[1] + 1, b[0] - 1) for a, b in itertools.pairwise(known)]
 
     def gaps_within(self, first: int, last: int) -> BitMap64:

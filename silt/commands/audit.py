@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from handler.contract.contract import Contract
 from handler.errors import counted
 from silt import output
 from silt.command_errors import UsageError
@@ -42,27 +43,24 @@ def run(options: argparse.Namespace) -> int:
     from silt.audit.findings import Audit
     from silt.audit.proof import audit
     from silt.audit.sources import compare_with_broker, compare_with_list
+    from silt.local.topic_reader import TopicReader
 
     client = client_of(options.kafka)
     places = _places(options)
     if options.expect and len(places) > 1:
         raise UsageError("--expect works on one table: name it.")
     results: list[Audit] = []
-    for uri, topic, tombstones_stand in places:
+    for uri, topic, contract in places:
         use_credentials_for(uri)
         with output.progress(f"reading {uri}", "rows") as advance:
             result = audit(uri, gaps_allowed=options.allow_gaps, progress=advance)
         if options.bootstrap_servers:
-            with output.progress(f"reading {topic} in the gaps", "records") as advance:
-                compare_with_broker(
-                    result,
-                    options.bootstrap_servers,
-                    topic,
-                    group=options.group,
-                    tombstones_stand=tombstones_stand,
-                    client=client,
-                    progress=advance,
-                )
+            group = options.group
+            with (
+                TopicReader(options.bootstrap_servers, topic, client, group=group) as reader,
+                output.progress(f"reading {topic} in the gaps", "records") as advance,
+            ):
+                compare_with_broker(result, reader, contract, group=group, progress=advance)
         if options.expect:
             compare_with_list(result, options.expect)
         results.append(result)
@@ -73,17 +71,15 @@ def run(options: argparse.Namespace) -> int:
     return int(any(result.findings for result in results))
 
 
-def _places(options: argparse.Namespace) -> list[tuple[str, str, bool]]:
-    """Return the URI and the topic of each table, and whether tombstones are in one."""
+def _places(options: argparse.Namespace) -> list[tuple[str, str, Contract | None]]:
+    """Return the URI, the topic and the contract of each table."""
     topic_needed = bool(options.bootstrap_servers and not options.topic)
     places = []
     for table in named_tables(options.tables, place_of(options), contracts_needed=topic_needed):
-        contract = table.contract
-        topic = options.topic or (contract.topic if contract else None)
+        topic = options.topic or (table.contract.topic if table.contract else None)
         if options.bootstrap_servers and topic is None:
             raise UsageError(f"--bootstrap-servers needs the topic of {table.name}: give --topic.")
-        keeps_tombstones = contract is not None and contract.on_tombstone != "skip"
-        places.append((table.uri, topic or "", keeps_tombstones))
+        places.append((table.uri, topic or "", table.contract))
     return places
 
 

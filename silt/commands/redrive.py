@@ -3,7 +3,6 @@
 import argparse
 import re
 import sys
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from handler.errors import SiltError, counted
@@ -14,6 +13,7 @@ from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
 from silt.deployment.deploy_yml import CONTRACTS
 from silt.table_places import Location, NamedTable, add_place_arguments, named_tables, place_of
+from silt.times import parse_time
 
 if TYPE_CHECKING:
     from silt.redrive.redrive_report import RedriveReport
@@ -29,8 +29,6 @@ Dead letters go through today's contract. What passes is appended to the table, 
 and its dead letter is closed: it stays, with redriven_at and redriven_as. What fails stays open. It
 can be stopped at any time and run again, also beside the live function. It ends with 1 if anything
 that was selected stays rejected."""
-_AGO = re.compile(r"(\d{1,6})([mhd])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _OFFSETS = re.compile(r"(\d+):(\d+)(?:-(\d+))?")
 
 
@@ -130,28 +128,9 @@ def _selection(options: argparse.Namespace) -> "Selection":
         options.path,
         options.partition,
         offsets,
-        _time_us(options.since, "--since"),
-        _time_us(options.until, "--until"),
+        parse_time(options.since, "--since") if options.since is not None else None,
+        parse_time(options.until, "--until") if options.until is not None else None,
     )
-
-
-def _time_us(text: str | None, option: str) -> int | None:
-    """Return a time in microseconds since 1970: a moment, or so long before now."""
-    if text is None:
-        return None
-    try:
-        if (match := _AGO.fullmatch(text.removesuffix(" ago"))) is not None:
-            moment = datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
-        else:
-            moment = datetime.fromisoformat(text)
-    except (ValueError, OverflowError) as error:
-        raise UsageError(
-            f"{option} is {text!r}. Expected a time such as 2026-11-25T10:00Z, 2026-11-25 (UTC), "
-            "or 2h and 3d for so long ago."
-        ) from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1_000_000)
 
 
 def _table(name: str, place: Location) -> NamedTable:

@@ -1,44 +1,60 @@
-"""silt replay: give saved events, or batches that AWS gave up on, to the function again."""
+"""silt replay: give saved events, or what the topic still has, to the function again."""
 
 import argparse
+import contextlib
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from handler.app import Function, InvocationReport, would
-from handler.errors import SiltError, counted
-from handler.settings import Settings, read_settings
-from handler.sink.outcomes import Outcome
-from handler.sink.response import PARTS
 from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
-from silt.deployment.plan import Deployment
-from silt.local.saved import SavedEventError, SavedFile, check_file, find_files, read_events
-from silt.table_places import add_place_arguments, place_of
+from silt.kafka_options import add_broker_arguments, client_of
+from silt.table_places import Location, NamedTable, add_place_arguments, named_tables, place_of
 
-REJECTS_SHOWN = 20
+if TYPE_CHECKING:
+    from handler.settings import Settings
+    from silt.local.topic_reader import RecordRange
+    from silt.replay.replay_plan import ReplayPlan
+    from silt.replay.topic_events import TopicEvents
 
-EXAMPLE = """example:
+EXAMPLE = """examples:
   silt replay events/orders.json --table-root .silt/tables --dry-run
-  silt replay given-up/ --deployment deploy.yml
   silt replay s3://my-on-failure-bucket/aws/lambda/ --deployment deploy.yml
+  silt replay --topic orders --partition 0 --from 1200 --to 1399 --bootstrap-servers b-1:9092
+  silt replay --gaps sales/orders --bootstrap-servers b-1:9092
 
-Of a deployment it also takes the names of its streams: source and generation. Replaying is always
-safe: what a table already contains is not appended again."""
+Replaying is always safe: what a table already contains is not appended again, and what is missing
+is, also below the watermark. It can be stopped at any time and run again. Of a deployment it also
+takes the names of its streams: source and generation."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument(
         "sources",
-        nargs="+",
+        nargs="*",
         metavar="SOURCE",
         help="saved events or on-failure documents: files, folders, patterns, s3:// prefixes, or - "
         "for standard input",
     )
     add_place_arguments(parser)
+    chosen = parser.add_argument_group("records of the topic, in place of SOURCE")
+    chosen.add_argument("--topic", help="replay records of this topic")
+    chosen.add_argument("--partition", type=int, metavar="N", help="of this partition only")
+    chosen.add_argument(
+        "--from",
+        dest="begin",
+        metavar="O",
+        help="from this offset or time on (2026-11-25T10:00Z, or 2h); default: the first record",
+    )
+    chosen.add_argument(
+        "--to", dest="end", metavar="O", help="to this offset or time; default: the last record"
+    )
+    chosen.add_argument(
+        "--gaps", metavar="TABLE", help="replay what this table lacks, as silt gaps lists it"
+    )
+    add_broker_arguments(parser, "where records are read that were not saved")
     parser.add_argument("--source", help="the source cluster's name in stream ids")
     parser.add_argument("--generation", help="generation of the topic")
     parser.add_argument(
@@ -51,172 +67,150 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Replay each event and print what happened. Returns 1 if anything is left unsettled.
+    """Replay each event and print what happened. Returns 1 if anything is left unsettled, or a
+    record that was asked for is not on the broker.
 
     Every source is read before anything is written.
     """
-    settings = read_settings(_environment(options))
-    for source in options.sources:
-        use_credentials_for(source)
-    files = find_files(options.sources)
-    topics = list[str]()
-    with output.progress("checking", "files") as advance:
-        for file in files:
-            topics += check_file(file, settings.source)
-            advance(1)
-    use_credentials_for(settings.table_root)
-    function = Function(settings)
-    for topic in sorted(set(topics)):
-        _ask_before_generation(function, topic, settings, options)
-    total, code = len(topics), 0
-    results: list[dict[str, Any]] = []
-    counts: Counter[str] = Counter()
-    for name, event in _events(files):
-        try:
-            if isinstance(event, SavedEventError):
-                raise event
-            report = function.run(event, None)
-        except SiltError as error:
-            code = 1
-            counts["failed"] += 1
-            results.append({"event": name, "error": str(error)})
-            if not options.json:
-                output.complain(f"{name}: {error}")
-            continue
-        left = would(report.result)["leave_unsettled"] if settings.dry_run else len(report.failures)
-        code = max(code, int(left > 0))
-        counts.update(report.counts)
-        results.append(_result(name, report, dry_run=settings.dry_run))
-        if not options.json:
-            _print(name, report, dry_run=settings.dry_run)
-    if options.json:
-        output.as_json(results)
-    elif total > 1 and not settings.dry_run:
-        failed = f"; {counted(counts['failed'], 'event')} failed" if counts["failed"] else ""
-        parts = ", ".join(f"{counts[part]:,} {part.replace('_', ' ')}" for part in PARTS)
-        output.say(
-            f"{counted(total, 'event')} with {counted(counts['delivered'], 'record')}: {parts}"
-            f"{failed}."
-        )
-    return code
+    from silt.replay.replay_run import ReplayRun
+    from silt.replay.topic_events import TopicEvents
 
-
-def _events(files: Sequence[SavedFile]) -> Iterator[tuple[str, Any]]:
-    """Yield the events of files; where one can no longer be read, the error instead."""
-    for file in files:
-        try:
-            yield from read_events(file)
-        except SavedEventError as error:
-            yield file.name, error
-
-
-def _ask_before_generation(
-    function: Function, topic: str, settings: Settings, options: argparse.Namespace
-) -> None:
-    """Ask before a generation begins that was named by an option: the live function is refused.
-
-    Raises UsageError without a yes.
-    """
-    if options.generation is None:
-        return
-    table = function.begins_generation(topic)
-    if table is None:
-        return
-    generation = settings.generation
-    output.warn(
-        f"{table} is fed by an earlier generation. The first commit in generation {generation} "
-        "makes it refuse functions of the earlier one: their partitions wait until they are "
-        f"deployed with SILT_GENERATION={generation}. No row is duplicated: the same partition, "
-        "offset and timestamp is a duplicate."
-    )
-    if settings.dry_run or options.yes:
-        return
-    if not output.ask(f"Start generation {generation}?"):
-        raise UsageError("Nothing was replayed. To start the generation, use --yes.")
-
-
-def _environment(options: argparse.Namespace) -> dict[str, str]:
-    given = {
-        "SILT_SOURCE": options.source,
-        "SILT_GENERATION": options.generation,
-        "SILT_DRY_RUN": "true" if options.dry_run else None,
-    }
-    chosen = {name: value for name, value in given.items() if value is not None}
+    _check_sources(options)
+    client = client_of(options.kafka)
     place = place_of(options)
     place.announce()
-    deployed = {}
-    if place.deployment is not None:
-        deployed = _deployed(place.deployment, options.generation is not None)
-    return {**os.environ, **place.environment, **deployed, **chosen}
+    with contextlib.ExitStack() as stack:
+        broker = None
+        if options.bootstrap_servers:
+            broker = stack.enter_context(TopicEvents(options.bootstrap_servers, client))
+        plan, names = _plan(options, place, broker)
+        run = ReplayRun(
+            plan,
+            _settings(options, place, names),
+            generation_is_given=options.generation is not None,
+            yes=options.yes,
+            as_json=options.json,
+        )
+        return run.run()
 
 
-def _deployed(deployment: Deployment, generation_is_given: bool) -> dict[str, str]:
-    """Return what names the streams of a deployment's functions, so that a replay is one of them.
+def _check_sources(options: argparse.Namespace) -> None:
+    """Refuse options that contradict each other. Raises UsageError."""
+    given = [bool(options.sources), options.topic is not None, options.gaps is not None]
+    if sum(given) != 1:
+        raise UsageError(
+            "Expected one of: saved events (SOURCE), --topic, --gaps. Nothing was replayed."
+        )
+    of_range = {"--partition": options.partition, "--from": options.begin, "--to": options.end}
+    if options.topic is None and (extra := [n for n, v in of_range.items() if v is not None]):
+        raise UsageError(f"{extra[0]} chooses records of a topic: it needs --topic.")
+    if not options.sources and not options.bootstrap_servers:
+        what = "--topic" if options.topic is not None else "--gaps"
+        raise UsageError(f"{what} needs a broker: --bootstrap-servers.")
 
-    Raises UsageError where the topics are of several generations: an event names its topic alone.
+
+def _plan(
+    options: argparse.Namespace, place: Location, broker: "TopicEvents | None"
+) -> "tuple[ReplayPlan, dict[str, str]]":
+    """Return what is replayed, and what the table's own streams are called, as settings."""
+    from silt.replay.replay_plan import plan_files, plan_ranges
+    from silt.replay.saved import find_files
+    from silt.replay.stream_names import read_stream_names
+
+    if options.sources:
+        for source in options.sources:
+            use_credentials_for(source)
+        named = _given_names(options, place).get("SILT_SOURCE") or os.environ.get("SILT_SOURCE")
+        files = find_files(options.sources)
+        with output.progress("checking", "files") as advance:
+            return plan_files(files, broker, named, advance), {}
+    assert broker is not None
+    table = _table(options, place)
+    assert table.contract is not None
+    use_credentials_for(table.uri)
+    names = read_stream_names(table.uri, table.contract.topic)
+    settings = {"SILT_GENERATION": str(names.generation)}
+    if names.source is not None:
+        settings["SILT_SOURCE"] = names.source
+    return plan_ranges(_ranges(options, table, broker), broker, _cluster(place, broker)), settings
+
+
+def _table(options: argparse.Namespace, place: Location) -> NamedTable:
+    """Return the table that is filled. Raises UsageError for an unknown one."""
+    if options.gaps is not None:
+        (table,) = named_tables([options.gaps], place, contracts_needed=True)
+        if table.contract is None:
+            raise UsageError(
+                f"No contract has the table {options.gaps}: its records are judged by one. Name "
+                "the folder with --contracts."
+            )
+        return table
+    tables = named_tables([], place, contracts_needed=True)
+    topics = {t.contract.topic: t for t in tables if t.contract is not None}
+    if options.topic not in topics:
+        raise UsageError(
+            f"There is no contract for the topic {options.topic!r}, only for "
+            f"{', '.join(sorted(topics))}."
+        )
+    return topics[options.topic]
+
+
+def _ranges(
+    options: argparse.Namespace, table: NamedTable, broker: "TopicEvents"
+) -> "list[RecordRange]":
+    from silt.replay.holes import find_holes
+    from silt.replay.topic_range import AskedRange
+
+    assert table.contract is not None
+    reader = broker.reader(table.contract.topic)
+    if options.gaps is None:
+        asked = AskedRange(options.topic, options.partition, options.begin, options.end)
+        return asked.resolve(reader)
+    with output.progress(f"reading {table.name}", "rows and records") as advance:
+        return find_holes(table.uri, reader, table.contract, advance)
+
+
+def _cluster(place: Location, broker: "TopicEvents") -> dict[str, str]:
+    """Return how events name the cluster: as those of the deployment do."""
+    msk = place.deployment.model.msk if place.deployment is not None else None
+    if msk is None:
+        return broker.source
+    return {**broker.source, "eventSource": "aws:kafka", "eventSourceArn": msk.cluster_arn}
+
+
+def _settings(options: argparse.Namespace, place: Location, names: Mapping[str, str]) -> "Settings":
+    """Return the settings of the function. A name is that of an option, else of the deployment,
+    else of the environment, else of the table's own streams.
     """
-    generations = {topic.function.generation for topic in deployment.topics}
-    if len(generations) > 1 and not generation_is_given:
+    from handler.settings import read_settings
+
+    dry_run = {"SILT_DRY_RUN": "true"} if options.dry_run else {}
+    given = _given_names(options, place)
+    return read_settings({**names, **os.environ, **place.environment, **given, **dry_run})
+
+
+def _given_names(options: argparse.Namespace, place: Location) -> dict[str, str]:
+    """Return what names the streams, of the options and the deployment, as settings.
+
+    Raises UsageError where the topics of a deployment are of several generations: an event names
+    its topic alone.
+    """
+    names = {"SILT_SOURCE": options.source, "SILT_GENERATION": options.generation}
+    chosen = {name: value for name, value in names.items() if value is not None}
+    deployment = place.deployment
+    if deployment is None:
+        return chosen
+    generations = {
+        topic.function.generation
+        for topic in deployment.topics
+        if options.topic in (None, topic.topic)
+    }
+    if len(generations) > 1 and options.generation is None:
         raise UsageError(
             f"The topics of {deployment.file} have the generations "
             f"{', '.join(map(str, sorted(generations)))}. Replay topic by topic, with --generation."
         )
-    settings = {"SILT_GENERATION": str(max(generations))}
+    deployed = {"SILT_GENERATION": str(max(generations, default=0))}
     if deployment.source is not None:
-        settings["SILT_SOURCE"] = deployment.source
-    return settings
-
-
-def _result(name: str, report: InvocationReport, *, dry_run: bool) -> dict[str, Any]:
-    return {
-        "event": name,
-        "topic": report.topic,
-        **report.counts,
-        **({"would": would(report.result)} if dry_run else {"versions": report.line["versions"]}),
-        "unsettled_because": report.why,
-        "rejects": _rejects(report),
-    }
-
-
-def _rejects(report: InvocationReport) -> list[dict[str, Any]]:
-    """Return the rejects of a batch that are not settled from before."""
-    plan, flat = report.result.plan, report.result.batch.flat
-    if plan is None:
-        return []
-    stays = (Outcome.DEAD_LETTER, Outcome.UNSETTLED)
-    return [
-        {
-            "partition": flat.partitions[i],
-            "offset": flat.offsets[i],
-            "code": str(problem.code),
-            "path": problem.path,
-            "message": problem.message,
-        }
-        for i, problems in sorted(plan.problems.items())
-        if plan.outcomes[i] in stays
-        for problem in problems
-    ]
-
-
-def _print(name: str, report: InvocationReport, *, dry_run: bool) -> None:
-    counts = report.counts
-    if dry_run:
-        plan = would(report.result)
-        output.say(
-            f"{name}: dry run, nothing was committed. Of {counts['delivered']} records "
-            f"{plan['append']} would be appended, {plan['dead_letter']} would be rejected, "
-            f"{counts['skipped_by_rule']} would be skipped by rule, {counts['duplicates']} are in "
-            f"the tables already, {plan['leave_unsettled']} would stay unsettled."
-        )
-    else:
-        summary = ", ".join(f"{value} {part.replace('_', ' ')}" for part, value in counts.items())
-        output.say(f"{name}: {summary}.")
-        if report.why:
-            output.complain(f"{name}: unsettled because: {report.why}")
-    rejects = _rejects(report)
-    if rejects:
-        rows = [list(reject.values()) for reject in rejects[:REJECTS_SHOWN]]
-        columns = ["partition", "offset", "code", "path", "message"]
-        output.table("Rejects", columns, rows)
-        if len(rejects) > REJECTS_SHOWN:
-            output.say(f"... and {len(rejects) - REJECTS_SHOWN} more; --json lists all.")
+        deployed["SILT_SOURCE"] = deployment.source
+    return {**deployed, **chosen}

@@ -140,7 +140,7 @@ class TopicRecords:
                 if error.fatal() or not error.retriable():
                     raise KafkaException(error)
                 return None
-            record = _record(message)
+            record = record_of(message)
             least_ms = self._skip_before_ms.get(record.partition)
             if least_ms is None:
                 return record
@@ -167,7 +167,8 @@ class TopicRecords:
         self._consumer.close()
 
 
-def _record(message: Any) -> KafkaRecord:
+def record_of(message: Any) -> KafkaRecord:
+    """Return what a client was sent as the record that the broker has."""
     kind, timestamp_ms = message.timestamp()
     created = kind == TIMESTAMP_CREATE_TIME
     return KafkaRecord(

@@ -1,7 +1,7 @@
 """What AWS sends to a function for Kafka records, its size, and what it reads of the answer."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,6 +85,24 @@ class EventSize:
         """Put a record in."""
         self.bytes = self.with_record(record, record_bytes)
         self._groups.add(record.group)
+
+
+def batches_of(
+    records: Iterable[KafkaRecord], source: Mapping[str, str], records_max: int
+) -> Iterator[list[KafkaRecord]]:
+    """Yield records in batches that are each one event, as large as a mapping makes them."""
+    batch: list[KafkaRecord] = []
+    size = EventSize(source)
+    for record in records:
+        record_bytes = len(encode(record.to_event()))
+        is_full = size.with_record(record, record_bytes) > PAYLOAD_LIMIT_BYTES
+        if batch and (is_full or len(batch) == records_max):
+            yield batch
+            batch, size = [], EventSize(source)
+        batch.append(record)
+        size.add(record, record_bytes)
+    if batch:
+        yield batch
 
 
 def failed_identifiers(payload: Any) -> set[tuple[str, int]] | None:

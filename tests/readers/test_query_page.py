@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from silt.local.saved import read_events, saved_file
+from silt.replay.saved import read_events, saved_file
 from tests.builders import ROOT, function_for
 from tests.readers.matrix import PYTHON
 

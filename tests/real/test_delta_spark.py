@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 from handler.delta.retry import Deadline, SystemClock
 from handler.maintenance import Maintenance
 from handler.settings import Settings
-from silt.local.saved import read_events, saved_file
+from silt.replay.saved import read_events, saved_file
 from tests.builders import ROOT, SMALL, FakeClock, event, function_for, record, rows
 from tests.reader import rows_of_folder
 from tests.real import jars

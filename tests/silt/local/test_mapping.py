@@ -21,7 +21,7 @@ from silt.local.events import (
 from silt.local.filters import Filters
 from silt.local.mapping import MappingConfig, Poller
 from silt.local.runtime_api import InvocationOutcome
-from silt.local.saved import read_events, saved_file
+from silt.replay.saved import read_events, saved_file
 from tests.builders import ROOT
 
 SOURCE = {"eventSource": "SelfManagedKafka", "bootstrapServers": "b:1"}

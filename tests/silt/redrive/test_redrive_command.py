@@ -14,8 +14,8 @@ from handler.settings import Settings
 from silt import output
 from silt.audit.proof import audit
 from silt.cli import main
-from silt.commands.redrive import _time_us
 from silt.redrive import redriver as redriver_module
+from silt.times import parse_time
 from tests.builders import SMALL, FakeClock, event, function_for, record, rows
 from tests.reader import rows_of_folder
 
@@ -142,9 +142,9 @@ def test_table_without_a_contract_is_refused(silt: Silt, tmp_path: Path, capsys:
 def test_times_are_moments_or_so_long_ago() -> None:
     moment = round(datetime(2026, 11, 25, 10, tzinfo=UTC).timestamp() * 1_000_000)
     for text in ("2026-11-25T10:00Z", "2026-11-25T10:00", "2026-11-25T11:00+01:00"):
-        assert _time_us(text, "--since") == moment
+        assert parse_time(text, "--since") == moment
     two_hours = (datetime.now(UTC) - timedelta(hours=2)).timestamp() * 1_000_000
-    assert abs((_time_us("2h", "--since") or 0) - two_hours) < 60_000_000
+    assert abs(parse_time("2h", "--since") - two_hours) < 60_000_000
 
 
 def test_taking_the_table_over_is_said_and_refused_for_a_deployment(

@@ -6,7 +6,7 @@ import glob
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,8 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.errors import EventError
-from handler.kafka.event import parse_event
 from silt.command_errors import UsageError
+from silt.local.topic_reader import RecordRange
 
 STANDARD_INPUT = "-"
 
@@ -32,6 +31,14 @@ class SavedFile:
 
     name: str
     read: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUpBatch:
+    """What SQS and SNS keep of a batch that AWS gave up on: which records of which cluster."""
+
+    ranges: tuple[RecordRange, ...]
+    source: Mapping[str, str]
 
 
 def find_files(sources: Sequence[str]) -> list[SavedFile]:
@@ -89,40 +96,68 @@ def _objects(uri: str) -> list[SavedFile]:
     ]
 
 
-def check_file(file: SavedFile, source: str | None) -> list[str]:
-    """Return the topic of each event of a file, all of which the function can read.
-
-    `source` names the cluster where that is set. Raises SavedEventError.
-    """
-    topics = []
-    for name, event in read_events(file):
-        try:
-            topics.append(parse_event(event, source).topic)
-        except EventError as error:
-            raise SavedEventError(f"{name}: {error}") from error
-    return topics
-
-
 def read_events(file: SavedFile) -> Iterator[tuple[str, Any]]:
     """Yield the events of a file, each with a name for messages.
 
-    A file holds one JSON document, or one a line. A document is an event, or what an S3 on-failure
-    destination keeps: an object whose `payload` is the event as JSON text. Raises SavedEventError.
+    A file holds one JSON document, or one a line. A document is an event; what an S3 on-failure
+    destination keeps: an object whose `payload` is the event as JSON text; or what SQS and SNS
+    keep, which is yielded as a GivenUpBatch. Raises SavedEventError.
     """
     try:
         text = file.read().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise SavedEventError(f"{file.name} cannot be read: {error}") from error
     try:
-        yield file.name, _event(_parse(text, file.name), file.name)
-        return
+        document = _parse(text, file.name)
     except SavedEventError:
         lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
         if len(lines) < 2 or not lines[0][1].rstrip().endswith("}"):
             raise
+    else:
+        yield from _events(document, file.name)
+        return
     for number, line in lines:
         where = f"{file.name}:{number}"
-        yield where, _event(_parse(line, where), where)
+        yield from _events(_parse(line, where), where)
+
+
+def _events(document: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """Yield the events of a document. What queues and topics wrap around a message is unwrapped:
+    the answer of `aws sqs receive-message`, and the envelope of SNS.
+    """
+    if not isinstance(document, dict):
+        yield where, document
+    elif isinstance(document.get("payload"), str):
+        yield where, _parse(document["payload"], f"{where}: payload")
+    elif isinstance(document.get("Messages"), list):
+        for number, message in enumerate(document["Messages"]):
+            yield from _events(message, f"{where}: Messages[{number}]")
+    elif isinstance(text := document.get("Body", document.get("Message")), str):
+        yield from _events(_parse(text, f"{where}: message"), where)
+    elif "KafkaBatchInfo" in document and "records" not in document:
+        yield where, _given_up(document["KafkaBatchInfo"], where)
+    else:
+        yield where, document
+
+
+def _given_up(info: Any, where: str) -> GivenUpBatch:
+    ranges = list[RecordRange]()
+    try:
+        for group, records in info["recordInfo"].items():
+            topic, _, partition = group.rpartition("-")
+            first, last = records["firstRecordOffset"], records["lastRecordOffset"]
+            if not topic or not (type(first) is type(last) is int and 0 <= first <= last):
+                raise ValueError(group)
+            ranges.append(RecordRange(topic, int(partition), first, last))
+        source = {
+            name: str(info[name]) for name in ("eventSourceArn", "bootstrapServers") if name in info
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SavedEventError(
+            f"{where}: its KafkaBatchInfo does not say which records were given up: {error!r}"
+        ) from error
+    kind = "aws:kafka" if "eventSourceArn" in source else "SelfManagedKafka"
+    return GivenUpBatch(tuple(ranges), {"eventSource": kind, **source})
 
 
 def saved_file(path: Path) -> SavedFile:
@@ -139,16 +174,3 @@ def _parse(text: str, where: str) -> Any:
         raise SavedEventError(message) from error
     except (RecursionError, ValueError) as error:  # too deep, or a number of thousands of digits
         raise SavedEventError(f"{where}: this is not an event: {error}") from error
-
-
-def _event(document: Any, where: str) -> Any:
-    if not isinstance(document, dict):
-        return document
-    if isinstance(document.get("payload"), str):
-        return _parse(document["payload"], f"{where}: payload")
-    if "KafkaBatchInfo" in document and "records" not in document:
-        raise SavedEventError(
-            f"{where}: this says which records were given up (as SQS and SNS keep it) and does "
-            "not contain them. Deliver them again from the topic: docs/deploy.md#dropped"
-        )
-    return document

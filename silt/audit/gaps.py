@@ -1,0 +1,127 @@
+"""Why a table lacks offsets: what the broker has of them, and what the contract says to that."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from pyroaring import BitMap64
+
+from handler.contract.contract import Contract
+from handler.sink.outcomes import drops_tombstones
+from silt.audit.findings import PartitionAudit
+from silt.audit.offset_sets import Range, between, ranges_of
+from silt.local.topic_reader import TopicReader
+
+MISSING = "missing"
+"""The broker has a record that belongs into the table."""
+DROPPED = "dropped by on_tombstone: skip"
+TOMBSTONE = "tombstones"
+"""Nothing is known of the contract, and most drop these."""
+ABSENT = "compacted, or of a transaction"
+"""The broker has the offsets around, and no record."""
+GONE = "no longer on the broker"
+UNPROVEN = "unproven"
+"""No broker was asked."""
+UNEXPLAINED = (MISSING, GONE, UNPROVEN)
+
+_READ_ON = 1_000
+"""Gaps that are so close are read in one go: to seek is dearer than to read some records."""
+
+
+@dataclass(slots=True)
+class PartitionGaps:
+    """The offsets that a table lacks of one partition, by cause.
+
+    `beyond` are ranges that the broker does not have, in order: as a set they could be too large.
+    """
+
+    partition: int
+    low: int
+    high: int
+    causes: dict[str, BitMap64] = field(default_factory=dict)
+    beyond: list[Range] = field(default_factory=list)
+
+    def offsets(self, cause: str) -> BitMap64:
+        """Return the offsets of one cause."""
+        return self.causes.get(cause, BitMap64())
+
+    def ranges(self) -> Iterator[tuple[int, int, str]]:
+        """Yield each range with its cause, in the order of the offsets."""
+        within = [
+            (first, last, cause)
+            for cause, offsets in self.causes.items()
+            for first, last in ranges_of(offsets)
+        ]
+        outside = UNPROVEN if self.high < 0 else GONE
+        yield from sorted([*within, *((a, b, outside) for a, b in self.beyond)])
+
+    def counts(self) -> dict[str, int]:
+        """Return how many offsets have each cause."""
+        counts = {cause: len(offsets) for cause, offsets in self.causes.items() if offsets}
+        if self.beyond:
+            outside = UNPROVEN if self.high < 0 else GONE
+            counts[outside] = sum(b - a + 1 for a, b in self.beyond)
+        return counts
+
+
+def cause_of(contract: Contract | None) -> Callable[[bytes | None], str]:
+    """Return what says why a record with this value may lack, by the rules of a contract."""
+    without_value = MISSING
+    if contract is None:
+        without_value = TOMBSTONE
+    elif drops_tombstones(contract):
+        without_value = DROPPED
+    return lambda value: MISSING if value is not None else without_value
+
+
+def list_gaps(part: PartitionAudit) -> PartitionGaps:
+    """Return what a table lacks of a partition, without asking a broker."""
+    return PartitionGaps(part.partition, -1, -1, beyond=part.gap_ranges())
+
+
+def explain_gaps(
+    part: PartitionAudit,
+    reader: TopicReader,
+    cause: Callable[[bytes | None], str],
+    *,
+    end: int = 0,
+    progress: Callable[[int], None] = lambda _records: None,
+) -> PartitionGaps:
+    """Return what a table lacks of a partition, explained by what the broker has.
+
+    What is looked at lies between the first and the last offset that are stored or dropped; with
+    `end`, also from the first record of the broker to before that offset. Raises SiltError.
+    """
+    low, high = reader.bounds(part.partition)
+    result = PartitionGaps(part.partition, low, high)
+    gaps = part.gaps_within(low, high - 1)
+    for first, last in part.gap_ranges():
+        if first < low:
+            result.beyond.append((first, min(last, low - 1)))
+        if last >= high:
+            result.beyond.append((max(first, high), last))
+    end = min(end, high)
+    if end > low:
+        gaps |= between(low, end - 1) - part.known
+    for first, last in _joined(ranges_of(gaps)):
+        for record in reader.read(part.partition, first, last):
+            progress(1)
+            if record.offset in gaps:
+                result.causes.setdefault(cause(record.value), BitMap64()).add(record.offset)
+    absent = gaps - BitMap64().union(*result.causes.values())
+    if absent:
+        result.causes[ABSENT] = absent
+    return result
+
+
+def _joined(ranges: Iterator[Range]) -> Iterator[Range]:
+    """Join ranges that lie close to each other."""
+    held: Range | None = None
+    for first, last in ranges:
+        if held is not None and first - held[1] <= _READ_ON:
+            held = (held[0], last)
+            continue
+        if held is not None:
+            yield held
+        held = (first, last)
+    if held is not None:
+        yield held

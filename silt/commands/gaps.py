@@ -1,0 +1,137 @@
+"""silt gaps: which offsets a table lacks, and why."""
+
+import argparse
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from handler.errors import counted
+from silt import output
+from silt.command_errors import UsageError
+from silt.credentials import use_credentials_for
+from silt.kafka_options import add_broker_arguments, client_of
+from silt.table_places import NamedTable, add_place_arguments, named_tables, place_of
+
+if TYPE_CHECKING:
+    from silt.audit.gaps import PartitionGaps
+
+EXAMPLE = """examples:
+  silt gaps sales/orders --bootstrap-servers b-1:9092
+  silt gaps sales/orders --deployment deploy.yml --bootstrap-servers b-1:9092 --group orders --json
+
+It looks between the first offset of a table and its last, by partition. Offsets that a commit says
+were dropped by a rule are no gaps. Of each gap the broker is asked: a record that the contract
+keeps is missing; others were compacted, are of a transaction, dropped by a rule, or no longer
+there. It ends with 1 if any record is missing, or an offset is not explained."""
+RANGES_SHOWN = 40
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("table", help="a table of the contracts, or its URI")
+    add_place_arguments(parser)
+    add_broker_arguments(parser, "the broker that explains gaps")
+    parser.add_argument("--topic", help="the topic, if no contract names it")
+    parser.add_argument(
+        "--group", help="the mapping's consumer group: look up to its offset, from the first record"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the gaps of a table. Returns 1 if a record is missing, or a gap is not explained."""
+    from silt.audit.gaps import UNEXPLAINED
+
+    if options.group and not options.bootstrap_servers:
+        raise UsageError("--group is known to a broker: it needs --bootstrap-servers.")
+    client = client_of(options.kafka)
+    place = place_of(options)
+    asks_broker = bool(options.bootstrap_servers)
+    (table,) = named_tables(
+        [options.table], place, contracts_needed=asks_broker and not options.topic
+    )
+    use_credentials_for(table.uri)
+    result = _explain(table, options, client) if asks_broker else _list(table)
+    if options.json:
+        output.as_json([_json(gaps) for gaps in result])
+    else:
+        _print(table, result, asks_broker=asks_broker)
+    return int(any(gaps.counts().keys() & set(UNEXPLAINED) for gaps in result))
+
+
+def _list(table: NamedTable) -> "list[PartitionGaps]":
+    from silt.audit.gaps import list_gaps
+    from silt.audit.proof import audit
+
+    with output.progress(f"reading {table.name}", "rows") as advance:
+        result = audit(table.uri, gaps_allowed=True, progress=advance)
+    return [list_gaps(part) for _, part in sorted(result.partitions.items())]
+
+
+def _explain(
+    table: NamedTable, options: argparse.Namespace, client: dict[str, str]
+) -> "list[PartitionGaps]":
+    from silt.audit.gaps import cause_of, explain_gaps, list_gaps
+    from silt.audit.proof import audit
+    from silt.audit.sources import committed_by
+    from silt.local.topic_reader import TopicReader
+
+    topic = options.topic or (table.contract.topic if table.contract else None)
+    if topic is None:
+        raise UsageError(f"No contract has the table {table.name}: name its topic with --topic.")
+    group = options.group
+    with TopicReader(options.bootstrap_servers, topic, client, group=group) as reader:
+        ends = committed_by(reader, group) if group is not None else {}
+        with output.progress(f"reading {table.name}", "rows and records") as advance:
+            result = audit(table.uri, gaps_allowed=True, progress=advance)
+            numbers = sorted({*result.partitions, *reader.partitions})
+            return [
+                explain_gaps(
+                    result.of(number),
+                    reader,
+                    cause_of(table.contract),
+                    end=ends.get(number, 0),
+                    progress=advance,
+                )
+                if number in reader.partitions
+                else list_gaps(result.of(number))
+                for number in numbers
+            ]
+
+
+def _json(gaps: "PartitionGaps") -> dict[str, Any]:
+    return {
+        "partition": gaps.partition,
+        "counts": gaps.counts(),
+        "ranges": [
+            {"first": first, "last": last, "cause": cause} for first, last, cause in gaps.ranges()
+        ],
+    }
+
+
+def _print(table: NamedTable, result: "list[PartitionGaps]", *, asks_broker: bool) -> None:
+    from silt.audit.gaps import MISSING, UNEXPLAINED, UNPROVEN
+
+    ranges = (
+        [gaps.partition, first, last, last - first + 1, cause]
+        for gaps in result
+        for first, last, cause in gaps.ranges()
+    )
+    rows = list(itertools.islice(ranges, RANGES_SHOWN))
+    if rows:
+        output.table(table.uri, ["partition", "first", "last", "offsets", "why"], rows)
+        if more := sum(1 for _ in ranges):
+            output.say(f"... and {counted(more, 'range')} more; --json lists all.")
+    totals = dict[str, int]()
+    for gaps in result:
+        for cause, count in gaps.counts().items():
+            totals[cause] = totals.get(cause, 0) + count
+    if not totals:
+        output.say(f"{table.name} has no gaps.", "green")
+        return
+    style = None if totals.keys() & set(UNEXPLAINED) else "green"
+    listed = ", ".join(f"{count:,} {cause}" for cause, count in totals.items())
+    output.say(f"{counted(sum(totals.values()), 'offset')} in gaps: {listed}.", style)
+    if MISSING in totals:
+        output.say(f"To bring back what is missing: silt replay --gaps {table.name}, as here")
+    if UNPROVEN in totals and not asks_broker:
+        output.say("To find out why, and what can be brought back: --bootstrap-servers")

@@ -1,0 +1,1 @@
+"""Giving saved events, and what the topic still has, to the function again."""

@@ -1,0 +1,102 @@
+"""What became of the events of a replay, by outcome and by reason."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from handler.app import InvocationReport, would
+from handler.errors import counted
+from handler.sink.outcomes import Outcome
+from handler.sink.response import PARTS
+from silt.local.invocation_log import Reason
+
+
+@dataclass(slots=True)
+class ReplayReport:
+    """The totals. `would` counts what a dry run would have done; `rejects` counts reasons, with the
+    place of one record in `examples`.
+    """
+
+    dry_run: bool
+    events: int = 0
+    failed: int = 0
+    left: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    would: Counter[str] = field(default_factory=Counter)
+    rejects: Counter[Reason] = field(default_factory=Counter)
+    examples: dict[Reason, str] = field(default_factory=dict)
+
+    def add(self, report: InvocationReport) -> None:
+        """Take in what became of an event."""
+        self.events += 1
+        self.counts.update(report.counts)
+        if self.dry_run:
+            self.would.update(would(report.result))
+            self.left += would(report.result)["leave_unsettled"]
+        else:
+            self.left += len(report.failures)
+        for each in report.line.get("rejects", ()):
+            reason = each["code"], each["path"]
+            self.rejects[reason] += each["records"]
+            self.examples.setdefault(reason, each["example"])
+
+    def fail(self) -> None:
+        """Take in an event that the function refused."""
+        self.events += 1
+        self.failed += 1
+
+    def reasons(self) -> list[list[object]]:
+        """Return each reason for rejects: code, path, records, and the place of one."""
+        return [
+            [code, path, records, self.examples[code, path]]
+            for (code, path), records in self.rejects.most_common()
+        ]
+
+    @property
+    def summary(self) -> str:
+        """Return the totals in a line."""
+        failed = f"; {counted(self.failed, 'event')} failed" if self.failed else ""
+        of = f"{counted(self.events, 'event')} with {counted(self.counts['delivered'], 'record')}"
+        if self.dry_run:
+            return (
+                f"{of}: dry run, nothing was committed. {self.would['append']:,} would be "
+                f"appended, {self.would['dead_letter']:,} would be rejected, "
+                f"{self.counts['skipped_by_rule']:,} would be skipped by rule, "
+                f"{self.counts['duplicates']:,} are in the tables already, "
+                f"{self.would['leave_unsettled']:,} would stay unsettled{failed}."
+            )
+        parts = ", ".join(f"{self.counts[part]:,} {part.replace('_', ' ')}" for part in PARTS)
+        return f"{of}: {parts}{failed}."
+
+
+def result_of(name: str, report: InvocationReport, *, dry_run: bool) -> dict[str, Any]:
+    """Return what became of one event, for a script."""
+    return {
+        "event": name,
+        "topic": report.topic,
+        **report.counts,
+        **({"would": would(report.result)} if dry_run else {"versions": report.line["versions"]}),
+        "unsettled_because": report.why,
+        "rejects": rejects_of(report),
+    }
+
+
+def rejects_of(report: InvocationReport) -> list[Mapping[str, Any]]:
+    """Return the rejects of a batch that are not settled from before."""
+    plan, flat = report.result.plan, report.result.batch.flat
+    if plan is None:
+        return []
+    stays = (Outcome.DEAD_LETTER, Outcome.UNSETTLED)
+    return [
+        {
+            "partition": flat.partitions[i],
+            "offset": flat.offsets[i],
+            "code": str(problem.code),
+            "path": problem.path,
+            "message": problem.message,
+        }
+        for i, problems in sorted(plan.problems.items())
+        if plan.outcomes[i] in stays
+        for problem in problems
+    ]
