@@ -22,6 +22,7 @@ COMMANDS = {
     "audit": "prove that a table contains each record exactly once",
     "gaps": "list the offsets that a table lacks, and why",
     "status": "show the health of tables",
+    "query": "ask the tables in SQL",
     "maintain": "checkpoint, compact and clean tables now",
     "dev": "run the local event source mapping on a Kafka topic",
     "capture": "save records of a topic, or a batch that failed, as an event file",

@@ -96,6 +96,22 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     console.print(made)
 
 
+def rows(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
+    """Print rows under headings, or where they are too wide for the terminal, one field a line."""
+    widths = [
+        max(len(name), *(len(row[i] or "") for row in rows)) if rows else len(name)
+        for i, name in enumerate(columns)
+    ]
+    if sum(widths) + 3 * len(widths) + 1 <= console.width:
+        table("", columns, rows)
+        return
+    margin = max(map(len, columns))
+    for number, row in enumerate(rows, 1):
+        say(f"row {number}", "bold")
+        for name, value in zip(columns, row, strict=True):
+            say(f"  {name:{margin}}  {'' if value is None else value}")
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""
