@@ -32,7 +32,7 @@ class Why(StrEnum):
     LOG = "log"
     """The log was cleaned behind the snapshot, or the table was recreated."""
     FILES = "files"
-    """A file that was to be replaced is not active any more."""
+    """A file that was to be replaced is not active any more, or one is there where none was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,8 @@ class Change:
     metadata: Metadata | None = None
     protocol: Protocol | None = None
     depends_on: frozenset[str] = frozenset()
+    replaces_schema: bool = False
+    """Whether `metadata` is not what files of before need: it was decided from a table without."""
 
     @property
     def concerned(self) -> frozenset[str]:
@@ -86,6 +88,8 @@ class Change:
 
     def conflict(self, actions: Actions, snapshot: Snapshot) -> Why | None:
         """Return why a foreign commit, which follows `snapshot`, makes it void, if it does."""
+        if self.replaces_schema and any("add" in action for action in actions):
+            return Why.FILES
         return conflict_with(actions, snapshot, self.concerned)
 
     def body(self, commit_id: str, now_ms: int) -> bytes:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from handler.delta.active import ActiveFiles
 from handler.delta.checkpoint import FileListing
 from handler.delta.log import LOG, Snapshot, apply, commit_key
 from handler.delta.log_reader import Commit, LogReader
@@ -76,6 +77,12 @@ class Table:
             )
         self._keep(snapshot)
         return result
+
+    def is_empty(self, deadline: Deadline) -> bool:
+        """Read the newest snapshot with its files, keep it, and return whether there are none."""
+        snapshot, files = self.log.load(deadline, ActiveFiles)
+        self._keep(snapshot)
+        return not files
 
     def is_current(self) -> bool:
         """Return whether the kept snapshot's last commit is still there and the same: one request.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from handler.delta.log import Snapshot
 from handler.delta.types import Array, DataType, Field, Map, Primitive, Struct, describe
 from handler.errors import TableMismatch
 
@@ -71,6 +72,12 @@ def check_partitions(table: str, has: Sequence[str], wants: Sequence[str]) -> No
 def mark_origin(fields: Sequence[Field], origin: str) -> tuple[Field, ...]:
     """Return fields that say who brought them."""
     return tuple(replace(f, metadata={**f.metadata, ORIGIN: origin}) for f in fields)
+
+
+def is_own(snapshot: Snapshot) -> bool:
+    """Return whether every column of a table was brought by Silt."""
+    fields = snapshot.metadata.fields if snapshot.metadata is not None else ()
+    return all(ORIGIN in f.metadata for f in fields)
 
 
 def is_widened(before: Sequence[Field], after: Sequence[Field]) -> bool:

@@ -1,7 +1,7 @@
 """The schema that a table needs for its contract: made, found fitting, or evolved."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -67,15 +67,7 @@ class TableSchema:
         """
         added = mark_origin(new, "data")
         if not snapshot.exists:
-            if self._unreadable:
-                raise TableMismatch(self.table, self._unreadable)
-            metadata = new_metadata(
-                str(uuid4()),
-                (*self._wanted, *added),
-                self._partition_by,
-                self._description,
-                now_ms,
-            )
+            metadata = self._new_metadata(added, now_ms)
             return Needed(metadata, True, protocol_for(metadata, None))
         metadata = self.evolve_metadata(snapshot)
         if added:
@@ -85,6 +77,26 @@ class TableSchema:
         changed = metadata is not snapshot.metadata
         protocol = protocol_for(metadata, snapshot.protocol) if changed else None
         return Needed(metadata, changed, protocol)
+
+    def _new_metadata(self, added: Sequence[Field], now_ms: int) -> Metadata:
+        if self._unreadable:
+            raise TableMismatch(self.table, self._unreadable)
+        return new_metadata(
+            str(uuid4()), (*self._wanted, *added), self._partition_by, self._description, now_ms
+        )
+
+    def renew(self, snapshot: Snapshot, now_ms: int) -> Snapshot:
+        """Return a table without files as it is with the contract's schema: what it had is gone,
+        but for its id and its properties. Raises UnsupportedTable, or TableMismatch for a table
+        that a reader could not read.
+        """
+        check_appendable(snapshot, self.table)
+        before, made = snapshot.metadata, self._new_metadata((), now_ms)
+        assert before is not None
+        raw = {**made.raw, "id": before.raw["id"]}
+        metadata = replace(made, raw=raw).with_configuration(before.configuration)
+        protocol = protocol_for(metadata, snapshot.protocol) or snapshot.protocol
+        return replace(snapshot, metadata=metadata, protocol=protocol)
 
     def check(self, snapshot: Snapshot) -> None:
         """Check that the contract fits the table, if it exists. Raises TableError."""

@@ -7,6 +7,7 @@ then on an older version's commits to either table are refused by the compare-an
 committed before is in the snapshots that the newer one decides from (decision 0008).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import uuid4
@@ -18,7 +19,8 @@ from handler.delta.commit import Transaction
 from handler.delta.log import Snapshot
 from handler.delta.retry import Deadline
 from handler.delta.tables import Table
-from handler.errors import Superseded
+from handler.errors import Superseded, TableMismatch
+from handler.sink.evolution import is_own
 from handler.sink.table_schema import TableSchema
 from handler.sink.view import Admission, View
 
@@ -65,11 +67,37 @@ def governor_of(contract: Contract) -> str:
     return f"{contract.version} silt {__version__}"
 
 
+class Fitting(NamedTuple):
+    """A snapshot that the contract fits; `replaced` are the differences of one that has no rows and
+    takes the contract's schema, none if nothing is replaced.
+    """
+
+    snapshot: Snapshot
+    replaced: tuple[str, ...] = ()
+
+
 class Governed(NamedTuple):
     """A table that a term governs."""
 
     table: Table
     schema: TableSchema
+
+    def fit(self, deadline: Deadline) -> Fitting:
+        """Return the kept snapshot; of a table that does not fit and has no rows, the newest one,
+        with the contract's schema. So a first contract that was wrong is replaced by the next one;
+        a table that somebody else made is not.
+
+        Raises TableError or StoreError.
+        """
+        snapshot = self.table.known(deadline)
+        try:
+            self.schema.check(snapshot)
+        except TableMismatch as error:
+            if not is_own(snapshot) or not self.table.is_empty(deadline):
+                raise
+            newest, now_ms = self.table.known(deadline), deadline.clock.epoch_ms()
+            return Fitting(self.schema.renew(newest, now_ms), error.differences)
+        return Fitting(snapshot)
 
 
 class Terms:
@@ -80,7 +108,9 @@ class Terms:
         contract: Contract,
         dead_letters: Governed,
         rows: Governed,
+        warn: Callable[[str], None] = lambda _text: None,
     ) -> None:
+        self._warn = warn
         self._governor = governor_of(contract)
         self._dead_letters = dead_letters
         self._rows = rows
@@ -103,7 +133,7 @@ class Terms:
             if of_dead_letters is not None and self._holds(of_rows, of_dead_letters):
                 self._agreed = of_dead_letters
                 return of_dead_letters
-            admission.check(View(dead_letters.known(deadline), rows.known(deadline)))
+            admission.check(self.fit(deadline))
             if not self._governs(of_dead_letters):
                 self._take(
                     self._dead_letters, Term(str(uuid4()), self._governor), transaction, deadline
@@ -112,6 +142,13 @@ class Terms:
             if taken is not None and self._governs(taken):
                 self._take(self._rows, taken, transaction, deadline)
         raise Superseded(self._message(dead_letters.name, _kept_term(dead_letters)))
+
+    def fit(self, deadline: Deadline) -> View:
+        """Return the tables as they are when this contract has taken them over. Raises TableError,
+        StoreError.
+        """
+        of_dead_letters = self._dead_letters.fit(deadline).snapshot
+        return View(of_dead_letters, self._rows.fit(deadline).snapshot)
 
     def moved(self, view: View, agreed: Term | None) -> TermMoved | None:
         """Return whether a table has left the term that was agreed on, None in a dry run.
@@ -152,11 +189,16 @@ class Terms:
         """Commit the term to a table, unless another sandbox of this version was first."""
         table, schema = taken
 
+        replaced: tuple[str, ...] = ()
+
         def propose(snapshot: Snapshot) -> Change | None:
-            current = term_of(snapshot)
-            if current == term or (taken is self._dead_letters and self._governs(current)):
+            nonlocal replaced
+            if self._is_taken(taken, term, snapshot):
                 return None
-            needed = schema.needed(snapshot, (), deadline.clock.epoch_ms())
+            fitting, replaced = taken.fit(deadline)
+            if self._is_taken(taken, term, fitting):
+                return None
+            needed = schema.needed(fitting, (), deadline.clock.epoch_ms())
             properties = {TERM: term.name, GOVERNOR: term.governor}
             operation = "SET TBLPROPERTIES" if snapshot.exists else "CREATE TABLE"
             return Change(
@@ -164,10 +206,20 @@ class Terms:
                 txns={},
                 info={"operation": operation, "operationParameters": properties},
                 metadata=needed.metadata.with_configuration(properties),
-                protocol=needed.protocol,
+                protocol=fitting.protocol if replaced else needed.protocol,
+                replaces_schema=bool(replaced),
             )
 
-        transaction.commit_change(table, propose)
+        if transaction.commit_change(table, propose) is not None and replaced:
+            listed = "".join(f"\n  - {difference}" for difference in replaced)
+            self._warn(
+                f"Table {table.name} has no rows, so it takes the schema of the contract, which it "
+                f"did not fit:{listed}"
+            )
+
+    def _is_taken(self, taken: Governed, term: Term, snapshot: Snapshot) -> bool:
+        current = term_of(snapshot)
+        return current == term or (taken is self._dead_letters and self._governs(current))
 
     def _message(self, table: str, term: Term | None) -> str:
         return (

@@ -89,6 +89,7 @@ class Writer:
             contract,
             Governed(self.dead_letters, self._schemas.dead_letters),
             Governed(self.rows, self._schemas.rows),
+            warn,
         )
         self._checker = Checker(contract)
         self._generation = generation
@@ -103,10 +104,9 @@ class Writer:
 
         Returns the table's snapshot. Raises TableError or StoreError.
         """
-        view = View(self.dead_letters.read(deadline), self.rows.read(deadline))
-        for schema, snapshot in zip(self._schemas, view.snapshots, strict=True):
-            schema.check(snapshot)
-        return view.rows
+        for table in self.tables:
+            table.read(deadline)
+        return self._terms.fit(deadline).rows
 
     def begins_generation(self, deadline: Deadline) -> bool:
         """Return whether only earlier generations have fed the tables. Raises StoreError."""
@@ -222,6 +222,8 @@ class Writer:
         transaction = Transaction(self.tables, deadline)
         for table in self.tables:
             table.read(deadline)  # no commit of its own would notice a stale snapshot
+        for table, snapshot in zip(self.tables, self._terms.fit(deadline).snapshots, strict=True):
+            table.snapshot = snapshot
         view = self._view(result.batch, admission, None, transaction, deadline)
         assert isinstance(view, View)
         result.begins_generation = view.begins_generation(self._generation)

@@ -24,7 +24,7 @@ EXAMPLE = """examples:
   silt query 'select * from "sales/orders" where _kafka_offset = 7' --deployment deploy.yml --json
 
 DuckDB answers. A table is named by the last part of its path, its dead letters likewise; the whole
-path in double quotes always works. Decimals are strings in JSON; bytes are text, or \\\\x and
+path in double quotes always works. Decimals are strings in JSON; bytes are text, or \\x and
 hexadecimal digits."""
 SAMPLE_ROWS = 10
 SHOWN_ROWS = 100

@@ -58,7 +58,7 @@ class LetterWriter:
         """
         self._letters.read(deadline)
         self._rows.read(deadline)
-        self._admission(deadline).check(self._view(deadline))
+        self._admission(deadline).check(self._terms.fit(deadline))
 
     def take_term(self, deadline: Deadline) -> None:
         """Make this contract the one that governs both tables, and add the columns that it needs.
