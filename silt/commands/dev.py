@@ -2,26 +2,25 @@
 
 import argparse
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from confluent_kafka import KafkaException
 
-from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
+from handler.contract.contract import Contract
 from handler.contract.load import load_contracts
 from handler.delta.retry import Deadline, SystemClock
 from handler.delta.store import Pool, open_store
 from handler.delta.tables import Table
-from handler.errors import OutOfTime, StoreError, counted
+from handler.errors import OutOfTime, StoreError
 from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
 from silt.deployment.deploy_yml import CONTRACTS
 from silt.kafka_options import add_kafka_argument, client_of, explain_failure
+from silt.local.contract_watch import ContractWatch
 from silt.local.destinations import Destination
+from silt.local.dev_view import DevView
 from silt.local.filters import Filters
-from silt.local.invocation_log import merge_rejects
 from silt.local.mapping import MappingConfig, StuckBatch
 from silt.local.pollers import LocalMapping, LocalSettings
 from silt.table_places import TABLE_ROOT, table_root_of
@@ -34,11 +33,7 @@ failures, retries. The function runs in the real Lambda runtime client. Why reco
 rejected is shown at once. A batch that fails three times for the same reason ends the command.
 Ctrl-C ends it; what was in progress is read again next time."""
 
-PROGRESS_S = 1.0
-"""So often a line of progress is printed at most."""
 ROOT_LIMIT_S = 20.0
-REASONS_SHOWN = 20
-COUNTS = ("appended", "dead_lettered", "skipped_by_rule", "duplicates")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +95,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on when a batch fails three times for the same reason, as AWS does",
     )
+    parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="when a contract is edited, go on by the new one; a batch that fails waits for that",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="commit nothing and keep no offset, show what would happen",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.add_argument(
         "--log", type=Path, default=Path(".silt/function.log"), help="function's log"
@@ -123,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
     if options.on_failure:
         use_credentials_for(options.on_failure)
     settings, config = _settings(options)
-    _check_table_root(contract, options.table_root)
+    _check_table_root(contract, options.table_root, makes_it=not options.dry_run)
     servers = options.bootstrap_servers
     say = output.hint if options.json else output.say
     try:
@@ -132,10 +137,14 @@ def run(options: argparse.Namespace) -> int:
         raise explain_failure(servers, options.topic, error) from error
     uri = contract.uri(options.table_root)
     say(f"Reading {options.topic} of {servers} into {uri}. Ctrl-C ends it.")
+    view = DevView(mapping, contract, uri, say, options.dry_run)
+    contracts_watch = None
+    if options.reload:
+        contracts_watch = ContractWatch(Path(options.contracts), options.topic)
     mapping.start()
     stuck: StuckBatch | None = None
     try:
-        _watch(mapping, options.until_idle, say)
+        view.watch(options.until_idle, contracts_watch)
     except KeyboardInterrupt:
         say("Ending.")
     except StuckBatch as error:
@@ -144,7 +153,11 @@ def run(options: argparse.Namespace) -> int:
         raise explain_failure(servers, options.topic, error) from error
     finally:
         mapping.close()
-    _summarize(mapping, contract, options)
+    if options.json:
+        output.as_json(view.summary(str(options.log)))
+    else:
+        place = f"--table-root {options.table_root} --contracts {options.contracts}"
+        view.summarize(str(options.log), f"silt redrive {contract.table} {place}")
     if stuck is not None:
         output.complain(
             f"{stuck} Nothing is lost: the offsets were not committed. Fix the cause and start "
@@ -153,52 +166,17 @@ def run(options: argparse.Namespace) -> int:
     return int(stuck is not None or any(p.given_up for p in mapping.progress))
 
 
-def _check_table_root(contract: Contract, root: str) -> None:
+def _check_table_root(contract: Contract, root: str, *, makes_it: bool) -> None:
     """Refuse a place where no table can be, before anything is read. Raises UsageError."""
     clock = SystemClock()
     deadline = Deadline(clock, clock.monotonic() + ROOT_LIMIT_S)
     uri = contract.uri(root)
     try:
-        if "://" not in uri:  # a store would try again what no folder can become
+        if makes_it and "://" not in uri:  # a store would try again what no folder can become
             Path(uri).mkdir(parents=True, exist_ok=True)
         Table(contract.table, open_store(uri), Pool()).read(deadline)
     except (StoreError, OutOfTime, OSError) as error:
         raise UsageError(f"No table can be written to {uri}: {error}") from error
-
-
-def _summarize(mapping: LocalMapping, contract: Contract, options: argparse.Namespace) -> None:
-    progress, counts = mapping.progress, mapping.counts
-    rejects = merge_rejects(mapping.logs)
-    summary = {
-        "topic": options.topic,
-        "table": contract.uri(options.table_root),
-        "records": mapping.records,
-        **{name: counts[name] for name in COUNTS},
-        "filtered": sum(p.filtered for p in progress),
-        "given_up": sum(p.given_up for p in progress),
-        "invocations": sum(p.invocations for p in progress),
-        "retries": sum(p.retries for p in progress),
-        "rejects": rejects,
-        "log": str(options.log),
-    }
-    if options.json:
-        output.as_json(summary)
-        return
-    output.say(
-        f"{counted(mapping.records, 'record')} settled by "
-        f"{counted(summary['invocations'], 'invocation')}: {counts['appended']:,} appended, "
-        f"{counts['dead_lettered']:,} dead letters, {counts['skipped_by_rule']:,} skipped by rule, "
-        f"{counts['duplicates']:,} duplicates; {counted(summary['retries'], 'retry', 'retries')}. "
-        f"The function's log: {options.log}"
-    )
-    if rejects:
-        rows = [list(each.values()) for each in rejects[:REASONS_SHOWN]]
-        output.table("Dead letters", ["code", "path", "records", "example"], rows)
-        output.say(
-            f"They are stored in {contract.uri(options.table_root)}{DEAD_LETTERS_SUFFIX}. Once the "
-            f"contract or the producer is fixed: silt redrive {contract.table} --table-root "
-            f"{options.table_root} --contracts {options.contracts}"
-        )
 
 
 def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig]:
@@ -213,7 +191,8 @@ def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig
             report_batch_item_failures=not options.no_partial_responses,
             filters=Filters(options.filter),
             on_failure=Destination(place, shape) if place is not None else None,
-            stops_when_stuck=not options.keep_going,
+            stops_when_stuck=not (options.keep_going or options.reload),
+            dry_run=options.dry_run,
         )
         if options.pollers < 1:
             raise ValueError("at least 1 poller is needed: with 0 nothing would be read")
@@ -233,7 +212,11 @@ def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig
             "SILT_CONTRACTS": str(Path(options.contracts).absolute()),
             # Bootstrap servers change from one local run to the next; the cluster does not.
             "SILT_SOURCE": options.source,
-            "SILT_PARTIAL_BATCH_RESPONSE": str(not options.no_partial_responses).lower(),
+            # A dry run leaves all unsettled, and would raise where it cannot say so.
+            "SILT_PARTIAL_BATCH_RESPONSE": str(
+                options.dry_run or not options.no_partial_responses
+            ).lower(),
+            **({"SILT_DRY_RUN": "true"} if options.dry_run else {}),
         },
         pollers=options.pollers,
         reserved_concurrency=options.concurrency,
@@ -244,37 +227,3 @@ def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig
         client=client_of(options.kafka),
     )
     return settings, config
-
-
-def _watch(mapping: LocalMapping, until_idle_s: float | None, say: Callable[[str], None]) -> None:
-    """Print progress until nothing has come for a while. Raises what ended a poller."""
-    settled, since = 0, time.monotonic()
-    printed, printed_at = 0, since
-    while True:
-        mapping.check()
-        now = time.monotonic()
-        if mapping.busy:
-            since = now
-        if mapping.records != settled:
-            settled, since = mapping.records, now
-        if settled != printed and now - printed_at >= PROGRESS_S:
-            say(_progress(mapping, settled, (settled - printed) / (now - printed_at)))
-            printed, printed_at = settled, now
-        if until_idle_s is not None and now - since > until_idle_s:
-            return
-        time.sleep(0.2)
-
-
-def _progress(mapping: LocalMapping, settled: int, rate: float) -> str:
-    counts, behind = mapping.counts, mapping.behind
-    retries = sum(progress.retries for progress in mapping.progress)
-    parts = [
-        f"{counts['appended']:,} appended",
-        f"{counts['dead_lettered']:,} dead letters",
-        f"{counts['skipped_by_rule']:,} skipped",
-        f"{counts['duplicates']:,} duplicates",
-        f"{retries:,} retries",
-    ]
-    lag = f"; {behind:,} offsets behind the topic" if behind is not None else ""
-    shown = ", ".join(part for part in parts if not part.startswith("0 "))
-    return f"{counted(settled, 'record')} settled, {rate:,.0f}/s: {shown}{lag}"

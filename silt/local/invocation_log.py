@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,11 +26,14 @@ Reason = tuple[str, str]
 
 @dataclass(slots=True)
 class InvocationLog:
-    """The lines of one sandbox. `counts` are by the names of the accounting, of all invocations.
+    """The lines of one sandbox. `counts` are by the names of the accounting, of all invocations;
+    of a dry run they are what would have become of the records.
 
-    `rejects` counts the reasons of new dead letters, with the place of one in `examples`.
+    `on_warning` is given what the function warns of. `rejects` counts the reasons of new dead
+    letters, with the place of one in `examples`.
     """
 
+    on_warning: Callable[[str], None] = lambda _text: None
     counts: Counter[str] = field(default_factory=Counter)
     rejects: Counter[Reason] = field(default_factory=Counter)
     examples: dict[Reason, str] = field(default_factory=dict)
@@ -43,10 +46,11 @@ class InvocationLog:
             entry = orjson.loads(line)
         except orjson.JSONDecodeError:
             return
-        if not isinstance(entry, dict) or entry.get("message") not in (
-            "invocation",
-            "invocation failed",
-        ):
+        if not isinstance(entry, dict):
+            return
+        if entry.get("message") not in ("invocation", "invocation failed"):
+            if entry.get("level") in ("WARNING", "ERROR"):
+                self.on_warning(str(entry.get("message")))
             return
         with self._arrived:
             self._last = entry
@@ -69,7 +73,11 @@ class InvocationLog:
     def _count(self, entry: Mapping[str, Any]) -> None:
         for name in ("appended", "dead_lettered", "skipped_by_rule", "duplicates"):
             self.counts[name] += entry.get(name, 0)
-        if "unsettled_because" not in entry:  # else they are no dead letters
+        would = entry.get("would", {})
+        self.counts["appended"] += would.get("append", 0)
+        self.counts["dead_lettered"] += would.get("dead_letter", 0)
+        self.counts["unsettled"] += would.get("leave_unsettled", 0)
+        if "unsettled_because" not in entry or would:  # else they are no dead letters
             for each in entry.get("rejects", ()):
                 reason = each["code"], each["path"]
                 self.rejects[reason] += each["records"]

@@ -52,6 +52,8 @@ class MappingConfig:
     on_failure: Destination | None = None
     stops_when_stuck: bool = False
     """Whether to end when a batch that is retried without end fails again and again alike."""
+    dry_run: bool = False
+    """Whether the function commits nothing and leaves all unsettled: no offset is kept then."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.batch_size <= 10_000:
@@ -140,7 +142,7 @@ class Poller:
         given_up = self.progress.given_up
         if batch:
             self.settle(batch)
-        for partition, offset in passed.items():
+        for partition, offset in () if self._config.dry_run else passed.items():
             self._records.commit(partition, offset + 1)
         self.progress.records += len(batch) - (self.progress.given_up - given_up)
         self.busy = bool(self._waiting)
@@ -195,7 +197,7 @@ class Poller:
                 continue
             attempts += 1
             failed = self._failed(pending, outcome)
-            if not failed:
+            if not failed or (self._config.dry_run and outcome.kind == "response"):
                 return
             whole = outcome.kind != "response"
             splits = whole and self._config.bisect_batch_on_function_error and len(failed) > 1

@@ -69,7 +69,7 @@ class LocalMapping:
                 starting_timestamp_ms=settings.starting_timestamp_ms,
                 client=settings.client,
             )
-            log = InvocationLog()
+            log = InvocationLog(on_warning=tell)
             sandbox = Sandbox(
                 settings.environment,
                 timeout_s=settings.timeout_s,
@@ -157,6 +157,11 @@ class LocalMapping:
             return
         except BaseException as error:
             self._failure = error
+
+    def renew(self) -> None:
+        """Have the next batches read by new processes, as after a deployment."""
+        for _, _, sandbox in self.parts:
+            sandbox.is_stale = True
 
     def check(self) -> None:
         """Raise what ended a poller, if anything did."""

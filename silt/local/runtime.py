@@ -58,6 +58,8 @@ class Sandbox:
         self._api: RuntimeApi | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
+        self.is_stale = False
+        """Whether the next event gets a process of its own, as after a deployment."""
         self._started_at = 0.0
         self.init_s = 0.0
         """How long the last start took, from the process to its request for the first event."""
@@ -138,6 +140,9 @@ class Sandbox:
 
     def _started(self) -> RuntimeApi:
         """Return the API of the process, which is started if there is none."""
+        if self.is_stale:
+            self.is_stale = False
+            self.kill()
         if self._api is not None and self.process is not None and self.process.poll() is None:
             return self._api
         if self._api is not None:

@@ -66,7 +66,8 @@ def test_dry_run_health_and_status_know_it(tmp_path: Path, capsys: Any) -> None:
     function = function_for(tmp_path, SMALL, dry_run=True)
     report = function.run(event(rows(2, 5)), None)
     assert report.line["would"] == {"append": 3, "dead_letter": 0, "leave_unsettled": 0}
-    (found, *_) = function_for(tmp_path, clock=SystemClock()).handle({"silt": "health"}, None)["findings"]
+    health = function_for(tmp_path, clock=SystemClock()).handle({"silt": "health"}, None)
+    found = health["findings"][0]
     assert found["state"] == "ok", found
     assert sorted(log.iterdir()) == commits
     place = ["--table-root", f"{tmp_path}/tables", "--contracts", f"{tmp_path}/contracts"]

@@ -1,6 +1,7 @@
 """silt dev at the terminal: what it says of rejects, of retries, and of what cannot work."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,64 @@ def test_batch_that_is_given_up_is_not_stuck(dev: Dev, tmp_path: Path, capsys: A
     more = ["--retries", "4", "--on-failure", str(tmp_path / "given-up")]
     assert dev(values, *more, contract=BREAKER) == 1
     assert "given up (RetryAttemptsExhausted)" in " ".join(capsys.readouterr().err.split())
+
+
+def test_dry_run_shows_what_would_happen_and_keeps_no_offset(
+    dev: Dev, tmp_path: Path, capsys: Any
+) -> None:
+    values = [{"id": 1}, {"id": "x"}, None, {"id": 2}]
+    assert dev([v for v in values if v], "--dry-run", "--no-partial-responses") == 0
+    captured = capsys.readouterr()
+    out = " ".join(captured.out.split())
+    assert "Dry run: nothing was committed, and no offset was kept. 1 invocation tried 3" in out
+    assert "2 appended, 1 dead letters" in out
+    assert "wrong_type │ id │ 1 │" in out
+    assert "redrive" not in out
+    assert not (tmp_path / "tables").exists()
+    # What was tried is still there to be read.
+    assert dev([], "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["records"], summary["appended"], summary["dry_run"]) == (3, 2, False)
+
+
+def test_edited_contract_is_used_for_the_batch_that_failed(
+    dev: Dev, tmp_path: Path, capsys: Any
+) -> None:
+    """A broken edit is named and not used; the next one frees the batch. No restart is needed."""
+    file = tmp_path / "contracts" / "c.yaml"
+
+    def edit() -> None:
+        while not (tmp_path / "log").exists():
+            time.sleep(0.1)
+        time.sleep(3)
+        text = file.read_text()
+        file.write_text(text.replace("long", "lnog"))
+        time.sleep(1.5)
+        file.write_text(text.replace("long", "string"))
+
+    editor = threading.Thread(target=edit)
+    editor.start()
+    values = [{"id": "x"} for _ in range(20)]
+    assert dev(values, "--reload", contract=BREAKER) == 0
+    editor.join()
+    captured = capsys.readouterr()
+    err, out = " ".join(captured.err.split()), " ".join(captured.out.split())
+    assert "circuit_breaker: 20 of 20 records rejected" in err
+    assert "The contract was changed, and is not used: 1 problem: " in err
+    assert "Did you mean 'long'" in err
+    assert "The contract was changed: the next batch goes by it." in out
+    assert "20 appended, 0 dead letters" in out
+    # What the function warns of is shown, too: the table was made by the first contract.
+    assert "has no rows, so it takes the schema of the contract" in err
+    assert rows_of_folder(tmp_path / "tables/sales/orders", "id") == [("x",)] * 20
+
+
+def test_reasons_for_rejects_are_shown_while_it_runs(dev: Dev, capsys: Any) -> None:
+    values = [{"id": i} for i in range(40)] + [{"id": "x"}, {"id": 1, "name": 7}]
+    assert dev(values) == 0
+    err = " ".join(capsys.readouterr().err.split())
+    assert "rejected: 1 wrong_type at id (orders-" in err
+    assert "1 wrong_type at name (orders-" in err
 
 
 def test_table_of_another_source_is_named_with_the_way_out(
