@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     from silt.audit.sources import compare_with_broker, compare_with_list
     from silt.local.topic_reader import TopicReader
 
-    client = client_of(options.kafka)
+    client = client_of(options.kafka, options.bootstrap_servers)
     places = _places(options)
     if options.expect and len(places) > 1:
         raise UsageError("--expect works on one table: name it.")

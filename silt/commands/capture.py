@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--count must be at least 1.")
     if options.out is not None and options.out.exists():
         raise UsageError(f"{options.out} exists. Nothing was captured; name a new file.")
-    client = client_of(options.kafka)
+    client = client_of(options.kafka, options.bootstrap_servers)
     with contextlib.ExitStack() as stack:
         broker = None
         if options.bootstrap_servers:

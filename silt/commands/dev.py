@@ -224,6 +224,6 @@ def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig
         starting_position=options.starting_position,
         starting_timestamp_ms=options.starting_timestamp,
         log=options.log,
-        client=client_of(options.kafka),
+        client=client_of(options.kafka, options.bootstrap_servers),
     )
     return settings, config

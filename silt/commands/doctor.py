@@ -85,7 +85,7 @@ def _look(options: argparse.Namespace) -> Iterator[Finding]:
             raise UsageError("Give either --table-root alone, or a deployment.")
         yield from _look_at_tables(options)
         return
-    client = client_of(options.kafka)
+    client = client_of(options.kafka, options.bootstrap_servers)
     file = options.deployment or DEPLOYMENT
     try:
         deployment = read_deployment(file)

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.group and not options.bootstrap_servers:
         raise UsageError("--group is known to a broker: it needs --bootstrap-servers.")
-    client = client_of(options.kafka)
+    client = client_of(options.kafka, options.bootstrap_servers)
     place = place_of(options)
     asks_broker = bool(options.bootstrap_servers)
     (table,) = named_tables(

@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     from silt.replay.topic_events import TopicEvents
 
     _check_sources(options)
-    client = client_of(options.kafka)
+    client = client_of(options.kafka, options.bootstrap_servers)
     place = place_of(options)
     place.announce()
     with contextlib.ExitStack() as stack:
