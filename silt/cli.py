@@ -7,13 +7,14 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
 from handler import __version__
 from handler.contract.reserved import nearest
 from handler.errors import SiltError
 from silt.command_errors import UsageError
+from silt.help_format import HelpFormatter
 
 COMMANDS = {
     "check": "validate the contracts and the deployment",
@@ -29,6 +30,7 @@ COMMANDS = {
     "package": "build the artifacts that run in Lambda",
     "doctor": "find what is wrong with a deployment, and how to fix it",
     "template": "print the deployment as a CloudFormation template",
+    "completion": "print a script that completes words in your shell",
 }
 """Each command with what it does, in a few words."""
 
@@ -92,8 +94,17 @@ class _Parser(argparse.ArgumentParser):
         super().error(message)
 
 
+def whole_parser() -> argparse.ArgumentParser:
+    """Return the parser with the options of every command."""
+    return _parser(COMMANDS)
+
+
 def parser(name: str | None) -> argparse.ArgumentParser:
     """Return the parser, with the options of one command: the others are only named."""
+    return _parser([name] if name is not None else [])
+
+
+def _parser(names: Collection[str]) -> argparse.ArgumentParser:
     whole = _Parser(
         prog="silt", description="Write Kafka topics to Delta tables, each record exactly once."
     )
@@ -104,11 +115,13 @@ def parser(name: str | None) -> argparse.ArgumentParser:
             each,
             help=what,
             description=f"{what[0].upper()}{what[1:]}.",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpFormatter,
         )
-        if each == name:
+        if each in names:
             module = importlib.import_module(f"silt.commands.{each}")
-            one.epilog = module.EXAMPLE
+            examples, _, text = module.EXAMPLE.partition("\n\n")
+            one.description = f"{one.description} {text}".strip()
+            one.epilog = examples
             module.add_arguments(one)
     return whole
 

@@ -16,9 +16,18 @@ _MECHANISM = "sasl.mechanism"
 _MSK_REGION = re.compile(r"\.kafka(?:-serverless)?\.([a-z0-9-]+)\.amazonaws\.com")
 
 
-def add_kafka_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the option that `client_of` reads."""
-    parser.add_argument(
+def add_broker_arguments(
+    parser: argparse.ArgumentParser, what: str, **more: Any
+) -> "argparse._ArgumentGroup":
+    """Add the options that name a broker and how it is reached; `what` says what it is for.
+
+    Returns their group, for more of the kind.
+    """
+    group = parser.add_argument_group("broker")
+    group.add_argument(
+        "--bootstrap-servers", metavar="SERVERS", help=f"{what}: host:port, comma-separated", **more
+    )
+    group.add_argument(
         "--kafka",
         action="append",
         default=[],
@@ -26,14 +35,7 @@ def add_kafka_argument(parser: argparse.ArgumentParser) -> None:
         help="option of librdkafka, such as security.protocol=SASL_SSL; may be given again. For "
         f"IAM of MSK: {_MECHANISM}={MSK_IAM}",
     )
-
-
-def add_broker_arguments(parser: argparse.ArgumentParser, what: str, **more: Any) -> None:
-    """Add the options that name a broker and how it is reached; `what` says what it is for."""
-    parser.add_argument(
-        "--bootstrap-servers", metavar="SERVERS", help=f"{what}: host:port, comma-separated", **more
-    )
-    add_kafka_argument(parser)
+    return group
 
 
 def client_of(given: Sequence[str], servers: str | None = None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,18 @@ console = Console(highlight=False, soft_wrap=True, emoji=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
+_FOLDING: Any = {"break_long_words": False, "break_on_hyphens": False}
+
+
 def say(text: str = "", style: str | None = None) -> None:
     """Print a line for a person."""
     console.print(escape(text), style=style)
+
+
+def item(text: str, style: str | None = None) -> None:
+    """Print a line of a list, folded to the terminal's width."""
+    for number, line in enumerate(textwrap.wrap(text, max(20, console.width - 4), **_FOLDING)):
+        say(f"  {'- ' if not number else '  '}{line}", style)
 
 
 def complain(text: str) -> None:
@@ -44,6 +54,11 @@ def ask(question: str) -> bool:
         return False
     errors.print(escape(f"{question} [y/N] "), end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def as_it_is(text: str) -> None:
+    """Print a text for a script or a file."""
+    sys.stdout.write(text + "\n")
 
 
 def as_json(value: Any) -> None:

@@ -51,16 +51,17 @@ class NamedTable:
 
 def add_place_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that `place_of` reads."""
-    parser.add_argument(
+    group = parser.add_argument_group("where the tables are")
+    group.add_argument(
         "--deployment",
         type=Path,
         help="take the location of tables and contracts from a deploy.yml",
     )
-    parser.add_argument(
+    group.add_argument(
         "--table-root",
         help=f"where the tables are (default: --deployment, SILT_TABLE_ROOT, {TABLE_ROOT})",
     )
-    parser.add_argument(
+    group.add_argument(
         "--contracts", help=f"folder of contracts (or SILT_CONTRACTS; default: {CONTRACTS})"
     )
 

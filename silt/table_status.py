@@ -22,6 +22,7 @@ from handler.upkeep.engine import Engine
 from handler.upkeep.expiry import REDRIVEN_AT
 from handler.upkeep.report import Figures, known
 from handler.upkeep.run import MaintenanceRun
+from silt.output import age
 from silt.table_places import NamedTable
 
 CHECKPOINTS_MISSED = 5
@@ -72,6 +73,26 @@ class Status:
     def small_share(self) -> float:
         """Return the share of files that are small."""
         return (self.figures.small_files or 0) / (self.figures.files or 1)
+
+    def details(self) -> list[str]:
+        """Return what else there is to know of a table, in sentences."""
+        figures = self.figures
+        if figures.files is None:
+            return []
+        files = counted(figures.files, "file")
+        small = f"{figures.small_files or 0:,} of {files} smaller than half of the target size"
+        commits = f"{counted(figures.commits_since_checkpoint or 0, 'commit')} since the last "
+        lines = [small, f"{commits}checkpoint"]
+        if (hours := figures.oldest_unreferenced_hours) is not None:
+            kept = f", which are kept for {figures.retain_hours} h" if figures.retain_hours else ""
+            lines.append(
+                f"the oldest file that the table no longer uses is {age(hours * 3600)} old: such "
+                f"files are for readers of older versions{kept}"
+            )
+        if self.dead_letters:
+            listed = ", ".join(f"{count:,} {reason}" for reason, count in self.dead_letters.items())
+            lines.append(f"dead letters of the last day: {listed}")
+        return lines
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it for a script."""
@@ -130,7 +151,7 @@ def status_of(table: NamedTable, pool: Pool, deadline: Deadline) -> Status:
         text = (
             f"{counted(status.open_dead_letters, 'open dead letter')}, "
             f"{sum(status.dead_letters.values()):,} of the last day. When the contract or the "
-            "producer is fixed: silt redrive"
+            f"producer is fixed: silt redrive {status.name}"
         )
         status.remarks.append(Remark("attention", text))
     return status
@@ -156,22 +177,24 @@ def _upkeep_remarks(status: Status, upkeep: Upkeep) -> None:
         )
     if figures.partitions_due:
         texts.append(
-            f"{figures.partitions_due} of {counted(figures.partitions or 0, 'partition')} due for "
-            "compaction"
+            f"{figures.partitions_due} of {counted(figures.partitions or 0, 'partition')} can be "
+            "compacted: maintenance does that, or silt maintain"
         )
     if figures.narrow_files:
         texts.append(
-            f"{counted(figures.narrow_files or 0, 'file')} with a column of a narrower type than "
-            "the table's: compaction rewrites them first"
+            f"{counted(figures.narrow_files or 0, 'file')} still to be rewritten, because a column "
+            "was widened since: compaction begins with them"
         )
     if figures.unchecked_files:
         texts.append(
-            f"{counted(figures.unchecked_files or 0, 'file')} with statistics that need checking"
+            f"{counted(figures.unchecked_files or 0, 'file')} of another writer, whose statistics "
+            "maintenance will check"
         )
     late_hours = (figures.retain_hours or 0) + UNREFERENCED_LATE_HOURS
     if figures.files_to_vacuum and (figures.oldest_unreferenced_hours or 0) > late_hours:
         texts.append(
-            f"{counted(figures.files_to_vacuum or 0, 'file')} can be vacuumed, the oldest long ago"
+            f"{counted(figures.files_to_vacuum or 0, 'file')} could have been deleted long ago: is "
+            "maintenance running?"
         )
     status.remarks += [Remark("attention", text) for text in texts]
 

@@ -13,7 +13,8 @@ from handler.contract.derive import (
 )
 from handler.contract.model import BOUNDS, ColumnModel, ContractModel
 from handler.contract.patterns import PatternRefused, check_pattern
-from handler.contract.reserved import NESTED, RESCUED, Report, nearest
+from handler.contract.reserved import NESTED, RESCUED, Report
+from handler.contract.type_names import explain_unknown_type
 from handler.contract.values import UNIT_US, Refused, Scalar, read_scalar
 from handler.contract.yaml_file import Path
 from handler.delta.types import (
@@ -33,33 +34,6 @@ reads Parquet of at most 100, of which an array or a map takes two."""
 
 _WITH_LENGTH = ("string", "binary", "array", "map")
 _ORDERED = ("date", "timestamp", "timestamp_ntz", "double", "float", *INTEGER_BITS)
-ELSEWHERE = {
-    "text": "string",
-    "varchar": "string",
-    "str": "string",
-    "uuid": "string",
-    "bigint": "long",
-    "int64": "long",
-    "int": "integer",
-    "int32": "integer",
-    "smallint": "short",
-    "int16": "short",
-    "tinyint": "byte",
-    "int8": "byte",
-    "real": "float",
-    "float32": "float",
-    "float64": "double",
-    "number": "double",
-    "numeric": "decimal(12,2)",
-    "bool": "boolean",
-    "bytes": "binary",
-    "datetime": "timestamp",
-    "timestamptz": "timestamp",
-    "object": "struct",
-    "record": "struct",
-    "list": "array",
-}
-"""What types are called in SQL, Avro, Arrow and JSON Schema, and what they are here."""
 _NAME = re.compile(r'[^ ,;{}()=."\\\x00-\x1f]+')
 _SOURCE = re.compile(r'[^"\\\x00-\x1f]*')
 
@@ -126,7 +100,7 @@ def compile_column(name: str, model: ColumnModel, path: Path, report: Report) ->
     type_name = normal_type(model.type)
     known = type_name in PRIMITIVES or type_name in NESTED
     if not known and parse_decimal(type_name) is None:
-        report((*path, "type"), f"{model.type!r} is not a type{_likely_type(type_name)}")
+        report((*path, "type"), f"{model.type!r} is not a type{explain_unknown_type(type_name)}")
         return Column(name, model.source or name, "string")
     _check_keys(type_name, model, path, report)
     derived = None
@@ -217,18 +191,6 @@ def _compile_default(
         if (broken := broken_rule(rules, scalar.order)) is not None:
             report((*path, "default"), f"the default breaks the column's own rule: {broken[1]}")
     return scalar
-
-
-def _likely_type(word: str) -> str:
-    """Return the end of a message about an unknown type: the likely one, and all of them."""
-    if word.startswith("decimal"):
-        return (
-            ". Expected decimal(p,s) with p from 1 to 38 and s from 0 to p, such as decimal(12,2)"
-        )
-    types = [*PRIMITIVES, "decimal(p,s)", *NESTED]
-    likely = ELSEWHERE.get(word)
-    hint = f". Did you mean {likely!r}?" if likely is not None else nearest(word, types)
-    return f"{hint or '.'} Types are {', '.join(types)}"
 
 
 def _scalar(

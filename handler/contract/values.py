@@ -93,6 +93,9 @@ def kind_of(value: Any) -> str:
             return "an object"
 
 
+_AS_TEXT = {"date": "a date as a string", "binary": "bytes as a base64 string"}
+
+
 def read_scalar(type_name: str, unit: str | None, value: Any) -> Scalar:
     """Read one JSON value as a scalar of a Delta type.
 
@@ -112,7 +115,7 @@ def read_scalar(type_name: str, unit: str | None, value: Any) -> Scalar:
             raise _wrong_type("true or false", value)
         return Scalar(value, value)
     if not isinstance(value, str):
-        raise _wrong_type("a string", value)
+        raise _wrong_type(_AS_TEXT.get(type_name, "a string"), value)
     if type_name == "date":
         return _read_date(value)
     if type_name == "binary":
@@ -219,6 +222,12 @@ def _read_timestamp(type_name: str, unit: str | None, value: Any) -> Scalar:
         wire: Any = value
     else:
         if not isinstance(value, str):
+            if isinstance(value, int) and not isinstance(value, bool):
+                raise Refused(
+                    RejectCode.WRONG_TYPE,
+                    "expected a timestamp as a string, got an integer. If it counts from 1970, "
+                    "add `unit` to the contract: s, ms or us",
+                )
             raise _wrong_type("a timestamp as a string", value)
         microseconds = _parse_timestamp(value, zoned=type_name == "timestamp")
         moment = _EPOCH + timedelta(microseconds=_clamp(microseconds))

@@ -22,6 +22,7 @@ _KINDS = {
 }
 _READ_AS = {int: "an integer", float: "a number", bool: "true or false", type(None): "null"}
 _GIVEN_MAX = 300
+_REST_OF_DECIMAL = re.compile(r"[0-9]+\)")
 
 
 def explain(
@@ -35,6 +36,8 @@ def explain(
     last = str(path[-1]) if path else ""
     if kind == "missing":
         return f"`{last}` is missing. It is required"
+    if kind == "extra_forbidden" and _REST_OF_DECIMAL.fullmatch(last) and given is None:
+        return f"{last!r} is the rest of a type with a comma: put the type in quotes"
     if kind == "extra_forbidden":
         return f"unknown key {last!r}{nearest(last, list(_fields_at(model, path[:-1])))}"
     written = document.texts.get(path)

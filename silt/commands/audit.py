@@ -9,7 +9,7 @@ from handler.errors import counted
 from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
-from silt.kafka_options import add_kafka_argument, client_of
+from silt.kafka_options import add_broker_arguments, client_of
 from silt.table_places import add_table_arguments, named_tables, place_of
 
 EXAMPLE = """example:
@@ -23,14 +23,11 @@ It reads the table and its dead letters, changes nothing, and ends with 1 on any
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_table_arguments(parser)
-    parser.add_argument(
-        "--bootstrap-servers", metavar="SERVERS", help="explain gaps by what Kafka still has"
-    )
-    parser.add_argument("--topic", help="the topic, if no contract names it")
-    parser.add_argument(
+    broker = add_broker_arguments(parser, "a broker that explains gaps by what it still has")
+    broker.add_argument("--topic", help="the topic, if no contract names it")
+    broker.add_argument(
         "--group", help="the mapping's consumer group: everything up to its offset must be there"
     )
-    add_kafka_argument(parser)
     parser.add_argument("--expect", type=Path, help="a producer's list: JSON lines or CSV")
     parser.add_argument(
         "--allow-gaps", action="store_true", help="unexplained gaps do not count as findings"

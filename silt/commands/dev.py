@@ -16,7 +16,7 @@ from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
 from silt.deployment.deploy_yml import CONTRACTS
-from silt.kafka_options import add_kafka_argument, client_of, explain_failure
+from silt.kafka_options import add_broker_arguments, client_of, explain_failure
 from silt.local.contract_watch import ContractWatch
 from silt.local.destinations import Destination
 from silt.local.dev_view import DevView
@@ -38,77 +38,82 @@ ROOT_LIMIT_S = 20.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("--bootstrap-servers", required=True, help="host:port, comma-separated")
-    parser.add_argument("--topic", required=True, help="the topic; a contract must name it")
-    parser.add_argument(
-        "--table-root", help=f"where the tables are (default: SILT_TABLE_ROOT, {TABLE_ROOT})"
-    )
-    parser.add_argument("--contracts", default=CONTRACTS, help="folder of contracts")
-    parser.add_argument("--group", default="silt-dev", help="consumer group that keeps offsets")
-    parser.add_argument(
+    broker = add_broker_arguments(parser, "where the topic is", required=True)
+    broker.add_argument("--topic", required=True, help="the topic; a contract must name it")
+    broker.add_argument("--group", default="silt-dev", help="consumer group that keeps offsets")
+    broker.add_argument(
         "--source", help="names the cluster in stream ids (or SILT_SOURCE; default: local)"
     )
-    add_kafka_argument(parser)
-    parser.add_argument("--batch-size", type=int, default=100, help="BatchSize, 1 to 10000")
-    parser.add_argument("--window", type=float, default=0.5, help="batching window in seconds")
-    parser.add_argument("--pollers", type=int, default=1, help="pollers, each with a sandbox")
-    parser.add_argument(
-        "--timeout", type=float, default=60.0, help="timeout of the function in seconds"
+    tables = parser.add_argument_group("where the tables are")
+    tables.add_argument(
+        "--table-root", help=f"where the tables are (default: SILT_TABLE_ROOT, {TABLE_ROOT})"
     )
-    parser.add_argument("--retries", type=int, default=-1, help="MaximumRetryAttempts, -1: endless")
-    parser.add_argument(
-        "--max-age", type=int, default=-1, help="MaximumRecordAgeInSeconds, -1: endless"
-    )
-    parser.add_argument("--bisect", action="store_true", help="BisectBatchOnFunctionError")
-    parser.add_argument(
-        "--no-partial-responses",
+    tables.add_argument("--contracts", default=CONTRACTS, help="folder of contracts")
+    _add_mapping_arguments(parser.add_argument_group("the mapping, by AWS's names"))
+    course = parser.add_argument_group("how it goes on, and when it ends")
+    course.add_argument(
+        "--dry-run",
         action="store_true",
-        help="a mapping without ReportBatchItemFailures: the function raises instead",
+        help="commit nothing and keep no offset, show what would happen",
     )
-    parser.add_argument(
-        "--filter", action="append", default=[], metavar="PATTERN", help="a filter; may repeat"
-    )
-    parser.add_argument(
-        "--on-failure", metavar="PLACE", help="folder or s3:// URI for batches that are given up"
-    )
-    parser.add_argument(
-        "--on-failure-shape",
-        choices=["s3", "sqs"],
-        default="s3",
-        help="what is kept of them: s3, with the records; sqs, which records they were",
-    )
-    parser.add_argument(
-        "--concurrency", type=int, help="reserved concurrency: more at once are throttled"
-    )
-    parser.add_argument(
-        "--starting-position",
-        choices=["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"],
-        default="TRIM_HORIZON",
-        help="where to begin if the group has no offset",
-    )
-    parser.add_argument("--starting-timestamp", type=int, default=0, help="ms since 1970")
-    parser.add_argument(
-        "--until-idle", type=float, help="stop after this many seconds without a record"
-    )
-    parser.add_argument(
-        "--keep-going",
-        action="store_true",
-        help="go on when a batch fails three times for the same reason, as AWS does",
-    )
-    parser.add_argument(
+    course.add_argument(
         "--reload",
         action="store_true",
         help="when a contract is edited, go on by the new one; a batch that fails waits for that",
     )
-    parser.add_argument(
-        "--dry-run",
+    course.add_argument(
+        "--until-idle", type=float, help="stop after this many seconds without a record"
+    )
+    course.add_argument(
+        "--keep-going",
         action="store_true",
-        help="commit nothing and keep no offset, show what would happen",
+        help="go on when a batch fails three times for the same reason, as AWS does",
     )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.add_argument(
         "--log", type=Path, default=Path(".silt/function.log"), help="function's log"
     )
+
+
+def _add_mapping_arguments(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--batch-size", type=int, default=100, help="BatchSize, 1 to 10000")
+    group.add_argument("--window", type=float, default=0.5, help="batching window in seconds")
+    group.add_argument("--pollers", type=int, default=1, help="pollers, each with a sandbox")
+    group.add_argument(
+        "--timeout", type=float, default=60.0, help="timeout of the function in seconds"
+    )
+    group.add_argument("--retries", type=int, default=-1, help="MaximumRetryAttempts, -1: endless")
+    group.add_argument(
+        "--max-age", type=int, default=-1, help="MaximumRecordAgeInSeconds, -1: endless"
+    )
+    group.add_argument("--bisect", action="store_true", help="BisectBatchOnFunctionError")
+    group.add_argument(
+        "--no-partial-responses",
+        action="store_true",
+        help="a mapping without ReportBatchItemFailures: the function raises instead",
+    )
+    group.add_argument(
+        "--filter", action="append", default=[], metavar="PATTERN", help="a filter; may repeat"
+    )
+    group.add_argument(
+        "--on-failure", metavar="PLACE", help="folder or s3:// URI for batches that are given up"
+    )
+    group.add_argument(
+        "--on-failure-shape",
+        choices=["s3", "sqs"],
+        default="s3",
+        help="what is kept of them: s3, with the records; sqs, which records they were",
+    )
+    group.add_argument(
+        "--concurrency", type=int, help="reserved concurrency: more at once are throttled"
+    )
+    group.add_argument(
+        "--starting-position",
+        choices=["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"],
+        default="TRIM_HORIZON",
+        help="where to begin if the group has no offset",
+    )
+    group.add_argument("--starting-timestamp", type=int, default=0, help="ms since 1970")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from silt.deployment.deploy_yml import CONTRACTS
 from silt.deployment.plan import Deployment, TopicDeployment
 from silt.deployment.read import DEPLOYMENT, read_deployment
 from silt.doctor.checks import Broker, of_broker, of_deployment, of_next_deployment, of_tables
-from silt.kafka_options import add_kafka_argument, client_of
+from silt.kafka_options import add_broker_arguments, client_of
 
 EXAMPLE = """example:
   silt doctor
@@ -39,8 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--contracts", default=CONTRACTS, help="with --table-root: the folder of contracts"
     )
-    parser.add_argument("--bootstrap-servers", help="look at the broker too, from this machine")
-    add_kafka_argument(parser)
+    add_broker_arguments(parser, "look at the broker too, from this machine")
     parser.add_argument(
         "--no-invoke", action="store_true", help="do not ask the functions for their own health"
     )

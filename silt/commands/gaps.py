@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("table", help="a table of the contracts, or its URI")
     add_place_arguments(parser)
-    add_broker_arguments(parser, "the broker that explains gaps")
-    parser.add_argument("--topic", help="the topic, if no contract names it")
-    parser.add_argument(
+    broker = add_broker_arguments(parser, "the broker that explains gaps")
+    broker.add_argument("--topic", help="the topic, if no contract names it")
+    broker.add_argument(
         "--group", help="the mapping's consumer group: look up to its offset, from the first record"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from handler.delta.retry import Deadline, SystemClock
 from handler.delta.store import Pool
-from handler.errors import SiltError
+from handler.errors import SiltError, counted
 from silt import output
 from silt.credentials import use_credentials_for
 from silt.table_places import add_table_arguments, named_tables, place_of
@@ -22,10 +22,7 @@ EXAMPLE = """example:
 It changes nothing, and ends with 1 where no table exists, or one cannot be read or does not fit
 its contract."""
 LIMIT_S = 900.0
-LEGEND = (
-    "small: files of less than half the target size. commits: since the last checkpoint. stale: "
-    "the oldest file\nthat is no longer part of the table. newest: the newest record."
-)
+STREAMS_SHOWN = 20
 COLORS = {"wrong": "red", "attention": "yellow"}
 
 
@@ -57,49 +54,45 @@ def run(options: argparse.Namespace) -> int:
         _print(result)
     if result and not any(status.figures.exists for status in result):
         failed = True
-        output.complain("None of these tables exists: is this where they are?")
+        output.complain("None of these tables exists. Is this where they are?")
     return int(failed or any(r.severity == "wrong" for s in result for r in s.remarks))
 
 
 def _print(result: Sequence["Status"]) -> None:
-    columns = ["table", "rows", "files", "small", "size", "commits", "stale", "newest"]
-    rows = [[status.name, *_figures(status)] for status in result]
-    output.table("Tables", columns, rows)
-    output.say(LEGEND)
+    columns = ["table", "rows", "files", "size", "newest record", "open letters"]
+    output.table("Tables", columns, [[status.name, *_figures(status)] for status in result])
     streams = [
         [status.name, s.stream, s.watermark, _ago(s.raised_s)]
         for status in result
         for s in status.streams
     ]
     if streams:
-        output.table("Streams", ["table", "stream", "watermark", "raised"], streams)
-    letters = [
-        [status.name, reason, count]
-        for status in result
-        for reason, count in status.dead_letters.items()
-    ]
-    if letters:
-        output.table("Open dead letters of the last day", ["table", "reason", "records"], letters)
+        headings = ["table", "stream", "watermark", "raised"]
+        output.table("Streams", headings, streams[:STREAMS_SHOWN])
+        if (more := len(streams) - STREAMS_SHOWN) > 0:
+            output.say(f"... and {counted(more, 'stream')} more; --json lists all.")
     for status in result:
+        output.say()
+        verdict = "needs attention" if status.remarks else "well"
+        is_wrong = any(remark.severity == "wrong" for remark in status.remarks)
+        style = COLORS["wrong" if is_wrong else "attention"] if status.remarks else "green"
+        output.say(f"{status.name}: {verdict}", style)
         for remark in status.remarks:
-            output.say(f"{status.name}: {remark.message}", COLORS[remark.severity])
-        if not status.remarks:
-            output.say(f"{status.name}: well", "green")
+            output.item(remark.message, COLORS[remark.severity])
+        for line in status.details():
+            output.item(line)
 
 
 def _figures(status: "Status") -> list[object]:
     figures = status.figures
     if figures.files is None:
-        return [None, None, None, None, figures.commits_since_checkpoint, None, None]
-    hours = figures.oldest_unreferenced_hours
+        return [None] * 5
     return [
         figures.rows,
         figures.files,
-        f"{status.small_share:.0%}",
         output.size(figures.data_bytes or 0),
-        figures.commits_since_checkpoint,
-        output.age(hours * 3600) if hours is not None else None,
         _ago(status.newest_record_s),
+        status.open_dead_letters,
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnection
 from botocore.parsers import ResponseParserError
 
 from handler.errors import counted
@@ -20,6 +21,7 @@ from silt.deployment.plan import TopicDeployment
 from silt.doctor.resolve import resolved
 
 LOG_IN = "Log in: set AWS_PROFILE, run aws sso login, or set AWS_ACCESS_KEY_ID and its secret."
+CONNECT = "AWS is not reached: look at the network, the proxy (HTTPS_PROXY) and the region's name."
 _MAY = "Ask for the permission, or use a role that has it."
 _LAG_MINUTES = 15
 FAILED = (ClientError, BotoCoreError, ResponseParserError)
@@ -47,10 +49,6 @@ class Account:
         """Give who we are, and how this machine's clock goes beside AWS's."""
         try:
             response = self.client("sts").get_caller_identity()
-        except HTTPClientError as error:
-            fix = "Is this machine on the network, and is the region right?"
-            yield Finding("credentials", self.region, "wrong", str(error), fix)
-            return
         except FAILED as error:
             yield no_credentials(self.region, error)
             return
@@ -230,7 +228,9 @@ class Account:
 
 
 def no_credentials(region: str, error: Exception) -> Finding:
-    """Return that nothing can be asked."""
+    """Return that nothing can be asked, and whether it is the network or who asks."""
+    if isinstance(error, NoConnection | HTTPClientError):
+        return Finding("network", region, "wrong", str(error), CONNECT)
     return Finding("credentials", region, "wrong", str(error), LOG_IN)
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from botocore.exceptions import BotoCoreError
+
 from handler import health
 from handler.contract.contract import Contract
 from handler.delta.retry import Deadline, SystemClock
@@ -18,7 +20,7 @@ from silt.deployment.mappings import event_source_mapping
 from silt.deployment.names import bucket_and_prefix, function_key
 from silt.deployment.plan import Deployment, TopicDeployment
 from silt.doctor import aws, broker_check, mapping_check
-from silt.doctor.aws import FAILED, LOG_IN, Account, no_credentials
+from silt.doctor.aws import FAILED, Account, no_credentials
 
 STORE_LIMIT_S = 60.0
 _UNSEEN = "To deploy unseen: --param=look=false."
@@ -48,7 +50,8 @@ def of_tables(
         try:
             use_credentials_for(uri)
         except SiltError as error:
-            yield Finding("credentials", uri, "wrong", str(error), LOG_IN)
+            cause = error.__cause__
+            yield no_credentials(uri, cause if isinstance(cause, BotoCoreError) else error)
             continue
         writer = Writer(contract, uri, open_store, pool, generation=0)
         yield health.of_table(contract.table, partial(_describe, writer, deadline))

@@ -486,3 +486,21 @@ def test_decimals_at_the_edge_of_every_scale(precision: int) -> None:
         beyond = "1" + "0" * (precision - scale)
         assert value_of(column, f'"{beyond}"') == "out_of_range", column
         assert value_of(column, beyond) == "out_of_range", column
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("{type: date}", 20_000, "expected a date as a string, got an integer"),
+        ("{type: date}", {}, "expected a date as a string, got an object"),
+        ("{type: binary}", 7, "expected bytes as a base64 string, got an integer"),
+        ("{type: string}", 7, "expected a string, got an integer"),
+        ("{type: timestamp}", 1_764_000_000, "add `unit` to the contract: s, ms or us"),
+        ("{type: timestamp_ntz}", 1_764_000_000, "add `unit` to the contract: s, ms or us"),
+        ("{type: timestamp}", 1.5, "expected a timestamp as a string, got a number"),
+        ("{type: timestamp}", True, "expected a timestamp as a string, got a boolean"),
+    ],
+)
+def test_message_names_what_the_column_is_for(column: str, value: object, message: str) -> None:
+    (problems,) = check(f"a: {column}", orjson.dumps({"a": value})).rejects.values()
+    assert message in problems[0].message
