@@ -1,4 +1,5 @@
 # Every target sets up what it needs. PYTHON chooses the interpreter that makes .venv.
+SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -13,8 +14,10 @@ $(READY): requirements/dev.txt pyproject.toml
 		{ echo "Silt needs Python 3.11 or later; $(PYTHON) is older. Try: make PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
 		{ echo "No virtual environment could be made: on Debian, install python3-venv."; exit 1; }
-	@echo "Installing the locked packages into .venv ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@echo "Installing $$(grep -c '==' requirements/dev.txt) locked packages into .venv, which take a minute or two:"
+	@set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check --no-color --progress-bar off \
+		--require-hashes -r requirements/dev.txt | \
+		awk '/^Collecting/ { split($$2, name, "=="); print "  " name[1] " " name[2]; fflush() }'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
