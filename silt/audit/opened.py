@@ -106,9 +106,22 @@ def _open(uri: str, keys: Keys, counts: str) -> OpenedTable | None:
 
 
 def query(sql: str, **tables: DeltaTable) -> Iterator[pa.RecordBatch]:
-    """Yield what the Delta engine answers to a query of these tables."""
+    """Yield what the Delta engine answers to a query of these tables. Raises SiltError."""
     builder = QueryBuilder()
     for name, table in tables.items():
         builder = builder.register(name, table)
-    for batch in builder.execute(sql):
-        yield pa.record_batch(batch)
+    try:
+        for batch in builder.execute(sql):
+            yield pa.record_batch(batch)
+    except Exception as error:  # the engine's errors have no common base
+        raise SiltError(_explain(error)) from error
+
+
+def _explain(error: Exception) -> str:
+    text = str(error).partition("\n")[0].partition(": Error performing")[0]
+    if "not found" in text.lower() or "no such file" in text.lower():
+        return (
+            f"A data file that the log names is missing. Nothing was audited: "
+            f"docs/recover.md#a-data-file-is-gone. The engine says: {text}"
+        )
+    return f"The tables cannot be read: {text}"

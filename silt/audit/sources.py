@@ -33,9 +33,9 @@ def compare_with_list(audit: Audit, path: Path) -> None:
         sent, dropped = listed.get(partition, BitMap64()), skipped.get(partition, BitMap64())
         lost, invented = sent - part.seen, part.seen - sent - dropped
         if lost:
-            _find(audit, "lost", part, lost, f"records of {path} are missing")
+            _find(audit, "lost", part, lost, f"of {path} and missing")
         if invented:
-            _find(audit, "not_in_list", part, invented, f"records are in it but not in {path}")
+            _find(audit, "not_in_list", part, invented, f"in the table but not in {path}")
         missing = (sent | dropped) - part.known
         part.explained["not in the list"] = part.in_gaps - _count_within(missing, part)
         part.explained["skipped by rule, as the list says"] = len(dropped - part.known)
@@ -114,7 +114,7 @@ def compare_with_broker(
         if not gaps.beyond:
             _drop_gap_finding(audit, partition)
         if lost := gaps.offsets(MISSING):
-            _find(audit, "lost", part, lost, "records are on the broker and in neither table")
+            _find(audit, "lost", part, lost, "on the broker and in neither table")
 
 
 def committed_by(reader: TopicReader, group: str) -> dict[int, int]:
@@ -130,7 +130,8 @@ def committed_by(reader: TopicReader, group: str) -> dict[int, int]:
 
 def _find(audit: Audit, code: str, part: PartitionAudit, offsets: BitMap64, what: str) -> None:
     ranges = list(ranges_of(offsets, LISTED_MAX))
-    audit.find(code, f"{len(offsets)} {what}", partition=part.partition, ranges=ranges)
+    are = "record is" if len(offsets) == 1 else "records are"
+    audit.find(code, f"{len(offsets):,} {are} {what}", partition=part.partition, ranges=ranges)
 
 
 def _drop_gap_finding(audit: Audit, partition: int) -> None:

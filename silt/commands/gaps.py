@@ -132,6 +132,8 @@ def _print(table: NamedTable, result: "list[PartitionGaps]", *, asks_broker: boo
     listed = ", ".join(f"{count:,} {cause}" for cause, count in totals.items())
     output.say(f"{counted(sum(totals.values()), 'offset')} in gaps: {listed}.", style)
     if MISSING in totals:
-        output.say(f"To bring back what is missing: silt replay --gaps {table.name}, as here")
+        output.say(
+            f"To bring back what is missing: silt replay --gaps {table.name}, with the same options"
+        )
     if UNPROVEN in totals and not asks_broker:
         output.say("To find out why, and what can be brought back: --bootstrap-servers")

@@ -158,7 +158,8 @@ def _check_governor(
     if place.deployment is not None and not options.dry_run:
         raise SiltError(
             f"{differs}: the {what} here is not the one that is deployed. Nothing was redriven. "
-            "Deploy it first, or check out what is deployed."
+            "Deploy it first, or check out what is deployed. If it is deployed and no batch has "
+            "arrived since, use --table-root and --contracts in place of --deployment."
         )
     output.warn(
         f"{differs}. {'To redrive takes' if options.dry_run else 'This takes'} the table over. A "

@@ -85,6 +85,16 @@ class LocalS3:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
+    def pause(self) -> None:
+        """Stop answering, as in an outage, until `resume`."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Answer again."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     @property
     def environment(self) -> dict[str, str]:
         """Return what points the function, and the Delta engine, at this server."""

@@ -83,7 +83,7 @@ def test_audit_judges_what_no_commit_covers_by_the_contract(topic: Topic, capsys
     capsys.readouterr()
     topic.write_contract(SMALL + "on_tombstone: dead_letter\n")
     assert topic.run("audit", "sales/orders") == 1
-    assert "lost: partition 0: 1 records are on the broker" in capsys.readouterr().err
+    assert "lost: partition 0: 1 record is on the broker" in capsys.readouterr().err
 
 
 def test_what_the_broker_never_had_is_no_longer_there(topic: Topic, capsys: Any) -> None:

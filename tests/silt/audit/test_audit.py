@@ -383,3 +383,15 @@ print("PEAK", int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read(
     )
     assert ended.returncode == 0, ended.stderr
     assert int(ended.stdout.split("PEAK ")[1]) < 500
+
+
+@pytest.mark.parametrize("letters", ["", "__dead_letters"])
+def test_missing_data_file_is_named_and_no_traceback(uri: str, letters: str, capsys: Any) -> None:
+    gone = next(Path(uri + letters).glob("*.parquet"))
+    gone.unlink()
+    for verb in ("audit", "gaps"):
+        assert main([verb, uri]) == 1
+        err = " ".join(capsys.readouterr().err.split())
+        assert "A data file that the log names is missing" in err
+        assert gone.name in err
+    assert main(["status", uri]) in (0, 1)
