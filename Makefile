@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo picture test nightly tools deploy remove snapshots torture package bench cold-start cost aged contention soak readers lint format lock
+.PHONY: help setup demo picture test nightly browser tools deploy remove snapshots torture package bench cold-start cost aged contention soak readers lint format lock
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -24,14 +24,21 @@ $(READY): requirements/dev.txt pyproject.toml
 demo: $(READY) ## A Kafka topic becomes a Delta table, on embedded parts, with a kill in the middle
 	@$(BIN)/python -m silt.local.demo
 
-picture: $(READY) ## Draw what the demo prints into docs/demo.svg
+picture: $(READY) browser ## Draw what the demo prints into docs/demo.svg, and its report into docs/report.png
 	@$(BIN)/python -m silt.local.demo docs/demo.svg
+	@$(BIN)/silt report sales/orders --table-root .silt/demo/tables -o .silt/demo/report.html
+	@chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1180,1060 \
+		--user-data-dir=.silt/demo/browser --screenshot=docs/report.png .silt/demo/report.html 2>/dev/null
 
 test: $(READY) lint tools ## Lint, check types, run every test
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 nightly: $(READY) tools ## Run the tests that take long too; some of them hours
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m "nightly or hours" --timeout 14400 $(ARGS)
+
+browser: ## Install Chromium where there is none, for the tests of silt report (Debian, as root)
+	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; }
 
 tools: $(READY) node_modules/.ready .venv-scan/.ready .venv-readers/.ready ## Make node_modules (osls), .venv-scan (cfn-lint, checkov), .venv-readers
 

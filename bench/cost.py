@@ -8,6 +8,7 @@ What Silt needs is measured elsewhere: requests of an append, and how many when 
 from dataclasses import dataclass
 
 from silt import output
+from silt.prices import GET_THOUSAND, PUT_THOUSAND, STORED_GB_MONTH
 
 HOURS = 730
 SECONDS = HOURS * 3600
@@ -17,8 +18,6 @@ POLLER_UNIT_HOUR = 0.185
 POLLER_UNIT_MB_S = 20
 GB_SECOND_ARM = 0.0000133334
 INVOCATIONS_MILLION = 0.20
-PUT_THOUSAND, GET_THOUSAND = 0.005, 0.0004
-STORED_GB_MONTH = 0.023
 METRIC_MONTH, ALARM_MONTH, LOG_GB = 0.30, 0.10, 0.50
 
 RECORD_BYTES = 330

@@ -24,6 +24,7 @@ COMMANDS = {
     "gaps": "list the offsets that a table lacks, and why",
     "status": "show the health of tables",
     "query": "ask the tables in SQL",
+    "report": "write a page about tables: what came, what was rejected, what is due",
     "maintain": "checkpoint, compact and clean tables now",
     "dev": "run the local event source mapping on a Kafka topic",
     "capture": "save records of a topic, or a batch that failed, as an event file",

@@ -57,6 +57,7 @@ def arguments_of(verb: str, place: Path, topic: Topic) -> tuple[list[str], int]:
         "gaps": (["sales/orders", *tables], 1),
         "status": (tables, 0),
         "query": (["select * from orders", *tables], 0),
+        "report": ([*tables, "-o", str(place / "page.html")], 0),
         "maintain": ([*tables, "--dry-run"], 0),
         "dev": ([*dev, "--log", str(topic.folder / "log")], 0),
         "capture": ([*broker, "--mask"], 0),

@@ -1,0 +1,6 @@
+"""AWS's list prices of us-east-1 in USD, as of November 2026: look yours up."""
+
+PUT_THOUSAND, GET_THOUSAND = 0.005, 0.0004
+"""Requests to S3."""
+STORED_GB_MONTH = 0.023
+"""S3 Standard, the first 50 TB."""
