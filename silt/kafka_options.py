@@ -12,7 +12,9 @@ from handler.errors import SiltError
 from silt.command_errors import UsageError
 
 MSK_IAM = "AWS_MSK_IAM"
-_MECHANISM = "sasl.mechanism"
+_MECHANISM, _MECHANISMS = "sasl.mechanism", "sasl.mechanisms"
+"""librdkafka has two names for the same."""
+_WRONG_OPTIONS = (KafkaError._INVALID_ARG, KafkaError._CRIT_SYS_RESOURCE, KafkaError._SSL)
 _MSK_REGION = re.compile(r"\.kafka(?:-serverless)?\.([a-z0-9-]+)\.amazonaws\.com")
 
 
@@ -48,6 +50,8 @@ def client_of(given: Sequence[str], servers: str | None = None) -> dict[str, Any
     if any(not name or not equals for name, equals, _ in pairs):
         raise UsageError("--kafka takes NAME=VALUE, such as security.protocol=SASL_SSL.")
     options: dict[str, Any] = {name: value for name, _, value in pairs}
+    if (same := options.pop(_MECHANISMS, None)) is not None:
+        options.setdefault(_MECHANISM, same)
     if options.get(_MECHANISM) == MSK_IAM:
         options |= {_MECHANISM: "OAUTHBEARER", "oauth_cb": _signer(servers or "")}
         options.setdefault("security.protocol", "SASL_SSL")
@@ -101,4 +105,6 @@ def explain_failure(servers: str, topic: str, error: KafkaException) -> SiltErro
             "it. Check the name, or create the topic."
         )
     text = cause.str() if isinstance(cause, KafkaError) else str(cause)
+    if isinstance(cause, KafkaError) and cause.code() in _WRONG_OPTIONS:
+        return UsageError(f"The options of --kafka do not fit each other, or name no file: {text}")
     return SiltError(f"Kafka at {servers} does not answer for {topic}: {text}")

@@ -2,9 +2,10 @@
 
 A letter becomes `a`, a digit `1`; lengths, punctuation, names of fields, true, false and null stay.
 So dates, numbers, ids and nested structures remain valid, and no value can be read. What looks like
-a time keeps its `T` and `Z`.
+a time keeps its `T` and `Z`. Of what is not JSON all is replaced.
 """
 
+import json
 import re
 
 _TOKEN = re.compile(
@@ -21,9 +22,18 @@ def mask(data: bytes) -> bytes:
         text = data.decode()
     except UnicodeDecodeError:
         return b"\x00" * len(data)
-    if text.lstrip()[:1] in ("{", "[", '"'):
+    if _is_json(text):
         return _TOKEN.sub(_mask_token, text).encode()
     return _mask_text(text).encode()
+
+
+def _is_json(text: str) -> bool:
+    """Return whether a text is JSON: of anything else nobody knows which words are names."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _mask_token(token: re.Match[str]) -> str:
@@ -44,6 +54,8 @@ def _mask_character(match: re.Match[str]) -> str:
     character = match[0]
     if character.startswith("\\"):
         return "a" if character[1] == "u" else character
+    if not character.isascii():
+        return "a"
     if character.isdigit():
         return "1"
     if character.isalpha():

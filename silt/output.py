@@ -19,6 +19,7 @@ console = Console(highlight=False, soft_wrap=True, emoji=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _FOLDING: Any = {"break_long_words": False, "break_on_hyphens": False}
 
 
@@ -124,13 +125,20 @@ def rows(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
     for number, row in enumerate(rows, 1):
         say(f"row {number}", "bold")
         for name, value in zip(columns, row, strict=True):
-            say(f"  {name:{margin}}  {'' if value is None else value}")
+            say(f"  {name:{margin}}  {'' if value is None else printable(value)}")
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Return a text that says nothing to a terminal: control characters as `\\x1b`."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def size(count: int) -> str:

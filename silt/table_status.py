@@ -138,7 +138,7 @@ def status_of(table: NamedTable, pool: Pool, deadline: Deadline) -> Status:
     now_ms = deadline.clock.epoch_ms()
     _streams(status, snapshot, now_ms)
     newest_us = run.files.newest_us
-    if newest_us is not None:
+    if newest_us is not None and status.figures.rows != 0:
         status.newest_record_s = round(max(0.0, now_ms - newest_us / 1000) / 1000, 1)
     _upkeep_remarks(status, upkeep)
     if table.contract is not None:

@@ -151,3 +151,33 @@ class ActiveFiles:
         moment = microseconds(text)
         if moment is not None and (self.newest_us is None or moment > self.newest_us):
             self.newest_us = moment
+
+
+class FileCount:
+    """Whether a table may be without active files; of a million it keeps what commits removed."""
+
+    columns = ("add.path",)
+
+    def __init__(self) -> None:
+        self._checkpointed = 0
+        self._added = set[FileId]()
+        self._removed = set[FileId]()
+
+    @property
+    def may_be_none(self) -> bool:
+        """Return False where a file is active for sure."""
+        return not self._added and self._checkpointed <= len(self._removed)
+
+    def apply(self, actions: Sequence[Mapping[str, Any]]) -> None:
+        """Take in a commit."""
+        for action in actions:
+            if (removed := action.get("remove")) is not None:
+                known = file_id(removed)
+                (self._added.discard if known in self._added else self._removed.add)(known)
+        for action in actions:
+            if (added := action.get("add")) is not None:
+                self._added.add(file_id(added))
+
+    def add_checkpoint(self, adds: pa.StructArray) -> None:
+        """Take in a batch of the `add` column of a checkpoint."""
+        self._checkpointed += len(adds) - adds.null_count

@@ -29,11 +29,16 @@ FILES_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The columns of a table by which a record is known: partition, offset and timestamp."""
+    """The columns of a table by which a record is known: partition, offset and timestamp.
+
+    `moved` is a column and the value by which a row says that its record is in another table now:
+    such a row is not found.
+    """
 
     partition: str
     offset: str
     timestamp: str
+    moved: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +174,8 @@ def find_rows(
     result = Matches()
     if not candidates.active:
         return result
-    names = (keys.partition, keys.offset, keys.timestamp)
+    names = [keys.partition, keys.offset, keys.timestamp]
+    names += [keys.moved[0]] if keys.moved is not None else []
     partitions = pa.array(sorted(queries), pa.int32())
     offsets = pa.array(sorted({o for query in queries.values() for o in query.offsets}), pa.int64())
     low, high = offsets[0].as_py(), offsets[-1].as_py()
@@ -191,6 +197,9 @@ def find_rows(
             pc.is_in(part[names[0]], value_set=partitions),
             pc.is_in(part[names[1]], value_set=offsets),
         )
+        if keys.moved is not None and keys.moved[0] in part.column_names:
+            stays = pc.not_equal(part[keys.moved[0]], keys.moved[1])
+            hit = pc.and_(hit, pc.fill_null(stays, True))
         rows = part.filter(hit)
         times = rows[names[2]].cast(pa.timestamp("us")).cast(pa.int64())
         for partition, offset, time in zip(

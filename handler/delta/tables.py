@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from handler.delta.active import ActiveFiles
+from handler.delta.active import ActiveFiles, FileCount
 from handler.delta.checkpoint import FileListing
 from handler.delta.log import LOG, Snapshot, apply, commit_key
 from handler.delta.log_reader import Commit, LogReader
@@ -80,9 +80,13 @@ class Table:
 
     def is_empty(self, deadline: Deadline) -> bool:
         """Read the newest snapshot with its files, keep it, and return whether there are none."""
-        snapshot, files = self.log.load(deadline, ActiveFiles)
+        snapshot, count = self.log.load(deadline, FileCount)
+        if count is not None and count.may_be_none:
+            snapshot, files = self.log.load(deadline, ActiveFiles)
+            self._keep(snapshot)
+            return not files
         self._keep(snapshot)
-        return not files
+        return count is None
 
     def is_current(self) -> bool:
         """Return whether the kept snapshot's last commit is still there and the same: one request.

@@ -93,6 +93,7 @@ class Writer:
         )
         self._checker = Checker(contract)
         self._generation = generation
+        self._only_decides = False
 
     @property
     def tables(self) -> tuple[Table, Table]:
@@ -120,6 +121,7 @@ class Writer:
         """
         clock = deadline.clock
         start = clock.monotonic()
+        self._only_decides = dry_run
         checked = check_batch(self.contract, self._checker, batch, source, self._generation)
         admission = Admission(self._schemas, source, batch.topic, self._generation)
         result = Result(checked)
@@ -197,6 +199,8 @@ class Writer:
         return replace(self._kept_view(deadline), queries=queries, found=results)
 
     def _kept_view(self, deadline: Deadline) -> View:
+        if self._only_decides:
+            return self._terms.fit(deadline)  # as the tables would be once they are taken over
         return View(self.dead_letters.known(deadline), self.rows.known(deadline))
 
     def _commit(
@@ -222,8 +226,6 @@ class Writer:
         transaction = Transaction(self.tables, deadline)
         for table in self.tables:
             table.read(deadline)  # no commit of its own would notice a stale snapshot
-        for table, snapshot in zip(self.tables, self._terms.fit(deadline).snapshots, strict=True):
-            table.snapshot = snapshot
         view = self._view(result.batch, admission, None, transaction, deadline)
         assert isinstance(view, View)
         result.begins_generation = view.begins_generation(self._generation)

@@ -39,7 +39,7 @@ def check_copies(opened: Sequence[OpenedTable], result: Audit) -> None:
                 ),
                 (
                     "redriven_row_missing",
-                    part.redriven - part.rows.seen,
+                    part.without_row,
                     "missing, whose dead letters were closed as rows",
                     (
                         f"{_records(letters, number, letters.became_row)} except "

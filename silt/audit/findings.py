@@ -39,6 +39,8 @@ class PartitionAudit:
     """Offsets from the first to the last of each redrive, as the commits say."""
     skipped: BitMap64 = field(default_factory=BitMap64)
     """Offsets that a rule dropped, as the commits say."""
+    watermark: int = -1
+    """The highest watermark of both tables, -1 where several generations have one."""
     late: int = 0
     explained: dict[str, int] = field(default_factory=dict)
 
@@ -48,28 +50,44 @@ class PartitionAudit:
         return self.rows.seen | self.dead_letters.seen
 
     @property
+    def without_row(self) -> BitMap64:
+        """Return the offsets whose dead letters were closed as rows that are not there."""
+        return self.redriven - self.rows.seen
+
+    @property
     def known(self) -> BitMap64:
         """Return the offsets that are stored, or that a rule dropped."""
-        return self.seen | self.skipped
+        return (self.seen - self.without_row) | self.skipped
+
+    @property
+    def bounds(self) -> Range | None:
+        """Return the first and the last offset that the table has dealt with, if there is any."""
+        offsets = self.seen | self.skipped
+        return (offsets.min(), offsets.max()) if offsets else None
 
     @property
     def in_gaps(self) -> int:
         """Return how many offsets between the first and the last are not known."""
-        known = self.known
-        return known.max() - known.min() + 1 - len(known) if known else 0
+        return self.bounds[1] - self.bounds[0] + 1 - len(self.known) if self.bounds else 0
 
     def gap_ranges(self, limit: int | None = None) -> list[Range]:
         """Return the first ranges of offsets that are not known, all of them without a limit."""
+        if self.bounds is None:
+            return []
+        first, last = self.bounds
         known = ranges_of(self.known, None if limit is None else limit + 1)
-        return [(a[1] + 1, b[0] - 1) for a, b in itertools.pairwise(known)]
+        edges = [(first - 1, first - 1), *known]
+        if limit is None or len(edges) <= limit + 1:
+            edges.append((last + 1, last + 1))
+        gaps = [(a[1] + 1, b[0] - 1) for a, b in itertools.pairwise(edges) if a[1] + 1 < b[0]]
+        return gaps[:limit]
 
     def gaps_within(self, first: int, last: int) -> BitMap64:
         """Return the offsets of gaps between two: whole, a gap may be too large for a set."""
-        known = self.known
-        if not known:
+        if self.bounds is None:
             return BitMap64()
-        first, last = max(first, known.min()), min(last, known.max())
-        return between(first, last) - known if first <= last else BitMap64()
+        first, last = max(first, self.bounds[0]), min(last, self.bounds[1])
+        return between(first, last) - self.known if first <= last else BitMap64()
 
 
 @dataclass(slots=True)

@@ -7,8 +7,10 @@ from pyroaring import BitMap64
 
 from handler.contract.contract import Contract
 from handler.sink.outcomes import drops_tombstones
+from silt.audit.committed import committed_by
 from silt.audit.findings import PartitionAudit
-from silt.audit.offset_sets import Range, between, ranges_of
+from silt.audit.offset_sets import Range, between, joined, ranges_of
+from silt.audit.proof import audit
 from silt.local.topic_reader import TopicReader
 
 MISSING = "missing"
@@ -22,9 +24,6 @@ GONE = "no longer on the broker"
 UNPROVEN = "unproven"
 """No broker was asked."""
 UNEXPLAINED = (MISSING, GONE, UNPROVEN)
-
-_READ_ON = 1_000
-"""Gaps that are so close are read in one go: to seek is dearer than to read some records."""
 
 
 @dataclass(slots=True)
@@ -73,9 +72,49 @@ def cause_of(contract: Contract | None) -> Callable[[bytes | None], str]:
     return lambda value: MISSING if value is not None else without_value
 
 
+def gaps_of(
+    uri: str,
+    reader: TopicReader | None,
+    contract: Contract | None,
+    *,
+    group: str | None = None,
+    progress: Callable[[int], None] = lambda _count: None,
+) -> tuple[list[PartitionGaps], list[str]]:
+    """Return what a table lacks of each partition, and what there is to note of the whole.
+
+    Of a partition that the topic does not have the broker has nothing. Without a reader nothing is
+    explained. With `group`, that of the reader, it is looked up to its committed offset. Raises
+    SiltError.
+    """
+    ends = committed_by(reader, group) if reader is not None and group is not None else {}
+    result = audit(uri, gaps_allowed=True, progress=progress)
+    if reader is None:
+        parts = [part for _, part in sorted(result.partitions.items())]
+        return [list_gaps(part) for part in parts], result.notes
+    cause, found = cause_of(contract), list[PartitionGaps]()
+    for number in sorted({*result.partitions, *reader.partitions}):
+        part = result.of(number)
+        if number not in reader.partitions:
+            found.append(PartitionGaps(number, 0, 0, beyond=_lacking(part)))
+            continue
+        end = ends.get(number, 0)
+        found.append(explain_gaps(part, reader, cause, end=end, progress=progress))
+    return found, result.notes
+
+
 def list_gaps(part: PartitionAudit) -> PartitionGaps:
     """Return what a table lacks of a partition, without asking a broker."""
-    return PartitionGaps(part.partition, -1, -1, beyond=part.gap_ranges())
+    return PartitionGaps(part.partition, -1, -1, beyond=_lacking(part))
+
+
+def _lacking(part: PartitionAudit) -> list[Range]:
+    """Return the ranges that are not known, up to the watermark: rows may have been deleted at the
+    end.
+    """
+    ranges = part.gap_ranges()
+    if part.bounds is not None and part.watermark > part.bounds[1]:
+        ranges.append((part.bounds[1] + 1, part.watermark))
+    return ranges
 
 
 def explain_gaps(
@@ -88,13 +127,15 @@ def explain_gaps(
 ) -> PartitionGaps:
     """Return what a table lacks of a partition, explained by what the broker has.
 
-    What is looked at lies between the first and the last offset that are stored or dropped; with
-    `end`, also from the first record of the broker to before that offset. Raises SiltError.
+    What is looked at lies between the first offset that is stored or dropped and the watermark;
+    with `end`, also from the first record of the broker to before that offset. Raises SiltError.
     """
     low, high = reader.bounds(part.partition)
     result = PartitionGaps(part.partition, low, high)
     gaps = part.gaps_within(low, high - 1)
-    for first, last in part.gap_ranges():
+    for first, last in _lacking(part):
+        if part.bounds is not None and first > part.bounds[1] and max(first, low) < high:
+            gaps |= between(max(first, low), min(last, high - 1))
         if first < low:
             result.beyond.append((first, min(last, low - 1)))
         if last >= high:
@@ -102,7 +143,7 @@ def explain_gaps(
     end = min(end, high)
     if end > low:
         gaps |= between(low, end - 1) - part.known
-    for first, last in _joined(ranges_of(gaps)):
+    for first, last in joined(ranges_of(gaps)):
         for record in reader.read(part.partition, first, last):
             progress(1)
             if record.offset in gaps:
@@ -111,17 +152,3 @@ def explain_gaps(
     if absent:
         result.causes[ABSENT] = absent
     return result
-
-
-def _joined(ranges: Iterator[Range]) -> Iterator[Range]:
-    """Join ranges that lie close to each other."""
-    held: Range | None = None
-    for first, last in ranges:
-        if held is not None and first - held[1] <= _READ_ON:
-            held = (held[0], last)
-            continue
-        if held is not None:
-            yield held
-        held = (first, last)
-    if held is not None:
-        yield held

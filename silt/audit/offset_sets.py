@@ -10,6 +10,8 @@ from pyroaring import BitMap64
 
 Range = tuple[int, int]
 """First and last offset, both in it."""
+_READ_ON = 1_000
+"""Ranges that are so close are read in one go: to seek is dearer than to read some records."""
 
 
 @dataclass(slots=True)
@@ -68,3 +70,17 @@ def _end_of_run(offsets: BitMap64, start: int) -> int:
             whole += step
         step //= 2
     return start + whole
+
+
+def joined(ranges: Iterator[Range]) -> Iterator[Range]:
+    """Join ranges that lie close to each other, to be read in one go."""
+    held: Range | None = None
+    for first, last in ranges:
+        if held is not None and first - held[1] <= _READ_ON:
+            held = (held[0], last)
+            continue
+        if held is not None:
+            yield held
+        held = (first, last)
+    if held is not None:
+        yield held

@@ -83,6 +83,9 @@ def _check_watermarks(opened: Sequence[OpenedTable], result: Audit) -> None:
     dead letter may have been removed, and its row is there.
     """
     marks = [_watermarks(each, result) for each in opened]
+    if len({stream.generation for stream in result.streams}) == 1:
+        for number in {number for own in marks for number in own}:
+            result.of(number).watermark = max(own.get(number, -1) for own in marks)
     of_letters = marks[1] if len(marks) > 1 else {}
     for each, own in zip(opened, marks, strict=True):
         for number in sorted({*own, *result.partitions}):
@@ -194,7 +197,7 @@ def _check_gaps(result: Audit, *, gaps_allowed: bool) -> None:
     for part in result.partitions.values():
         if dropped := len(part.skipped - part.seen):
             part.explained["skipped by rule, as the commits say"] = dropped
-        in_gaps = part.in_gaps
+        in_gaps = part.in_gaps - len(part.without_row)  # these are findings of their own
         if not in_gaps:
             continue
         message = f"{counted(in_gaps, 'offset')} missing"

@@ -11,6 +11,7 @@ from pyroaring import BitMap64
 from handler.contract.contract import Contract
 from handler.errors import SiltError, counted
 from handler.kafka.event import OFFSET_MAX, PARTITION_MAX
+from silt.audit.committed import committed_by
 from silt.audit.findings import LISTED_MAX, Audit, PartitionAudit
 from silt.audit.gaps import MISSING, cause_of, explain_gaps
 from silt.audit.offset_sets import ranges_of
@@ -115,17 +116,6 @@ def compare_with_broker(
             _drop_gap_finding(audit, partition)
         if lost := gaps.offsets(MISSING):
             _find(audit, "lost", part, lost, "on the broker and in neither table")
-
-
-def committed_by(reader: TopicReader, group: str) -> dict[int, int]:
-    """Return the committed offsets of a group. Raises SiltError where it has none."""
-    ends = reader.committed()
-    if not ends:
-        raise SiltError(
-            f"The consumer group {group!r} has no committed offset of {reader.topic}. Expected the "
-            "group of the mapping (ConsumerGroupId). Nothing was compared."
-        )
-    return ends
 
 
 def _find(audit: Audit, code: str, part: PartitionAudit, offsets: BitMap64, what: str) -> None:

@@ -4,10 +4,11 @@ import argparse
 import base64
 import contextlib
 import itertools
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
@@ -141,26 +142,40 @@ def _of_documents(
 
 
 def _save(events: Iterator[Mapping[str, Any]], options: argparse.Namespace) -> int:
-    records = 0
-    with contextlib.ExitStack() as stack:
-        target = sys.stdout.buffer
-        if options.out is not None:
+    """Write the events: into a file that has its name only when all of it is there."""
+    if options.out is None:
+        records = _write(events, sys.stdout.buffer, masks=options.mask)
+    else:
+        unfinished = options.out.with_name(f".{options.out.name}.{os.getpid()}")
+        try:
             options.out.parent.mkdir(parents=True, exist_ok=True)
-            target = stack.enter_context(options.out.open("xb"))
-        for event in events:
-            if options.mask:
-                _mask(event)
-            records += sum(map(len, event["records"].values()))
-            target.write(orjson.dumps(event) + b"\n")
-        target.flush()
+            with unfinished.open("xb") as file:
+                records = _write(events, file, masks=options.mask)
+            if records:
+                unfinished.rename(options.out)
+        except OSError as error:
+            raise UsageError(f"{options.out} cannot be written: {error}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
     if not records:
-        if options.out is not None:
-            options.out.unlink()
         output.complain("There is no such record.")
         return 1
     if options.out is not None:
         output.hint(f"{counted(records, 'record')} saved in {options.out}.")
     return 0
+
+
+def _write(events: Iterator[Mapping[str, Any]], file: BinaryIO, *, masks: bool) -> int:
+    """Write events, one a line, and return how many records they have."""
+    records = 0
+    for event in events:
+        if masks:
+            _mask(event)
+        records += sum(map(len, event["records"].values()))
+        file.write(orjson.dumps(event) + b"\n")
+    file.flush()
+    return records
 
 
 def _mask(event: Mapping[str, Any]) -> None:
@@ -170,7 +185,7 @@ def _mask(event: Mapping[str, Any]) -> None:
             if record.get(name) is not None:
                 masked = mask(base64.b64decode(record[name]))
                 record[name] = base64.b64encode(masked).decode()
-        for header in record.get("headers", ()):
+        for header in record.get("headers") or ():
             for name, value in header.items():
                 if value is not None:
                     masked = mask(bytes(byte & 0xFF for byte in value))

@@ -145,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
     view = DevView(mapping, contract, uri, say, options.dry_run)
     contracts_watch = None
     if options.reload:
-        contracts_watch = ContractWatch(Path(options.contracts), options.topic)
+        contracts_watch = ContractWatch(Path(options.contracts), options.topic, contract.table)
     mapping.start()
     stuck: StuckBatch | None = None
     try:
@@ -168,7 +168,8 @@ def run(options: argparse.Namespace) -> int:
             f"{stuck} Nothing is lost: the offsets were not committed. Fix the cause and start "
             "again; --keep-going retries without end, as AWS does."
         )
-    return int(stuck is not None or any(p.given_up for p in mapping.progress))
+    would_block = options.dry_run and mapping.counts["unsettled"]
+    return int(bool(stuck or would_block or any(p.given_up for p in mapping.progress)))
 
 
 def _check_table_root(contract: Contract, root: str, *, makes_it: bool) -> None:

@@ -1,6 +1,7 @@
 """silt gaps: which offsets a table lacks, and why."""
 
 import argparse
+import contextlib
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -50,52 +51,32 @@ def run(options: argparse.Namespace) -> int:
         [options.table], place, contracts_needed=asks_broker and not options.topic
     )
     use_credentials_for(table.uri)
-    result = _explain(table, options, client) if asks_broker else _list(table)
+    result, notes = _explain(table, options, client)
+    for note in notes:
+        output.warn(f"Note: {note}.")
     if options.json:
         output.as_json([_json(gaps) for gaps in result])
     else:
-        _print(table, result, asks_broker=asks_broker)
+        _print(table, result, is_sure=not notes, asks_broker=asks_broker)
     return int(any(gaps.counts().keys() & set(UNEXPLAINED) for gaps in result))
 
 
-def _list(table: NamedTable) -> "list[PartitionGaps]":
-    from silt.audit.gaps import list_gaps
-    from silt.audit.proof import audit
-
-    with output.progress(f"reading {table.name}", "rows") as advance:
-        result = audit(table.uri, gaps_allowed=True, progress=advance)
-    return [list_gaps(part) for _, part in sorted(result.partitions.items())]
-
-
 def _explain(
-    table: NamedTable, options: argparse.Namespace, client: dict[str, str]
-) -> "list[PartitionGaps]":
-    from silt.audit.gaps import cause_of, explain_gaps, list_gaps
-    from silt.audit.proof import audit
-    from silt.audit.sources import committed_by
+    table: NamedTable, options: argparse.Namespace, client: dict[str, Any]
+) -> "tuple[list[PartitionGaps], list[str]]":
+    from silt.audit.gaps import gaps_of
     from silt.local.topic_reader import TopicReader
 
     topic = options.topic or (table.contract.topic if table.contract else None)
-    if topic is None:
+    if options.bootstrap_servers and topic is None:
         raise UsageError(f"No contract has the table {table.name}: name its topic with --topic.")
-    group = options.group
-    with TopicReader(options.bootstrap_servers, topic, client, group=group) as reader:
-        ends = committed_by(reader, group) if group is not None else {}
-        with output.progress(f"reading {table.name}", "rows and records") as advance:
-            result = audit(table.uri, gaps_allowed=True, progress=advance)
-            numbers = sorted({*result.partitions, *reader.partitions})
-            return [
-                explain_gaps(
-                    result.of(number),
-                    reader,
-                    cause_of(table.contract),
-                    end=ends.get(number, 0),
-                    progress=advance,
-                )
-                if number in reader.partitions
-                else list_gaps(result.of(number))
-                for number in numbers
-            ]
+    with contextlib.ExitStack() as stack:
+        reader = None
+        if options.bootstrap_servers and topic is not None:
+            made = TopicReader(options.bootstrap_servers, topic, client, group=options.group)
+            reader = stack.enter_context(made)
+        advance = stack.enter_context(output.progress(f"reading {table.name}", "rows and records"))
+        return gaps_of(table.uri, reader, table.contract, group=options.group, progress=advance)
 
 
 def _json(gaps: "PartitionGaps") -> dict[str, Any]:
@@ -108,7 +89,9 @@ def _json(gaps: "PartitionGaps") -> dict[str, Any]:
     }
 
 
-def _print(table: NamedTable, result: "list[PartitionGaps]", *, asks_broker: bool) -> None:
+def _print(
+    table: NamedTable, result: "list[PartitionGaps]", *, is_sure: bool, asks_broker: bool
+) -> None:
     from silt.audit.gaps import MISSING, UNEXPLAINED, UNPROVEN
 
     ranges = (
@@ -126,7 +109,7 @@ def _print(table: NamedTable, result: "list[PartitionGaps]", *, asks_broker: boo
         for cause, count in gaps.counts().items():
             totals[cause] = totals.get(cause, 0) + count
     if not totals:
-        output.say(f"{table.name} has no gaps.", "green")
+        output.say(f"{table.name} has no gaps.", "green" if is_sure else None)
         return
     style = None if totals.keys() & set(UNEXPLAINED) else "green"
     listed = ", ".join(f"{count:,} {cause}" for cause, count in totals.items())

@@ -54,7 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument(
         "--gaps", metavar="TABLE", help="replay what this table lacks, as silt gaps lists it"
     )
-    add_broker_arguments(parser, "where records are read that were not saved")
+    broker = add_broker_arguments(parser, "where records are read that were not saved")
+    broker.add_argument(
+        "--group", help="with --gaps: the mapping's consumer group, up to whose offset is looked"
+    )
     parser.add_argument("--source", help="the source cluster's name in stream ids")
     parser.add_argument("--generation", help="generation of the topic")
     parser.add_argument(
@@ -104,6 +107,8 @@ def _check_sources(options: argparse.Namespace) -> None:
     of_range = {"--partition": options.partition, "--from": options.begin, "--to": options.end}
     if options.topic is None and (extra := [n for n, v in of_range.items() if v is not None]):
         raise UsageError(f"{extra[0]} chooses records of a topic: it needs --topic.")
+    if options.group is not None and options.gaps is None:
+        raise UsageError("--group says how far --gaps looks: it needs --gaps.")
     if not options.sources and not options.bootstrap_servers:
         what = "--topic" if options.topic is not None else "--gaps"
         raise UsageError(f"{what} needs a broker: --bootstrap-servers.")
@@ -132,7 +137,26 @@ def _plan(
     settings = {"SILT_GENERATION": str(names.generation)}
     if names.source is not None:
         settings["SILT_SOURCE"] = names.source
-    return plan_ranges(_ranges(options, table, broker), broker, _cluster(place, broker)), settings
+    plan = plan_ranges(_ranges(options, table, broker), broker, _cluster(place, broker))
+    if names.source is None:
+        _check_source(options, place)
+    return plan, settings
+
+
+def _check_source(options: argparse.Namespace, place: Location) -> None:
+    """Refuse to invent how the source is called, where the table does not say it.
+
+    Raises UsageError.
+    """
+    given = _given_names(options, place).get("SILT_SOURCE") or os.environ.get("SILT_SOURCE")
+    is_msk = place.deployment is not None and place.deployment.model.msk is not None
+    if given is None and not is_msk and not options.dry_run:
+        raise UsageError(
+            f"Nothing says what the source of {options.topic or options.gaps} is called in stream "
+            "ids, and the first commit decides: the table then refuses a function with another "
+            "name. Use --deployment, or --source with the name that the function has (silt dev: "
+            "local). Nothing was replayed."
+        )
 
 
 def _table(options: argparse.Namespace, place: Location) -> NamedTable:
@@ -143,6 +167,11 @@ def _table(options: argparse.Namespace, place: Location) -> NamedTable:
             raise UsageError(
                 f"No contract has the table {options.gaps}: its records are judged by one. Name "
                 "the folder with --contracts."
+            )
+        if (expected := table.contract.uri(place.root)) != table.uri:
+            raise UsageError(
+                f"{table.uri} is not the table of {table.contract.file} below the table root. "
+                f"That is {expected}: use --gaps {table.contract.table} with a --table-root."
             )
         return table
     tables = named_tables([], place, contracts_needed=True)
@@ -162,12 +191,12 @@ def _ranges(
     from silt.replay.topic_range import AskedRange
 
     assert table.contract is not None
-    reader = broker.reader(table.contract.topic)
+    reader = broker.reader(table.contract.topic, options.group)
     if options.gaps is None:
         asked = AskedRange(options.topic, options.partition, options.begin, options.end)
         return asked.resolve(reader)
     with output.progress(f"reading {table.name}", "rows and records") as advance:
-        return find_holes(table.uri, reader, table.contract, advance)
+        return find_holes(table.uri, reader, table.contract, options.group, advance)
 
 
 def _cluster(place: Location, broker: "TopicEvents") -> dict[str, str]:

@@ -15,6 +15,7 @@ class ContractWatch:
 
     folder: Path
     topic: str
+    table: str
     _seen: list[_Stamp] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,4 +42,9 @@ class ContractWatch:
             contracts = load_contracts(self.folder)
         except ContractError as error:
             return f"{counted(len(error.problems), 'problem')}:\n" + "\n".join(error.problems)
-        return None if self.topic in contracts else f"no contract is for {self.topic} any more"
+        contract = contracts.get(self.topic)
+        if contract is None:
+            return f"no contract is for {self.topic} any more"
+        if contract.table != self.table:
+            return f"its table is {contract.table} now: start the command again"
+        return None

@@ -104,6 +104,7 @@ class DevView:
             "dry_run": self.dry_run,
             "records": self.mapping.records,
             **{name: counts[name] for name in COUNTS},
+            **({"unsettled": counts["unsettled"]} if self.dry_run else {}),
             "filtered": sum(p.filtered for p in progress),
             "given_up": sum(p.given_up for p in progress),
             "invocations": sum(p.invocations for p in progress),
@@ -127,10 +128,15 @@ class DevView:
             f"{totals['skipped_by_rule']:,} skipped by rule, {totals['duplicates']:,} duplicates; "
             f"{counted(totals['retries'], 'retry', 'retries')}. The function's log: {log}"
         )
+        if unsettled := totals.get("unsettled"):
+            output.complain(
+                f"{counted(unsettled, 'record')} would stay unsettled, and their partitions would "
+                "wait: too many are rejected for the circuit_breaker, or on_invalid is fail."
+            )
         if not totals["rejects"]:
             return
         rows = [list(each.values()) for each in totals["rejects"][:REASONS_SHOWN]]
-        title = "Records that would be dead letters" if self.dry_run else "Dead letters"
+        title = "Records that would be rejected" if self.dry_run else "Dead letters"
         output.table(title, ["code", "path", "records", "example"], rows)
         if not self.dry_run:
             output.say(

@@ -53,11 +53,10 @@ class TopicReader:
         settings |= {"group.id": group or "silt-reader", "enable.auto.commit": False}
         settings |= {"isolation.level": "read_committed", "enable.partition.eof": True}
         settings["auto.offset.reset"] = "error"  # what expires while it is read is not explained
-        self._consumer = Consumer(settings)
         try:
             self.partitions = partitions_of(servers, topic, client)
+            self._consumer = Consumer(settings)
         except KafkaException as error:
-            self._consumer.close()
             raise explain_failure(servers, topic, error) from error
 
     def __enter__(self) -> "TopicReader":

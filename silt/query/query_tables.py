@@ -21,8 +21,6 @@ from handler.errors import SiltError
 from silt.command_errors import UsageError
 from silt.table_places import NamedTable
 
-READ_ONLY = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
-
 
 @dataclass(frozen=True, slots=True)
 class QueryTable:
@@ -43,8 +41,12 @@ def list_tables(tables: Sequence[NamedTable]) -> list[QueryTable]:
         for name in [table.name.rstrip("/")]
     ]
     lasts = [name.rpartition("/")[2] for name, _ in named]
+    # DuckDB does not distinguish upper and lower case.
+    folded = [last.casefold() for last in lasts]
     return [
-        QueryTable((last, name) if lasts.count(last) == 1 and last != name else (name,), uri)
+        QueryTable(
+            (last, name) if folded.count(last.casefold()) == 1 and last != name else (name,), uri
+        )
         for last, (name, uri) in zip(lasts, named, strict=True)
     ]
 
@@ -61,7 +63,8 @@ def ask(sql: str, tables: Sequence[QueryTable]) -> pa.RecordBatchReader:
         statements = connection.extract_statements(sql)
     except duckdb.Error as error:
         raise UsageError(_explain(error, tables)) from error
-    if len(statements) != 1 or statements[0].type not in READ_ONLY:
+    # EXPLAIN ANALYZE would execute whatever it explains.
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise UsageError("Expected one SELECT: silt query only reads.")
     asked = sql.casefold()
     missing = list[str]()
@@ -102,7 +105,13 @@ def read_answer(reader: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:
             return
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             raise SiltError(f"The tables cannot be read: {error}") from error
-        columns = [column.to_pylist(maps_as_pydicts="lossy") for column in batch.columns]
+        try:
+            columns = [column.to_pylist(maps_as_pydicts="lossy") for column in batch.columns]
+        except (OverflowError, ValueError) as error:
+            raise UsageError(
+                f"A value cannot be shown ({error}): a time beyond the years 1 to 9999? Cast it to "
+                "text in the question, as in placed_at::varchar."
+            ) from error
         yield from zip(*columns, strict=True)
 
 

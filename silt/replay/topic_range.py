@@ -60,7 +60,7 @@ class AskedRange:
 
 def _offset(text: str, option: str, reader: TopicReader, partition: int, after_ms: int) -> int:
     if text.isdecimal():
-        if int(text) > OFFSET_MAX:
+        if len(text) > 19 or int(text) > OFFSET_MAX:
             raise UsageError(f"{option} {text}: Kafka has no such offset.")
         return int(text)
     return reader.offset_at(partition, parse_time(text, option) // 1000 + after_ms)

@@ -56,7 +56,7 @@ def collect(
     letters = open_store(table.uri + DEAD_LETTERS_SUFFIX)
     report.letters = read_history(letters, DEAD_LETTER_KEYS.timestamp)
     result = audit(table.uri, progress=progress)
-    report.partitions = [part for _, part in sorted(result.partitions.items()) if part.known]
+    report.partitions = [part for _, part in sorted(result.partitions.items()) if part.bounds]
     report.findings = len(result.findings)
     opened, _ = open_both(table.uri)
     report.sizes = _sizes(opened[0].table)

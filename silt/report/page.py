@@ -145,8 +145,7 @@ def _streams(report: TableReport) -> str:
         return ""
     rows = list[str]()
     for part in report.partitions[:STRIPS_SHOWN]:
-        known = part.known
-        first, last = known.min(), known.max()
+        first, last = part.bounds or (0, 0)
         picture = strip(first, last, part.gap_ranges(GAPS_DRAWN))
         numbers = (first, last, part.rows.rows, len(part.open_letters), part.in_gaps)
         cells = "".join(f'<td class="number">{number:,}</td>' for number in numbers)

@@ -95,6 +95,12 @@ def test_what_cannot_be_captured_is_refused(topic: Topic, tmp_path: Path, capsys
     assert main(["capture", "a.json", "--topic", topic.name]) == 2
     capsys.readouterr()
     new = tmp_path / "new.json"
+    for wrong in (["--partition", "9"], ["--from", "x"], ["--from", "9" * 5000]):
+        assert capture(topic, "-o", str(new), *wrong) == 2
+    assert main(["capture", str(tmp_path / "missing.json"), "-o", str(new)]) == 2
+    assert capture(topic, "-o", str(file / "below" / "a.json")) == 2
+    assert [path.name for path in tmp_path.iterdir() if "new" in path.name] == []
+    capsys.readouterr()
     assert capture(topic, "--from", "2099-01-01", "-o", str(new)) == 1
     assert "no such record" in capsys.readouterr().err
     assert not new.exists()
@@ -107,7 +113,11 @@ MASKED = [
     (b'{"a": [true, null, "x\\"y\\u00e9\\n"]}', b'{"a": [true, null, "a\\"aa\\n"]}'),
     ('{"k": "né", "k": "東"}'.encode(), b'{"k": "aa", "k": "a"}'),
     (b'{"u": "9F3c-77"}', b'{"u": "1A1a-11"}'),
-    (b'{"a": {"b": "c"}, "d" : "e"', b'{"a": {"b": "a"}, "d" : "a"'),
+    (b'{"a": {"b": "c"}, "d" : "e"', b'{"a": {"a": "a"}, "a" : "a"'),
+    (b"{'name': 'Alice'}", b"{'aaaa': 'Aaaaa'}"),
+    (b'{"name": "Alice Smith', b'{"aaaa": "Aaaaa Aaaaa'),
+    (b"[Alice, Bob]", b"[Aaaaa, Aaa]"),
+    ("½ \u093e é".encode(), b"a a a"),
     (b'"secret"', b'"aaaaaa"'),
     (b"customer-17", b"aaaaaaaa-11"),
     (b"17", b"11"),

@@ -127,7 +127,8 @@ def test_range_by_time(cluster: EmbeddedBroker, tmp_path: Path) -> None:
         at = 1_795_000_000_000 + minute * 60_000  # 2026-11-18T11:06:40Z
         topic.send({"id": minute}, partition=minute % 2, timestamp=at)
     begin, end = "2026-11-18T11:08:40Z", "2026-11-18T11:11:40Z"
-    assert topic.run("replay", "--topic", topic.name, "--from", begin, "--to", end) == 0
+    of = ["--topic", topic.name, "--source", "mine"]
+    assert topic.run("replay", *of, "--from", begin, "--to", end) == 0
     assert topic.ids() == [2, 3, 4, 5]
 
 
@@ -199,6 +200,7 @@ def test_topic_and_gaps_need_a_broker(topic: Topic, capsys: Any) -> None:
 
 def test_offsets_that_the_topic_does_not_have_yet_are_named(topic: Topic, capsys: Any) -> None:
     of = ["--topic", topic.name, "--partition", "0", "--from", "18", "--to", "99"]
+    of += ["--source", "mine"]
     assert topic.run("replay", *of) == 1
     assert f"{topic.name}-0 offsets 20-99: not on the broker" in capsys.readouterr().err
     assert topic.ids() == [18, 19]
@@ -220,8 +222,95 @@ def test_interrupted_replay_goes_on_where_it_was(
         return handle(self, event, context)
 
     monkeypatch.setattr(Function, "run", interrupt)
-    assert topic.run("replay", "--topic", topic.name) == 130
+    of = ["--topic", topic.name, "--source", "mine"]
+    assert topic.run("replay", *of) == 130
     assert "Interrupted. 2 events with 10 records" in " ".join(capsys.readouterr().err.split())
     assert len(topic.ids()) == 8
-    assert topic.run("replay", "--topic", topic.name) == 0
+    assert topic.run("replay", *of) == 0
     assert topic.ids() == [i for i in range(20) if i not in (4, 7)]
+
+
+def test_source_is_never_invented(topic: Topic, capsys: Any) -> None:
+    """The first commit names it, and the live function would be refused."""
+    assert topic.run("replay", "--topic", topic.name) == 2
+    assert "Nothing says what the source of" in capsys.readouterr().err
+    assert topic.ids() == []
+    assert topic.run("replay", "--topic", topic.name, "--dry-run") == 0
+    topic.ingest(0, 3)
+    assert topic.run("replay", "--topic", topic.name) == 0
+    assert len(topic.ids()) == 18
+
+
+def test_gaps_of_a_place_are_never_filled_elsewhere(topic: Topic, capsys: Any) -> None:
+    topic.ingest(0, 3)
+    topic.ingest(10, 19)
+    other = ["--table-root", str(topic.folder / "other")]
+    assert topic.run("replay", "--gaps", topic.uri) == 0
+    assert len(topic.ids()) == 18
+    DeltaTable(topic.uri).delete("_kafka_offset = 12")
+    given = ["--contracts", str(topic.folder / "contracts"), "--bootstrap-servers", topic.servers]
+    assert main(["replay", "--gaps", topic.uri, *given, *other]) == 2
+    assert "is not the table of" in capsys.readouterr().err
+    assert not (topic.folder / "other").exists()
+
+
+def test_redriven_rows_that_are_lost_come_back(topic: Topic, capsys: Any) -> None:
+    """Their dead letters are closed as rows: without the rows, that proves nothing."""
+    topic.ingest(0, 19)
+    topic.write_contract(SMALL.replace("{type: long, required: true}", "{type: string}"))
+    place = ["--table-root", str(topic.folder / "again")]
+    contracts = ["--contracts", str(topic.folder / "contracts")]
+    strict = SMALL.replace("name: {type: string}", "name: {type: string, required: true}")
+    topic.write_contract(strict)
+    root = {"SILT_TABLE_ROOT": str(topic.folder / "again")}
+    topic.send({"id": 20}, {"id": 21, "name": "x"})
+    topic.ingest(0, 21, **root)
+    topic.write_contract(SMALL)
+    assert main(["redrive", "sales/orders", *place, *contracts, "--yes"]) == 1
+    table = DeltaTable(str(topic.folder / "again/sales/orders"))
+    table.delete("_kafka_offset in (3, 19)")
+    broker = ["--bootstrap-servers", topic.servers]
+    capsys.readouterr()
+    assert main(["gaps", "sales/orders", *place, *contracts, *broker, "--json"]) == 1
+    (first, *_) = json.loads(capsys.readouterr().out)
+    assert first["counts"] == {"missing": 2}
+    assert main(["audit", "sales/orders", *place, *contracts, *broker]) == 1
+    assert "redriven_row_missing: partition 0: 2 records" in capsys.readouterr().err
+    assert main(["replay", "--gaps", "sales/orders", *place, *contracts, *broker]) == 0
+    assert main(["audit", "sales/orders", *place, *contracts, *broker]) == 0
+
+
+def test_many_holes_share_commits(topic: Topic) -> None:
+    topic.ingest(0, 19)
+    DeltaTable(topic.uri).delete("_kafka_offset % 2 = 1")
+    before = DeltaTable(topic.uri).version()
+    assert topic.run("replay", "--gaps", "sales/orders") == 0
+    # The takeover is not needed, and the ten holes are one event.
+    assert DeltaTable(topic.uri).version() == before + 1
+    assert len(topic.ids()) == 18
+
+
+def test_group_says_how_far_gaps_are_looked_for(topic: Topic, capsys: Any) -> None:
+    from confluent_kafka import Consumer, TopicPartition
+
+    topic.ingest(0, 12)
+    consumer = Consumer({"bootstrap.servers": topic.servers, "group.id": "live"})
+    consumer.commit(offsets=[TopicPartition(topic.name, 0, 20)], asynchronous=False)
+    consumer.close()
+    (first, *_) = gaps_of(topic, capsys, code=0)
+    assert first["counts"] == {}
+    (first, *_) = gaps_of(topic, capsys, "--group", "live", code=1)
+    assert first["counts"] == {"missing": 7}
+    assert topic.run("replay", "--gaps", "sales/orders", "--group", "live") == 0
+    assert topic.ids()[-1] == 19
+    assert topic.run("gaps", "sales/orders", "--group", "live") == 0
+
+
+def test_several_generations_are_noted_and_not_green(topic: Topic, capsys: Any) -> None:
+    topic.ingest(0, 9)
+    topic.ingest(10, 19, SILT_GENERATION="1")
+    capsys.readouterr()
+    assert topic.run("gaps", "sales/orders") == 0
+    assert "a row of another generation may hide a loss" in " ".join(
+        capsys.readouterr().err.split()
+    )

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaException
 from handler.errors import SiltError
 from silt.command_errors import UsageError
 from silt.kafka_options import client_of
+from silt.local.topic_reader import TopicReader
 
 IAM = ["sasl.mechanism=AWS_MSK_IAM"]
 NAMES = "b-1.demo.abc1.c2.kafka.eu-west-1.amazonaws.com:9098,b-2.demo:9098"
@@ -61,6 +62,23 @@ def test_what_is_missing_to_sign_in_is_named(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(SiltError, match="no AWS credentials that sign in to MSK"):
         client_of(IAM, NAMES)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["security.protocol=SSL", "ssl.ca.location=/nowhere.pem"],
+        ["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=PLAIN"],
+    ],
+)
+def test_options_that_do_not_work_are_no_traceback(given: list[str]) -> None:
+    with pytest.raises(UsageError, match="The options of --kafka"):
+        TopicReader("127.0.0.1:9", "orders", client_of(given))
+
+
+def test_both_names_of_the_mechanism_are_known(credentials: None) -> None:
+    client = client_of(["sasl.mechanisms=AWS_MSK_IAM"], NAMES)
+    assert client["sasl.mechanism"] == "OAUTHBEARER"
 
 
 @pytest.fixture

@@ -90,6 +90,8 @@ def test_answers_are_csv_and_tables(query: Query, capsys: Any) -> None:
         (["copy (select 1) to 'x.csv'"], "silt query only reads"),
         (["create table x as select 1"], "silt query only reads"),
         (["attach 'x.db'"], "silt query only reads"),
+        (["explain analyze copy (select 42) to 'x.csv'"], "silt query only reads"),
+        (["select date '10000-01-01'"], "Cast it to text"),
         (["--table", "order"], "There is no table 'order'. Did you mean 'orders'?"),
         ([], "Expected either a question"),
         (["select 1", "--table", "orders"], "Expected either a question"),
@@ -166,6 +168,24 @@ def test_filters_find_every_row_also_in_files_from_before_a_column(
         literal = "null" if name is None else "'" + name.replace("'", "''") + "'"
         assert count(f"name is not distinct from {literal}") == 2
         assert count(f"id = {i}") == 2
+
+
+def test_names_that_differ_only_in_case_are_not_mixed_up(tmp_path: Path, capsys: Any) -> None:
+    from silt.query.query_tables import list_tables
+    from silt.table_places import NamedTable
+
+    tables = [NamedTable("a/Orders", "/a", None), NamedTable("b/orders", "/b", None)]
+    names = [table.names for table in list_tables(tables)]
+    assert names[0] == ("a/Orders",)
+    assert names[2] == ("b/orders",)
+
+
+def test_values_say_nothing_to_a_terminal(query: Query, capsys: Any) -> None:
+    assert query("select 'a' || chr(27) || '[31m' || chr(155) as name") == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\x9b" not in out
+    assert "a\\x1b[31m\\x9b" in out
 
 
 @pytest.mark.parametrize("place", ["disk", "s3"])

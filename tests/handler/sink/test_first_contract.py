@@ -115,3 +115,29 @@ def test_row_that_comes_in_between_keeps_the_table_as_it_is(tmp_path: Path) -> N
     with pytest.raises(TableMismatch):
         new.run(event(rows(3, 4)), None)
     assert appended
+
+
+def test_dry_run_of_records_that_were_there_before_knows_it(tmp_path: Path) -> None:
+    """They are looked up, and the table is read again."""
+    function_for(tmp_path).handle(event(rows(0, 5)), None)
+    DeltaTable(tmp_path / "tables/sales/orders").delete()
+    batch = [record(i, {"id": i, "name": [1]}) for i in range(6)]
+    report = function_for(tmp_path, WRONG[1], dry_run=True).run(event(batch), None)
+    assert report.line["would"]["append"] == 6
+    assert function_for(tmp_path, WRONG[1]).run(event(batch), None).counts["appended"] == 6
+
+
+def test_emptiness_is_known_from_a_checkpoint_too(tmp_path: Path) -> None:
+    """A file of a checkpoint counts, one that a later commit removed does not."""
+    uri = tmp_path / "tables/sales/orders"
+    for numbers in ((0, 3), (3, 6)):
+        function_for(tmp_path).handle(event(rows(*numbers)), None)
+    DeltaTable(uri).create_checkpoint()
+    with pytest.raises(TableMismatch):
+        function_for(tmp_path, WRONG[1]).run(event(rows(6, 7)), None)
+    DeltaTable(uri).delete("_kafka_offset < 3")
+    with pytest.raises(TableMismatch):
+        function_for(tmp_path, WRONG[1]).run(event(rows(6, 7)), None)
+    DeltaTable(uri).delete()
+    function_for(tmp_path, WRONG[1]).run(event([record(7, {"id": 7, "name": [1]})]), None)
+    assert rows_of_folder(uri, "id, name") == [(7, [1])]

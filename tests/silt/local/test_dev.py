@@ -122,6 +122,14 @@ def test_dry_run_shows_what_would_happen_and_keeps_no_offset(
     assert (summary["records"], summary["appended"], summary["dry_run"]) == (3, 2, False)
 
 
+def test_dry_run_says_what_would_block(dev: Dev, capsys: Any) -> None:
+    values = [{"id": 1}, {"id": "x"}, {"id": 2}]
+    assert dev(values, "--dry-run", contract=SMALL + "on_invalid: fail\n") == 1
+    captured = capsys.readouterr()
+    assert "2 records would stay unsettled" in " ".join(captured.err.split())
+    assert "Records that would be rejected" in captured.out
+
+
 def test_edited_contract_is_used_for_the_batch_that_failed(
     dev: Dev, tmp_path: Path, capsys: Any
 ) -> None:
