@@ -87,7 +87,7 @@ def gaps_of(
     SiltError.
     """
     ends = committed_by(reader, group) if reader is not None and group is not None else {}
-    result = audit(uri, gaps_allowed=True, progress=progress)
+    result = audit(uri, progress=progress)
     if reader is None:
         parts = [part for _, part in sorted(result.partitions.items())]
         return [list_gaps(part) for part in parts], result.notes

@@ -23,7 +23,7 @@ from silt.local.dev_view import DevView
 from silt.local.filters import Filters
 from silt.local.mapping import MappingConfig, StuckBatch
 from silt.local.pollers import LocalMapping, LocalSettings
-from silt.table_places import TABLE_ROOT, table_root_of
+from silt.table_places import Location, add_place_arguments, place_of
 
 EXAMPLE = """example:
   silt dev --bootstrap-servers localhost:9092 --topic orders --table-root .silt/tables
@@ -44,11 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     broker.add_argument(
         "--source", help="names the cluster in stream ids (or SILT_SOURCE; default: local)"
     )
-    tables = parser.add_argument_group("where the tables are")
-    tables.add_argument(
-        "--table-root", help=f"where the tables are (default: SILT_TABLE_ROOT, {TABLE_ROOT})"
-    )
-    tables.add_argument("--contracts", default=CONTRACTS, help="folder of contracts")
+    add_place_arguments(parser)
     _add_mapping_arguments(parser.add_argument_group("the mapping, by AWS's names"))
     course = parser.add_argument_group("how it goes on, and when it ends")
     course.add_argument(
@@ -120,6 +116,9 @@ def run(options: argparse.Namespace) -> int:
     """Run the mapping until Ctrl-C, or until it is idle. Returns 1 if batches were given up, or if
     one failed again and again.
     """
+    place = place_of(options)
+    place.announce()
+    options.table_root, options.contracts = place.root, place.contracts or CONTRACTS
     contracts = load_contracts(options.contracts)
     if options.topic not in contracts:
         raise UsageError(
@@ -127,12 +126,12 @@ def run(options: argparse.Namespace) -> int:
             f"{', '.join(sorted(contracts))}."
         )
     contract = contracts[options.topic]
-    options.table_root, _origin = table_root_of(options.table_root)
-    options.source = options.source or os.environ.get("SILT_SOURCE", "local")
+    deployed = place.deployment.stream_source if place.deployment is not None else None
+    options.source = options.source or deployed or os.environ.get("SILT_SOURCE", "local")
     use_credentials_for(options.table_root)
     if options.on_failure:
         use_credentials_for(options.on_failure)
-    settings, config = _settings(options)
+    settings, config = _settings(options, place)
     _check_table_root(contract, options.table_root, makes_it=not options.dry_run)
     servers = options.bootstrap_servers
     say = output.hint if options.json else output.say
@@ -161,8 +160,8 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         output.as_json(view.summary(str(options.log)))
     else:
-        place = f"--table-root {options.table_root} --contracts {options.contracts}"
-        view.summarize(str(options.log), f"silt redrive {contract.table} {place}")
+        where = f"--table-root {options.table_root} --contracts {options.contracts}"
+        view.summarize(str(options.log), f"silt redrive {contract.table} {where}")
     if stuck is not None:
         output.complain(
             f"{stuck} Nothing is lost: the offsets were not committed. Fix the cause and start "
@@ -185,8 +184,8 @@ def _check_table_root(contract: Contract, root: str, *, makes_it: bool) -> None:
         raise UsageError(f"No table can be written to {uri}: {error}") from error
 
 
-def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig]:
-    place, shape = options.on_failure, options.on_failure_shape
+def _settings(options: argparse.Namespace, place: Location) -> tuple[LocalSettings, MappingConfig]:
+    kept_in, shape = options.on_failure, options.on_failure_shape
     try:
         config = MappingConfig(
             batch_size=options.batch_size,
@@ -196,7 +195,7 @@ def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig
             bisect_batch_on_function_error=options.bisect,
             report_batch_item_failures=not options.no_partial_responses,
             filters=Filters(options.filter),
-            on_failure=Destination(place, shape) if place is not None else None,
+            on_failure=Destination(kept_in, shape) if kept_in is not None else None,
             stops_when_stuck=not (options.keep_going or options.reload),
             dry_run=options.dry_run,
         )
@@ -223,6 +222,7 @@ def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig
                 options.dry_run or not options.no_partial_responses
             ).lower(),
             **({"SILT_DRY_RUN": "true"} if options.dry_run else {}),
+            **_generation(options.topic, place),
         },
         pollers=options.pollers,
         reserved_concurrency=options.concurrency,
@@ -233,3 +233,10 @@ def _settings(options: argparse.Namespace) -> tuple[LocalSettings, MappingConfig
         client=client_of(options.kafka, options.bootstrap_servers),
     )
     return settings, config
+
+
+def _generation(topic: str, place: Location) -> dict[str, str]:
+    """Return the generation of a topic as its deployment says it, as a setting."""
+    topics = place.deployment.topics if place.deployment is not None else ()
+    generations = [each.function.generation for each in topics if each.topic == topic]
+    return {"SILT_GENERATION": str(generations[0])} if generations else {}

@@ -134,29 +134,27 @@ def _plan(
     assert table.contract is not None
     use_credentials_for(table.uri)
     names = read_stream_names(table.uri, table.contract.topic)
+    plan = plan_ranges(_ranges(options, table, broker), broker, broker.source)
     settings = {"SILT_GENERATION": str(names.generation)}
-    if names.source is not None:
-        settings["SILT_SOURCE"] = names.source
-    plan = plan_ranges(_ranges(options, table, broker), broker, _cluster(place, broker))
-    if names.source is None:
-        _check_source(options, place)
+    if (source := _source(options, place, names.source)) is not None:
+        settings["SILT_SOURCE"] = source
     return plan, settings
 
 
-def _check_source(options: argparse.Namespace, place: Location) -> None:
-    """Refuse to invent how the source is called, where the table does not say it.
-
-    Raises UsageError.
+def _source(options: argparse.Namespace, place: Location, of_table: str | None) -> str | None:
+    """Return how the source is called where no option and no variable says it: by the streams of
+    the table, else by the deployment. Raises UsageError where nothing says it.
     """
-    given = _given_names(options, place).get("SILT_SOURCE") or os.environ.get("SILT_SOURCE")
-    is_msk = place.deployment is not None and place.deployment.model.msk is not None
-    if given is None and not is_msk and not options.dry_run:
+    deployed = place.deployment.stream_source if place.deployment is not None else None
+    given = options.source or os.environ.get("SILT_SOURCE")
+    if of_table is None and deployed is None and given is None and not options.dry_run:
         raise UsageError(
             f"Nothing says what the source of {options.topic or options.gaps} is called in stream "
             "ids, and the first commit decides: the table then refuses a function with another "
             "name. Use --deployment, or --source with the name that the function has (silt dev: "
             "local). Nothing was replayed."
         )
+    return of_table or deployed
 
 
 def _table(options: argparse.Namespace, place: Location) -> NamedTable:
@@ -197,14 +195,6 @@ def _ranges(
         return asked.resolve(reader)
     with output.progress(f"reading {table.name}", "rows and records") as advance:
         return find_holes(table.uri, reader, table.contract, options.group, advance)
-
-
-def _cluster(place: Location, broker: "TopicEvents") -> dict[str, str]:
-    """Return how events name the cluster: as those of the deployment do."""
-    msk = place.deployment.model.msk if place.deployment is not None else None
-    if msk is None:
-        return broker.source
-    return {**broker.source, "eventSource": "aws:kafka", "eventSourceArn": msk.cluster_arn}
 
 
 def _settings(options: argparse.Namespace, place: Location, names: Mapping[str, str]) -> "Settings":

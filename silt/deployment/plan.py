@@ -71,3 +71,10 @@ class Deployment:
         """Return the name that the cluster was given for stream ids, if it was given one."""
         cluster = self.model.msk or self.model.self_managed
         return cluster.name if cluster is not None else None
+
+    @property
+    def stream_source(self) -> str | None:
+        """Return how stream ids name the cluster; None where that is made of what AWS sends."""
+        if self.source is None and self.model.msk is not None:
+            return self.model.msk.cluster_arn.rsplit("/", 1)[-1]
+        return self.source

@@ -18,6 +18,7 @@ from silt.local.broker import (
 from silt.local.events import KafkaRecord
 
 POLL_LIMIT_S = 15.0
+FETCH_WAIT_MS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,9 @@ class TopicReader:
         group: str | None = None,
     ) -> None:
         self.servers, self.topic = servers, topic
-        settings = {**QUIET, **(client or {}), "bootstrap.servers": servers}
+        # What is wanted is there: a broker that waits for more holds up the next range.
+        settings = {"fetch.wait.max.ms": FETCH_WAIT_MS, **QUIET, **(client or {})}
+        settings |= {"bootstrap.servers": servers}
         settings |= {"group.id": group or "silt-reader", "enable.auto.commit": False}
         settings |= {"isolation.level": "read_committed", "enable.partition.eof": True}
         settings["auto.offset.reset"] = "error"  # what expires while it is read is not explained

@@ -134,8 +134,6 @@ TROUBLES: dict[str, Callable[[Lab], None]] = {
     "A data file is gone": delete_a_data_file,
 }
 OUTAGE = "S3 was not there"
-IN_EACH_RUN = ("Offsets were lost",)
-"""Each takes some 20 seconds: the others run each night and in CI."""
 
 
 def test_each_section_of_the_page_is_followed() -> None:
@@ -143,10 +141,8 @@ def test_each_section_of_the_page_is_followed() -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "title",
-    [pytest.param(t, marks=() if t in IN_EACH_RUN else pytest.mark.nightly) for t in TROUBLES],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("title", TROUBLES)
 def test_page_leads_from_trouble_to_a_clean_audit(lab: Lab, title: str) -> None:
     TROUBLES[title](lab)
     blocks = sections()[title]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,16 +88,16 @@ def test_prefix_of_a_bucket_is_read(
 ) -> None:
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
-    client = s3.client()
+    client, prefix = s3.client(), f"replay-{time.time_ns()}"
     saved = fill(tmp_path)
     for path in saved.rglob("*"):
         if path.is_file():
-            key = f"given-up/{path.relative_to(saved)}"
+            key = f"{prefix}/{path.relative_to(saved)}"
             client.put_object(Bucket=s3.bucket, Key=key, Body=path.read_bytes())
-    client.put_object(Bucket=s3.bucket, Key="given-up/folder/", Body=b"")
-    assert replay(f"s3://{s3.bucket}/given-up/aws") == 0
+    client.put_object(Bucket=s3.bucket, Key=f"{prefix}/folder/", Body=b"")
+    assert replay(f"s3://{s3.bucket}/{prefix}/aws") == 0
     assert ids(tmp_path) == [0, 1, 2, 3]
-    assert replay(f"s3://{s3.bucket}/given-up/") == 0
+    assert replay(f"s3://{s3.bucket}/{prefix}/") == 0
     assert ids(tmp_path) == [0, 1, 2, 3, 4, 5]
 
 

@@ -66,6 +66,7 @@ def test_dead_letters_are_named_at_the_end_with_the_way_back(
     assert len(rows_of_folder(tmp_path / "tables" / "sales" / "orders")) == 20
 
 
+@pytest.mark.nightly
 def test_summary_is_json_for_scripts(dev: Dev, capsys: Any) -> None:
     assert dev([{"id": 1}, {"id": "x"}], "--json") == 0
     summary = json.loads(capsys.readouterr().out)
@@ -97,6 +98,7 @@ def test_stream_that_stops_by_its_contract_says_so(dev: Dev, capsys: Any) -> Non
     assert "2 of 2 records will be retried: on_invalid: 1 of 2 records rejected" in err
 
 
+@pytest.mark.nightly
 def test_batch_that_is_given_up_is_not_stuck(dev: Dev, tmp_path: Path, capsys: Any) -> None:
     values = [{"id": "x"} for _ in range(20)]
     more = ["--retries", "4", "--on-failure", str(tmp_path / "given-up")]
@@ -122,6 +124,7 @@ def test_dry_run_shows_what_would_happen_and_keeps_no_offset(
     assert (summary["records"], summary["appended"], summary["dry_run"]) == (3, 2, False)
 
 
+@pytest.mark.nightly
 def test_dry_run_says_what_would_block(dev: Dev, capsys: Any) -> None:
     values = [{"id": 1}, {"id": "x"}, {"id": 2}]
     assert dev(values, "--dry-run", contract=SMALL + "on_invalid: fail\n") == 1
@@ -130,6 +133,7 @@ def test_dry_run_says_what_would_block(dev: Dev, capsys: Any) -> None:
     assert "Records that would be rejected" in captured.out
 
 
+@pytest.mark.nightly
 def test_edited_contract_is_used_for_the_batch_that_failed(
     dev: Dev, tmp_path: Path, capsys: Any
 ) -> None:
@@ -162,6 +166,7 @@ def test_edited_contract_is_used_for_the_batch_that_failed(
     assert rows_of_folder(tmp_path / "tables/sales/orders", "id") == [("x",)] * 20
 
 
+@pytest.mark.nightly
 def test_reasons_for_rejects_are_shown_while_it_runs(dev: Dev, capsys: Any) -> None:
     values = [{"id": i} for i in range(40)] + [{"id": "x"}, {"id": 1, "name": 7}]
     assert dev(values) == 0
@@ -181,6 +186,7 @@ def test_table_of_another_source_is_named_with_the_way_out(
     assert "The same records failed 3 times for the reason above" in err
 
 
+@pytest.mark.nightly
 def test_source_of_the_environment_counts(
     dev: Dev, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
