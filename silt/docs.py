@@ -93,13 +93,38 @@ def _default(value: object) -> str:
     return json.dumps(value)
 
 
+TRY_IT = """## Try it on samples
+
+`silt check --sample` shows what a contract makes of real records, without a table: rows, rejects
+with their reasons, or dropped by a rule. Samples are saved events (`silt capture` makes them), or
+values as JSON: one a file, one a line, or in an array.
+
+```
+.venv/bin/silt check schemas --sample events/clicks.json
+```
+
+For tests of your own there is `silt.testing`:
+
+```python
+from silt.testing import assert_rejected, assert_rows
+
+ORDER = {"order_id": "o-1", "amount": "1.50", "placed_at": "2026-05-01T10:00:00Z"}
+
+
+def test_orders() -> None:
+    (row,) = assert_rows("schemas/orders.yaml", [ORDER])
+    assert str(row["order_date"]) == "2026-05-01"
+    assert_rejected("schemas/orders.yaml", [{**ORDER, "status": "lost"}], code="not_allowed")
+```"""
+
+
 def _contract() -> str:
     example = Path("schemas/orders.yaml").read_text()
     return (
         f"{NOTE}# The contract\n\nOne YAML file in `schemas/` for each topic and its table. "
         "`silt check` validates them; editors with YAML support complete them from "
         "`schemas/contract.schema.json`.\n\n"
-        f"```yaml\n{example}```\n\n## The file\n\n{_rows(ContractModel)}\n"
+        f"```yaml\n{example}```\n\n{TRY_IT}\n\n## The file\n\n{_rows(ContractModel)}\n"
         f"## A column\n\n{_rows(ColumnModel)}\n## Types\n\n"
         "| type | JSON that it takes |\n|---|---|\n"
         + "".join(f"| `{name}` | {what} |\n" for name, what in TYPES.items())

@@ -117,7 +117,7 @@ def named_tables(
     if not names or not all(map(is_place, names)):
         place.announce()
     for name in names or sorted(contracts):
-        contract = contracts.get(name) or _by_place(name, contracts)
+        contract = contracts.get(name) or contract_at(name, contracts)
         if is_place(name):
             tables.append(NamedTable(name, name.rstrip("/"), contract))
             continue
@@ -135,6 +135,7 @@ def is_place(name: str) -> bool:
     return "://" in name or name.startswith("/") or (Path(name) / "_delta_log").is_dir()
 
 
-def _by_place(place: str, contracts: dict[str, Contract]) -> Contract | None:
+def contract_at(place: str, contracts: dict[str, Contract]) -> Contract | None:
+    """Return the contract, of those by table, whose table a place is; None if there is not one."""
     result = [c for name, c in contracts.items() if place.rstrip("/").endswith(f"/{name}")]
     return result[0] if len(result) == 1 else None

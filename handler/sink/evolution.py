@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from handler.delta.log import Snapshot
 from handler.delta.types import Array, DataType, Field, Map, Primitive, Struct, describe
-from handler.errors import TableMismatch
 
 ORIGIN = "silt.origin"
 """The key of a field's metadata that says who brought it: the contract, or the data."""
@@ -31,17 +30,15 @@ def widens(have: Primitive, want: Primitive) -> bool:
     return have.decimal[1] == want.decimal[1] and have.decimal[0] < want.decimal[0]
 
 
-def evolve(
-    table: str,
+def compare(
     fields: Sequence[Field],
     expected: Sequence[Field],
     *,
     evolution: str,
     retired: Sequence[str] = (),
-) -> tuple[Field, ...] | None:
-    """Return the schema that the table needs for the contract's columns, None if it has it.
-
-    Raises TableMismatch with every difference that `evolution` does not bridge.
+) -> tuple[tuple[Field, ...], list[str]]:
+    """Return the schema that a table gets by the contract's columns, and every difference that
+    `evolution` does not bridge.
     """
     comparison = _Comparison(evolution, frozenset(retired))
     evolved = comparison.fields(fields, expected, "", owned=False)
@@ -54,19 +51,18 @@ def evolve(
             comparison.differences.append(
                 f"{f.name}: the table requires this column, but it is not in the contract"
             )
-    if comparison.differences:
-        raise TableMismatch(table, comparison.differences)
-    return None if evolved == tuple(fields) else evolved
+    return evolved, comparison.differences
 
 
-def check_partitions(table: str, has: Sequence[str], wants: Sequence[str]) -> None:
-    """Refuse a table that is partitioned differently from the contract. Raises TableMismatch."""
-    if tuple(has) != tuple(wants):
-        difference = (
-            f"the table is partitioned by {list(has)}, the contract by {list(wants)}. A table's "
-            "partitions cannot change: make a new table, or set partition_by to the table's"
-        )
-        raise TableMismatch(table, [difference])
+def compare_partitions(has: Sequence[str], wants: Sequence[str]) -> list[str]:
+    """Return what is wrong with a table that is partitioned differently from the contract."""
+    if tuple(has) == tuple(wants):
+        return []
+    difference = (
+        f"the table is partitioned by {list(has)}, the contract by {list(wants)}. A table's "
+        "partitions cannot change: make a new table, or set partition_by to the table's"
+    )
+    return [difference]
 
 
 def mark_origin(fields: Sequence[Field], origin: str) -> tuple[Field, ...]:

@@ -21,7 +21,7 @@ from handler.delta.look_up import Keys
 from handler.delta.statistics import keep_indexed
 from handler.delta.types import Field
 from handler.errors import TableMismatch
-from handler.sink.evolution import check_partitions, evolve, is_widened, mark_origin
+from handler.sink.evolution import compare, compare_partitions, is_widened, mark_origin
 
 ROW_KEYS = Keys("_kafka_partition", "_kafka_offset", "_kafka_timestamp")
 DEAD_LETTER_KEYS = Keys("partition", "offset", "timestamp", moved=("redriven_as", "row"))
@@ -115,18 +115,16 @@ class TableSchema:
         check_appendable(snapshot, self.table)
         metadata = snapshot.metadata
         assert metadata is not None
-        check_partitions(self.table, metadata.partition_columns, self._partition_by)
-        fields = evolve(
-            self.table,
-            metadata.fields,
-            self._wanted,
-            evolution=self._evolution,
-            retired=self._retired,
+        differences = compare_partitions(metadata.partition_columns, self._partition_by)
+        fields, more = compare(
+            metadata.fields, self._wanted, evolution=self._evolution, retired=self._retired
         )
+        if differences or more:
+            raise TableMismatch(self.table, [*differences, *more])
         evolved = metadata
-        if fields is not None:
+        if fields != metadata.fields:
             evolved = keep_indexed(metadata, metadata.with_fields(fields))
-        if fields is not None and is_widened(metadata.fields, fields):
+        if is_widened(metadata.fields, fields):
             # Files of before have the narrow type: compaction finds them by this number.
             evolved = evolved.with_configuration({TYPES_TAG: str(widenings(metadata) + 1)})
         self._kept = (metadata, snapshot.protocol, evolved)

@@ -1,7 +1,10 @@
 """silt check: validate the contracts and the deployment."""
 
 import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from handler.contract import yaml_file
 from handler.contract.contract import Contract
@@ -11,17 +14,28 @@ from handler.contract.warnings import warnings_of
 from handler.errors import ContractError, counted
 from handler.validate.batch import Checker
 from silt import output
-from silt.command_errors import DeploymentError
+from silt.command_errors import DeploymentError, UsageError
+from silt.contract_change import ContractChange, change_of_table, changes_since
+from silt.credentials import use_credentials_for
 from silt.deployment.cloudformation import cloudformation
 from silt.deployment.deploy_yml import CONTRACTS
 from silt.deployment.read import deployment_file, read_deployment
+from silt.samples.checked_samples import check_samples
+from silt.table_places import contract_at, is_place
 
-EXAMPLE = """example:
+EXAMPLE = """examples:
   silt check schemas
   silt check schemas --deployment deploy.prod.yml
+  silt check schemas --sample events/orders.json
+  silt check schemas --topic payments --sample payments.ndjson --json
+  silt check schemas --against origin/main
+  silt check schemas --against s3://lake/tables/sales/orders
 
-Where there is a deploy.yml it is checked too: combinations that would lose records, or that AWS
-would refuse, are named with their lines."""
+Samples show what a contract makes of real records: rows, rejects with their reasons, or dropped by
+a rule; columns that no sample fills are warned of. --against names the columns that are added or
+widened, and every difference for which the function would refuse a table. It ends with 1 for a
+problem, a reject or a refusal. Where there is a deploy.yml it is checked too: combinations that
+would lose records, or that AWS would refuse, are named with their lines."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +44,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "folder", nargs="?", help="folder of contracts; default: the deployment's, else schemas"
     )
     parser.add_argument("--deployment", type=Path, help="default: deploy.yml, if there is one")
+    samples = parser.add_argument_group("what becomes of samples, without a table")
+    samples.add_argument(
+        "--sample",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="saved events, or values as JSON: one a file, one a line, or in an array",
+    )
+    samples.add_argument(
+        "--topic", help="the topic of samples that are bare values, if there are several contracts"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="TABLE|REF",
+        help="what the contracts do to a table (its URI or path), or to the tables of what they "
+        "were at a commit, branch or tag of git",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -66,9 +97,23 @@ def run(options: argparse.Namespace) -> int:
         }
         for contract in contracts.values()
     ]
+    checked_samples = None
+    if options.sample and not problems:
+        checked_samples = check_samples(contracts, options.sample, options.topic)
+        warnings += checked_samples.warnings
+    changes = list[ContractChange]()
+    if options.against is not None and not problems:
+        changes = _changes(Path(folder), contracts, options.against)
+    failed = bool(problems) or any(change.refused for change in changes)
+    failed |= checked_samples is not None and checked_samples.rejected > 0
     if options.json:
-        output.as_json({"contracts": result, "problems": problems, "warnings": warnings})
-        return int(bool(problems))
+        more: dict[str, Any] = {}
+        if checked_samples is not None:
+            more["samples"] = checked_samples.as_json()
+        if options.against is not None:
+            more["changes"] = [asdict(change) for change in changes]
+        output.as_json({"contracts": result, "problems": problems, "warnings": warnings, **more})
+        return int(failed)
     for warning in warnings:
         output.warn(f"warning: {warning}")
     rows = [[c["topic"], c["table"], c["columns"], c["version"], c["file"]] for c in result]
@@ -78,7 +123,39 @@ def run(options: argparse.Namespace) -> int:
     output.say(
         f"{checked}, {counted(len(problems), 'problem') if problems else 'no problems'}{warned}."
     )
-    return int(bool(problems))
+    if checked_samples is not None:
+        checked_samples.show()
+    if options.against is not None and not problems:
+        _show_changes(changes, options.against)
+    return int(failed)
+
+
+def _changes(folder: Path, contracts: Mapping[str, Contract], against: str) -> list[ContractChange]:
+    """Return what contracts do to a table, or to those of what they were. Raises UsageError."""
+    if not is_place(against):
+        return changes_since(folder, contracts, against)
+    contract = contract_at(against, {each.table: each for each in contracts.values()})
+    if contract is None:
+        raise UsageError(
+            f"--against {against}: no contract of {folder} has this table. Its place ends with the "
+            f"name of one: {', '.join(sorted(each.table for each in contracts.values()))}."
+        )
+    use_credentials_for(against)
+    return [change_of_table(contract, against.rstrip("/"))]
+
+
+def _show_changes(changes: Sequence[ContractChange], against: str) -> None:
+    rows = [[change.table, kind, text] for change in changes for kind, text in change.lines]
+    if rows:
+        output.table(f"Against {against}", ["table", "change", "what"], rows)
+    refused = sum(bool(change.refused) for change in changes)
+    if refused:
+        output.complain(
+            f"{counted(refused, 'table')} would be refused by the function: nothing would be "
+            "written until the contract fits."
+        )
+    elif not rows:
+        output.say(f"No table changes against {against}.", "green")
 
 
 def _refused(problems: list[str], options: argparse.Namespace) -> int:

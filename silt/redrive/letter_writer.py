@@ -11,7 +11,6 @@ from dataclasses import replace
 from itertools import chain
 
 from handler.contract.contract import Contract
-from handler.contract.model import CircuitBreakerModel
 from handler.delta.change import Change
 from handler.delta.commit import Committed, Transaction
 from handler.delta.log import Snapshot, Txn
@@ -28,18 +27,15 @@ from handler.sink.table_schema import Schemas, TableSchema
 from handler.sink.terms import Governed, Term, Terms
 from handler.sink.view import Admission, View
 from handler.validate.batch import Checker
+from silt.lone_records import without_stops
 from silt.redrive.letters import LetterBatch
-
-NO_CIRCUIT_BREAKER = CircuitBreakerModel(ratio=1, min_records=1)
 
 
 class LetterWriter:
     """One contract at work on the dead letters of its table."""
 
     def __init__(self, contract: Contract, letters: Table, rows: Table) -> None:
-        self._contract = replace(
-            contract, on_invalid="dead_letter", circuit_breaker=NO_CIRCUIT_BREAKER
-        )
+        self._contract = without_stops(contract)
         self._checker = Checker(contract)
         self._letters = letters
         self._rows = rows

@@ -1,0 +1,133 @@
+"""What a contract does to a table that is there: what it adds or widens, and what is refused."""
+
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from handler.contract.contract import Contract
+from handler.contract.load import load_contracts
+from handler.delta.retry import Deadline, SystemClock
+from handler.delta.store import Pool, open_store
+from handler.delta.tables import Table
+from handler.delta.types import Field, describe
+from handler.errors import SiltError
+from handler.sink.evolution import compare, compare_partitions, is_own, mark_origin
+from silt.command_errors import UsageError
+
+LIMIT_S = 60.0
+GIT_LIMIT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ContractChange:
+    """What a contract does to a table. `refused` are the differences for which the function would
+    refuse the table: nothing is then added or widened.
+    """
+
+    topic: str
+    table: str
+    added: tuple[str, ...] = ()
+    widened: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """Return each part of the change with what it is."""
+        return [
+            *(("refused", text) for text in self.refused),
+            *(("added", text) for text in self.added),
+            *(("widened", text) for text in self.widened),
+            *(("note", text) for text in self.notes),
+        ]
+
+
+def change_of_table(contract: Contract, uri: str) -> ContractChange:
+    """Return what a contract does to the table at a place. Raises SiltError."""
+    clock = SystemClock()
+    deadline = Deadline(clock, clock.monotonic() + LIMIT_S)
+    table = Table(contract.table, open_store(uri), Pool())
+    snapshot = table.read(deadline)
+    if snapshot.metadata is None:
+        note = f"there is no table at {uri} yet: the first record creates it"
+        return ContractChange(contract.topic, contract.table, notes=(note,))
+    metadata = snapshot.metadata
+    change = _change(contract, metadata.fields, metadata.partition_columns)
+    if change.refused and is_own(snapshot) and table.is_empty(deadline):
+        note = "the table has no rows: the next batch gives it the columns of the contract"
+        return ContractChange(contract.topic, contract.table, notes=(note,))
+    return change
+
+
+def changes_since(
+    folder: Path, contracts: Mapping[str, Contract], ref: str
+) -> list[ContractChange]:
+    """Return what contracts do to the tables of what they were at a commit, branch or tag of git.
+
+    Raises UsageError where git does not know it, ContractError where the contracts were wrong.
+    """
+    before = _contracts_at(folder, ref)
+    changes = list[ContractChange]()
+    for topic, contract in contracts.items():
+        old = before.get(topic)
+        if old is None:
+            note = "the contract is new"
+            changes.append(ContractChange(topic, contract.table, notes=(note,)))
+        elif old.table != contract.table:
+            note = (
+                f"the table was {old.table}: another one is begun, and that one gets no more rows"
+            )
+            changes.append(ContractChange(topic, contract.table, notes=(note,)))
+        else:
+            fields = mark_origin(old.fields, "contract")
+            changes.append(_change(contract, fields, old.partition_by))
+    for topic in sorted(before.keys() - contracts.keys()):
+        note = "the contract is gone: a function that still gets the topic fails"
+        changes.append(ContractChange(topic, before[topic].table, notes=(note,)))
+    return changes
+
+
+def _change(
+    contract: Contract, fields: Sequence[Field], partitions: Sequence[str]
+) -> ContractChange:
+    expected = mark_origin(contract.fields, "contract")
+    evolved, differences = compare(
+        fields, expected, evolution=contract.evolution, retired=contract.retired
+    )
+    refused = [*compare_partitions(partitions, contract.partition_by), *differences]
+    before = {f.name: f.type for f in fields}
+    added = [f"{f.name}: {describe(f.type)}" for f in evolved if f.name not in before]
+    changed = [f for f in evolved if f.name in before and before[f.name] != f.type]
+    widened = [f"{f.name}: {describe(before[f.name])} becomes {describe(f.type)}" for f in changed]
+    return ContractChange(
+        contract.topic, contract.table, tuple(added), tuple(widened), tuple(refused)
+    )
+
+
+def _contracts_at(folder: Path, ref: str) -> dict[str, Contract]:
+    names = _git(folder, ref, "ls-tree", "--full-tree", "--name-only", f"{ref}:./").splitlines()
+    files = [name for name in names if name.endswith((".yaml", ".yml"))]
+    if not files:
+        return {}
+    with tempfile.TemporaryDirectory() as copy:
+        for name in files:
+            text = _git(folder, ref, "show", f"{ref}:./{name}")
+            (Path(copy) / name).write_text(text, encoding="utf-8")
+        return load_contracts(copy)
+
+
+def _git(folder: Path, ref: str, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=GIT_LIMIT_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SiltError(f"git cannot be run in {folder}: {error}") from error
+    if done.returncode:
+        raise UsageError(
+            f"--against {ref}: there is no such table, and git does not know it in {folder}: "
+            f"{done.stderr.strip()}"
+        )
+    return done.stdout

@@ -1,0 +1,15 @@
+"""A contract as it judges records one by one: without what is about whole batches."""
+
+from dataclasses import replace
+
+from handler.contract.contract import Contract
+from handler.contract.model import CircuitBreakerModel
+
+_NO_CIRCUIT_BREAKER = CircuitBreakerModel(ratio=1, min_records=1)
+
+
+def without_stops(contract: Contract) -> Contract:
+    """Return a contract that stops at nothing: `on_invalid: fail` and the circuit breaker are about
+    new records that may be delivered again.
+    """
+    return replace(contract, on_invalid="dead_letter", circuit_breaker=_NO_CIRCUIT_BREAKER)

@@ -1,0 +1,1 @@
+"""Samples of records, judged by a contract without a table."""

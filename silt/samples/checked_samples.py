@@ -1,0 +1,100 @@
+"""Samples of several topics, each judged by its contract, and what is printed of them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from handler.contract.contract import Contract
+from handler.errors import counted
+from silt import output
+from silt.command_errors import UsageError
+from silt.samples.judge import Judgement, find_unmet_columns, judge
+from silt.samples.read_samples import Sample, read_samples
+
+REJECTS_SHOWN = 20
+
+
+@dataclass(slots=True)
+class CheckedSamples:
+    """What became of samples, by topic; `warnings` are of columns that none of them fills."""
+
+    judgements: list[tuple[str, Judgement]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def rejected(self) -> int:
+        """Return how many are rejected."""
+        return sum(each.outcome == "rejected" for _, each in self.judgements)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return each sample for a script."""
+        return [
+            {
+                "sample": each.name,
+                "topic": topic,
+                "outcome": each.outcome,
+                "problems": [
+                    {"code": str(p.code), "path": p.path, "message": p.message}
+                    for p in each.problems
+                ],
+            }
+            for topic, each in self.judgements
+        ]
+
+    def show(self) -> None:
+        """Print the rejects, and how many became what."""
+        rejects = [
+            [each.name, str(problem.code), problem.path, problem.message]
+            for _, each in self.judgements
+            for problem in each.problems
+        ]
+        if rejects:
+            columns = ["sample", "code", "path", "message"]
+            output.table("Rejected samples", columns, rejects[:REJECTS_SHOWN])
+            if len(rejects) > REJECTS_SHOWN:
+                output.say(f"... and {len(rejects) - REJECTS_SHOWN} more; --json lists all.")
+        counts = Counter(each.outcome for _, each in self.judgements)
+        output.say(
+            f"{counted(len(self.judgements), 'sample')}: {counts['row']:,} would be rows, "
+            f"{counts['rejected']:,} rejected, {counts['dropped']:,} dropped by a rule.",
+            None if self.rejected else "green",
+        )
+
+
+def check_samples(
+    contracts: Mapping[str, Contract], sources: Sequence[str], topic: str | None
+) -> CheckedSamples:
+    """Judge samples, each by the contract of its topic. Bare values are of `topic`, or of the only
+    contract.
+
+    Raises UsageError where a topic has no contract, or nobody says it.
+    """
+    by_topic: dict[str, list[Sample]] = {}
+    for sample in read_samples(sources):
+        by_topic.setdefault(_topic_of(sample, contracts, topic), []).append(sample)
+    result = CheckedSamples()
+    for name, samples in by_topic.items():
+        contract = contracts[name]
+        result.judgements += [(name, each) for each in judge(contract, samples)]
+        result.warnings += [
+            f"{contract.file}: columns.{column}: none of {counted(len(samples), 'sample')} has its "
+            "field. Is it written like this? `source` names the field of the JSON"
+            for column in find_unmet_columns(contract, samples)
+        ]
+    return result
+
+
+def _topic_of(sample: Sample, contracts: Mapping[str, Contract], topic: str | None) -> str:
+    name = sample.topic or topic or (next(iter(contracts)) if len(contracts) == 1 else None)
+    if name is None:
+        raise UsageError(
+            f"{sample.name} does not say its topic, and there are contracts for "
+            f"{', '.join(sorted(contracts))}. Name it with --topic."
+        )
+    if name not in contracts:
+        raise UsageError(
+            f"{sample.name}: there is no contract for the topic {name!r}, only for "
+            f"{', '.join(sorted(contracts))}."
+        )
+    return name

@@ -1,0 +1,89 @@
+"""What a contract makes of samples: the function's own code, without a table."""
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from handler.contract.contract import Contract
+from handler.errors import Problem
+from handler.kafka.event import parse_event
+from handler.sink.arrow_tables import build_rows, find_added_columns
+from handler.sink.checked_batch import check_batch
+from handler.sink.outcomes import Outcome, plan
+from handler.validate.batch import Checker
+from silt.lone_records import without_stops
+from silt.samples.read_samples import Sample
+
+AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What becomes of a sample: `row`, `rejected` with its problems, or `dropped` by a rule.
+
+    `values` are those of the row, by column.
+    """
+
+    name: str
+    outcome: str
+    problems: tuple[Problem, ...] = ()
+    values: dict[str, Any] | None = None
+
+
+def judge(contract: Contract, samples: Sequence[Sample]) -> Iterator[Judgement]:
+    """Yield what becomes of each sample, in order. Raises EventError for a broken record."""
+    contract = without_stops(contract)
+    checker = Checker(contract)
+    for start in range(0, len(samples), AT_ONCE):
+        yield from _judge_batch(contract, checker, samples[start : start + AT_ONCE])
+
+
+def _judge_batch(
+    contract: Contract, checker: Checker, samples: Sequence[Sample]
+) -> Iterator[Judgement]:
+    # Places of their own: samples of several files may have the same.
+    place = {"topic": contract.topic, "partition": 0}
+    records = [{**s.record, **place, "offset": i} for i, s in enumerate(samples)]
+    event = {"eventSource": "SelfManagedKafka", "records": {f"{contract.topic}-0": records}}
+    batch = check_batch(contract, checker, parse_event(event, "samples"), "samples", 0)
+    decided = plan(
+        contract, batch.flat.streams, batch.checked.rejects, batch.tombstones, duplicates=()
+    )
+    rows = decided.indices(Outcome.APPEND)
+    added = find_added_columns(contract, batch.checked, (), rows)
+    table = build_rows(contract, batch.flat, batch.checked, rows, added) if rows else None
+    values = iter(table.to_pylist(maps_as_pydicts="strict") if table is not None else ())
+    for i, sample in enumerate(samples):
+        if decided.outcomes[i] == Outcome.APPEND:
+            row = next(values)
+            own = {name: value for name, value in row.items() if not name.startswith("_kafka_")}
+            yield Judgement(sample.name, "row", values=own)
+        elif decided.outcomes[i] == Outcome.SKIP:
+            yield Judgement(sample.name, "dropped")
+        else:
+            yield Judgement(sample.name, "rejected", tuple(decided.problems[i]))
+
+
+def find_unmet_columns(contract: Contract, samples: Sequence[Sample]) -> list[str]:
+    """Return the columns whose field no sample has: the contract may misspell it."""
+    fields = set[str]()
+    objects = 0
+    for sample in samples:
+        value = sample.record.get("value")
+        try:
+            document = orjson.loads(base64.b64decode(value)) if value is not None else None
+        except ValueError:
+            continue
+        if isinstance(document, dict):
+            objects += 1
+            fields |= document.keys()
+    if not objects:
+        return []
+    return [
+        column.name
+        for column in contract.columns
+        if column.derived is None and column.source not in fields
+    ]
