@@ -6,16 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from handler.contract.contract import Contract
+from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
 from handler.contract.load import load_contracts
 from handler.delta.retry import Deadline, SystemClock
 from handler.delta.store import Pool, open_store
 from handler.delta.tables import Table
 from handler.delta.types import Field, describe
-from handler.errors import SiltError
-from handler.sink.evolution import compare, compare_partitions, is_own, mark_origin
+from handler.errors import SiltError, TableMismatch, UnsupportedTable
+from handler.sink.evolution import compare, compare_partitions, mark_origin
+from handler.sink.table_schema import Schemas
+from handler.sink.terms import Governed
 from silt.command_errors import UsageError
 
+WITHOUT_ROWS = "the table has no rows: the next batch gives it the columns of the contract"
 LIMIT_S = 60.0
 GIT_LIMIT_S = 30.0
 
@@ -45,20 +48,36 @@ class ContractChange:
 
 
 def change_of_table(contract: Contract, uri: str) -> ContractChange:
-    """Return what a contract does to the table at a place. Raises SiltError."""
-    clock = SystemClock()
+    """Return what a contract does to the table at a place and to its dead letters, by the rules of
+    the function. Raises StoreError, OutOfTime or BrokenLog.
+    """
+    clock, pool = SystemClock(), Pool()
     deadline = Deadline(clock, clock.monotonic() + LIMIT_S)
-    table = Table(contract.table, open_store(uri), Pool())
-    snapshot = table.read(deadline)
-    if snapshot.metadata is None:
-        note = f"there is no table at {uri} yet: the first record creates it"
-        return ContractChange(contract.topic, contract.table, notes=(note,))
-    metadata = snapshot.metadata
-    change = _change(contract, metadata.fields, metadata.partition_columns)
-    if change.refused and is_own(snapshot) and table.is_empty(deadline):
-        note = "the table has no rows: the next batch gives it the columns of the contract"
-        return ContractChange(contract.topic, contract.table, notes=(note,))
-    return change
+    rows, letters = (
+        Governed(Table(schema.table, open_store(place), pool), schema)
+        for schema, place in zip(
+            reversed(Schemas.of(contract)), (uri, uri + DEAD_LETTERS_SUFFIX), strict=True
+        )
+    )
+    refused, notes = list[str](), list[str]()
+    for governed, prefix in ((rows, ""), (letters, "dead letters: ")):
+        try:
+            replaced = governed.fit(deadline).replaced
+        except TableMismatch as error:
+            refused += [prefix + difference for difference in error.differences]
+        except UnsupportedTable as error:
+            refused.append(prefix + str(error))
+        else:
+            if replaced:
+                notes.append(prefix + WITHOUT_ROWS)
+    metadata = rows.table.known(deadline).metadata
+    if metadata is None:
+        notes.append(f"there is no table at {uri} yet: the first record creates it")
+    if metadata is None or refused or notes:
+        return ContractChange(
+            contract.topic, contract.table, refused=tuple(refused), notes=tuple(notes)
+        )
+    return _change(contract, metadata.fields, metadata.partition_columns)
 
 
 def changes_since(
@@ -107,7 +126,10 @@ def _change(
 
 
 def _contracts_at(folder: Path, ref: str) -> dict[str, Contract]:
-    names = _git(folder, ref, "ls-tree", "--full-tree", "--name-only", f"{ref}:./").splitlines()
+    _git(folder, ref, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    inside = _git(folder, ref, "rev-parse", "--show-prefix").strip()
+    tree = _git(folder, ref, "ls-tree", "--full-tree", "--name-only", "-z", ref, inside)
+    names = [name.removeprefix(inside) for name in tree.split("\0")]
     files = [name for name in names if name.endswith((".yaml", ".yml"))]
     if not files:
         return {}

@@ -13,6 +13,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}|\\.|.", re.DOTALL)
+_CHARACTER = re.compile(r".", re.DOTALL)
 _TIME = re.compile(r"[-+:.,\d TtZz]*\d[-+:.,\d TtZz]*")
 
 
@@ -41,18 +42,21 @@ def _mask_token(token: re.Match[str]) -> str:
         return re.sub(r"\d", "1", token["number"]) + (token["exponent"] or "")
     if token["colon"] is not None:
         return token[0]
-    return f'"{_mask_text(token["string"])}"'
+    text = token["string"]
+    if _TIME.fullmatch(text):
+        return f'"{_mask_text(text)}"'
+    return f'"{_ESCAPE.sub(_mask_character, text)}"'
 
 
 def _mask_text(text: str) -> str:
     if _TIME.fullmatch(text):
         return re.sub(r"\d", "1", text)
-    return _ESCAPE.sub(_mask_character, text)
+    return _CHARACTER.sub(_mask_character, text)
 
 
 def _mask_character(match: re.Match[str]) -> str:
     character = match[0]
-    if character.startswith("\\"):
+    if len(character) > 1:
         return "a" if character[1] == "u" else character
     if not character.isascii():
         return "a"

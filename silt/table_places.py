@@ -130,12 +130,33 @@ def named_tables(
     return tables
 
 
+def tables_of_topic(
+    names: Sequence[str], place: Location, topic: str | None, *, asks_broker: bool
+) -> list[NamedTable]:
+    """Return the tables of these names, whose contracts judge what a broker has of `topic`.
+
+    The topic is needed only where no contract names it. Raises UsageError, also for a topic that is
+    not that of a table's contract.
+    """
+    needed = asks_broker and (topic is None or place.contracts is not None)
+    tables = named_tables(names, place, contracts_needed=needed)
+    for table in tables:
+        if topic is not None and table.contract is not None and table.contract.topic != topic:
+            raise UsageError(
+                f"--topic {topic}: the contract of {table.name} names {table.contract.topic}."
+            )
+    return tables
+
+
 def is_place(name: str) -> bool:
     """Return whether a name is a URI or a path of a table, not a name of a contract's."""
     return "://" in name or name.startswith("/") or (Path(name) / "_delta_log").is_dir()
 
 
 def contract_at(place: str, contracts: dict[str, Contract]) -> Contract | None:
-    """Return the contract, of those by table, whose table a place is; None if there is not one."""
-    result = [c for name, c in contracts.items() if place.rstrip("/").endswith(f"/{name}")]
-    return result[0] if len(result) == 1 else None
+    """Return the contract, of those by table, whose table a place is; None if there is not one.
+
+    Of `orders` and `sales/orders`, /lake/sales/orders is the longer.
+    """
+    fitting = [name for name in contracts if place.rstrip("/").endswith(f"/{name}")]
+    return contracts[max(fitting, key=len)] if fitting else None

@@ -16,12 +16,13 @@ from handler.delta.tables import Table
 from handler.errors import SiltError, TableMismatch, UnsupportedTable, counted
 from handler.health import warnings_of_log
 from handler.kafka.offsets import Stream
-from handler.sink.evolution import is_own
 from handler.sink.table_schema import TableSchema
+from handler.sink.terms import Governed
 from handler.upkeep.engine import Engine
 from handler.upkeep.expiry import REDRIVEN_AT
 from handler.upkeep.report import Figures, known
 from handler.upkeep.run import MaintenanceRun
+from silt.contract_change import WITHOUT_ROWS
 from silt.output import age
 from silt.table_places import NamedTable
 
@@ -142,7 +143,7 @@ def status_of(table: NamedTable, pool: Pool, deadline: Deadline) -> Status:
         status.newest_record_s = round(max(0.0, now_ms - newest_us / 1000) / 1000, 1)
     _upkeep_remarks(status, upkeep)
     if table.contract is not None:
-        status.remarks += _drift(table.contract, snapshot, has_files=status.figures.files != 0)
+        status.remarks += _drift(table.contract, table.uri, snapshot, pool, deadline)
     try:
         _count_dead_letters(status, table.uri + DEAD_LETTERS_SUFFIX, pool, deadline)
     except SiltError as error:
@@ -199,18 +200,20 @@ def _upkeep_remarks(status: Status, upkeep: Upkeep) -> None:
     status.remarks += [Remark("attention", text) for text in texts]
 
 
-def _drift(contract: Contract, snapshot: Snapshot, *, has_files: bool) -> list[Remark]:
+def _drift(
+    contract: Contract, uri: str, snapshot: Snapshot, pool: Pool, deadline: Deadline
+) -> list[Remark]:
     """Compare the table's schema with the contract, as an append would."""
+    schema = TableSchema(contract, contract.table, dead_letters=False)
     try:
-        schema = TableSchema(contract, contract.table, dead_letters=False)
-        evolved = schema.evolve_metadata(snapshot)
+        fitting = Governed(Table(contract.table, open_store(uri), pool), schema).fit(deadline)
     except TableMismatch as error:
-        if not has_files and is_own(snapshot):
-            text = "the table has no rows: the next batch gives it the columns of the contract"
-            return [Remark("attention", text)]
         return [Remark("wrong", line) for line in error.differences]
     except UnsupportedTable as error:
         return [Remark("wrong", str(error))]
+    if fitting.replaced:
+        return [Remark("attention", WITHOUT_ROWS)]
+    evolved = schema.evolve_metadata(snapshot)
     assert snapshot.metadata is not None
     has = {f.name for f in snapshot.metadata.fields}
     added = [f.name for f in evolved.fields if f.name not in has]

@@ -154,7 +154,9 @@ class ActiveFiles:
 
 
 class FileCount:
-    """Whether a table may be without active files; of a million it keeps what commits removed."""
+    """Tells whether a table may have no active files, without a list of them: only of those that
+    commits after the checkpoint added or removed.
+    """
 
     columns = ("add.path",)
 
@@ -172,8 +174,9 @@ class FileCount:
         """Take in a commit."""
         for action in actions:
             if (removed := action.get("remove")) is not None:
-                known = file_id(removed)
-                (self._added.discard if known in self._added else self._removed.add)(known)
+                # One that was added again is in the checkpoint too: too many are only read again.
+                self._added.discard(file_id(removed))
+                self._removed.add(file_id(removed))
         for action in actions:
             if (added := action.get("add")) is not None:
                 self._added.add(file_id(added))

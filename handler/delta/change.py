@@ -79,7 +79,8 @@ class Change:
     protocol: Protocol | None = None
     depends_on: frozenset[str] = frozenset()
     replaces_schema: bool = False
-    """Whether `metadata` is not what files of before need: it was decided from a table without."""
+    """Whether `metadata` replaces the schema of a table that has no files. A file that was added in
+    the meantime makes the change void."""
 
     @property
     def concerned(self) -> frozenset[str]:

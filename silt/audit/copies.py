@@ -56,7 +56,7 @@ def check_copies(opened: Sequence[OpenedTable], result: Audit) -> None:
                 ranges = list(ranges_of(results, LISTED_MAX))
                 result.find(code, message, partition=number, ranges=ranges)
     if several:
-        result.notes.append(
+        result.doubt(
             "the topic has several generations, whose offsets overlap: duplicates are recognized "
             "by their timestamps, but a row of another generation may hide a loss"
         )

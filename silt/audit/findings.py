@@ -8,7 +8,7 @@ from typing import Any
 from pyroaring import BitMap64
 
 from handler.kafka.offsets import Stream
-from silt.audit.offset_sets import Offsets, Range, between, ranges_of
+from silt.audit.offset_sets import Offsets, Range, ranges_of
 
 LISTED_MAX = 20
 """So many ranges of a finding are listed; the count is of all."""
@@ -57,37 +57,31 @@ class PartitionAudit:
     @property
     def known(self) -> BitMap64:
         """Return the offsets that are stored, or that a rule dropped."""
-        return (self.seen - self.without_row) | self.skipped
-
-    @property
-    def bounds(self) -> Range | None:
-        """Return the first and the last offset that the table has dealt with, if there is any."""
-        offsets = self.seen | self.skipped
-        return (offsets.min(), offsets.max()) if offsets else None
+        return self.seen | self.skipped
 
     @property
     def in_gaps(self) -> int:
         """Return how many offsets between the first and the last are not known."""
-        return self.bounds[1] - self.bounds[0] + 1 - len(self.known) if self.bounds else 0
+        known = self.known
+        return known.max() - known.min() + 1 - len(known) if known else 0
 
     def gap_ranges(self, limit: int | None = None) -> list[Range]:
         """Return the first ranges of offsets that are not known, all of them without a limit."""
-        if self.bounds is None:
-            return []
-        first, last = self.bounds
-        known = ranges_of(self.known, None if limit is None else limit + 1)
-        edges = [(first - 1, first - 1), *known]
-        if limit is None or len(edges) <= limit + 1:
-            edges.append((last + 1, last + 1))
-        gaps = [(a[1] + 1, b[0] - 1) for a, b in itertools.pairwise(edges) if a[1] + 1 < b[0]]
-        return gaps[:limit]
+        known = list(ranges_of(self.known, None if limit is None else limit + 1))
+        return [(a[1] + 1, b[0] - 1) for a, b in itertools.pairwise(known)]
 
-    def gaps_within(self, first: int, last: int) -> BitMap64:
-        """Return the offsets of gaps between two: whole, a gap may be too large for a set."""
-        if self.bounds is None:
-            return BitMap64()
-        first, last = max(first, self.bounds[0]), min(last, self.bounds[1])
-        return between(first, last) - self.known if first <= last else BitMap64()
+    def lacking(self) -> list[Range]:
+        """Return the ranges that the table lacks, rising: gaps, rows that were redriven and are
+        gone, and what is missing up to the watermark.
+        """
+        known = self.known
+        if not known and self.watermark < 0:
+            return []
+        first = known.min() if known else 0
+        last = max(known.max() if known else -1, self.watermark)
+        held = ranges_of(known - self.without_row)
+        edges = [(first - 1, first - 1), *held, (last + 1, last + 1)]
+        return [(a[1] + 1, b[0] - 1) for a, b in itertools.pairwise(edges) if a[1] + 1 < b[0]]
 
 
 @dataclass(slots=True)
@@ -105,6 +99,13 @@ class Audit:
     """Whether maintenance has removed redriven dead letters, as the commits say."""
     findings: list[Discrepancy] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    """Those of the notes for which gaps are not sure."""
+
+    def doubt(self, note: str) -> None:
+        """Note something for which gaps are not sure."""
+        self.notes.append(note)
+        self.doubts.append(note)
 
     def of(self, partition: int) -> PartitionAudit:
         """Return the part of one partition."""

@@ -1,4 +1,4 @@
-"""Why a table lacks offsets: what the broker has of them, and what the contract says to that."""
+"""Why a table lacks offsets: what the broker has of them, and what the contract says about it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,9 +14,9 @@ from silt.audit.proof import audit
 from silt.local.topic_reader import TopicReader
 
 MISSING = "missing"
-"""The broker has a record that belongs into the table."""
+"""The broker has a record that belongs in the table."""
 DROPPED = "dropped by on_tombstone: skip"
-TOMBSTONE = "tombstones"
+TOMBSTONE = "tombstone"
 """Nothing is known of the contract, and most drop these."""
 ABSENT = "compacted, or of a transaction"
 """The broker has the offsets around, and no record."""
@@ -30,12 +30,13 @@ UNEXPLAINED = (MISSING, GONE, UNPROVEN)
 class PartitionGaps:
     """The offsets that a table lacks of one partition, by cause.
 
-    `beyond` are ranges that the broker does not have, in order: as a set they could be too large.
+    `beyond` are ranges that lie outside of what a broker has, in order, and `outside` is their
+    cause: as a set they could be too large.
     """
 
     partition: int
-    low: int
-    high: int
+    outside: str
+    high: int = 0
     causes: dict[str, BitMap64] = field(default_factory=dict)
     beyond: list[Range] = field(default_factory=list)
 
@@ -50,20 +51,18 @@ class PartitionGaps:
             for cause, offsets in self.causes.items()
             for first, last in ranges_of(offsets)
         ]
-        outside = UNPROVEN if self.high < 0 else GONE
-        yield from sorted([*within, *((a, b, outside) for a, b in self.beyond)])
+        yield from sorted([*within, *((a, b, self.outside) for a, b in self.beyond)])
 
     def counts(self) -> dict[str, int]:
         """Return how many offsets have each cause."""
         counts = {cause: len(offsets) for cause, offsets in self.causes.items() if offsets}
         if self.beyond:
-            outside = UNPROVEN if self.high < 0 else GONE
-            counts[outside] = sum(b - a + 1 for a, b in self.beyond)
+            counts[self.outside] = sum(b - a + 1 for a, b in self.beyond)
         return counts
 
 
 def cause_of(contract: Contract | None) -> Callable[[bytes | None], str]:
-    """Return what says why a record with this value may lack, by the rules of a contract."""
+    """Return what says why a record with this value may be missing, by the rules of a contract."""
     without_value = MISSING
     if contract is None:
         without_value = TOMBSTONE
@@ -80,7 +79,7 @@ def gaps_of(
     group: str | None = None,
     progress: Callable[[int], None] = lambda _count: None,
 ) -> tuple[list[PartitionGaps], list[str]]:
-    """Return what a table lacks of each partition, and what there is to note of the whole.
+    """Return what a table lacks of each partition, and for what that is not sure.
 
     Of a partition that the topic does not have the broker has nothing. Without a reader nothing is
     explained. With `group`, that of the reader, it is looked up to its committed offset. Raises
@@ -90,31 +89,21 @@ def gaps_of(
     result = audit(uri, progress=progress)
     if reader is None:
         parts = [part for _, part in sorted(result.partitions.items())]
-        return [list_gaps(part) for part in parts], result.notes
+        return [list_gaps(part) for part in parts], result.doubts
     cause, found = cause_of(contract), list[PartitionGaps]()
     for number in sorted({*result.partitions, *reader.partitions}):
         part = result.of(number)
         if number not in reader.partitions:
-            found.append(PartitionGaps(number, 0, 0, beyond=_lacking(part)))
+            found.append(PartitionGaps(number, GONE, beyond=part.lacking()))
             continue
         end = ends.get(number, 0)
         found.append(explain_gaps(part, reader, cause, end=end, progress=progress))
-    return found, result.notes
+    return found, result.doubts
 
 
 def list_gaps(part: PartitionAudit) -> PartitionGaps:
     """Return what a table lacks of a partition, without asking a broker."""
-    return PartitionGaps(part.partition, -1, -1, beyond=_lacking(part))
-
-
-def _lacking(part: PartitionAudit) -> list[Range]:
-    """Return the ranges that are not known, up to the watermark: rows may have been deleted at the
-    end.
-    """
-    ranges = part.gap_ranges()
-    if part.bounds is not None and part.watermark > part.bounds[1]:
-        ranges.append((part.bounds[1] + 1, part.watermark))
-    return ranges
+    return PartitionGaps(part.partition, UNPROVEN, beyond=part.lacking())
 
 
 def explain_gaps(
@@ -131,18 +120,17 @@ def explain_gaps(
     with `end`, also from the first record of the broker to before that offset. Raises SiltError.
     """
     low, high = reader.bounds(part.partition)
-    result = PartitionGaps(part.partition, low, high)
-    gaps = part.gaps_within(low, high - 1)
-    for first, last in _lacking(part):
-        if part.bounds is not None and first > part.bounds[1] and max(first, low) < high:
-            gaps |= between(max(first, low), min(last, high - 1))
+    result, gaps = PartitionGaps(part.partition, GONE, high), BitMap64()
+    for first, last in part.lacking():
         if first < low:
             result.beyond.append((first, min(last, low - 1)))
         if last >= high:
             result.beyond.append((max(first, high), last))
+        if max(first, low) <= min(last, high - 1):
+            gaps |= between(max(first, low), min(last, high - 1))
     end = min(end, high)
     if end > low:
-        gaps |= between(low, end - 1) - part.known
+        gaps |= between(low, end - 1) - (part.known - part.without_row)
     for first, last in joined(ranges_of(gaps)):
         for record in reader.read(part.partition, first, last):
             progress(1)

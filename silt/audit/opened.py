@@ -73,7 +73,7 @@ def open_both(uri: str) -> tuple[list[OpenedTable], bool]:
     for attempt in range(1, OPENINGS_MAX + 1):
         rows = _open(uri, ROW_KEYS, "appended")
         if rows is None:
-            raise NotFound(f"There is no Delta table at {uri}. Nothing was audited.")
+            raise NotFound(f"There is no Delta table at {uri}.")
         dead = _open(uri + DEAD_LETTERS_SUFFIX, DEAD_LETTER_KEYS, "dead_lettered")
         # If the table has not moved since, both were like this when the second was opened.
         is_still = _snapshot(uri, ROW_KEYS).version == rows.snapshot.version
@@ -121,7 +121,7 @@ def _explain(error: Exception) -> str:
     text = str(error).partition("\n")[0].partition(": Error performing")[0]
     if "not found" in text.lower() or "no such file" in text.lower():
         return (
-            f"A data file that the log names is missing. Nothing was audited: "
-            f"docs/recover.md#a-data-file-is-gone. The engine says: {text}"
+            "A data file that the log names is missing: docs/recover.md#a-data-file-is-gone. The "
+            f"engine says: {text}"
         )
     return f"The tables cannot be read: {text}"

@@ -21,8 +21,9 @@ from silt.local.topic_reader import TopicReader
 def compare_with_list(audit: Audit, path: Path) -> None:
     """Find what a producer's list has and the table lacks, and the reverse.
 
-    A line is `{"partition": 0, "offset": 7}` in JSON, or a CSV file has these columns. A line with
-    `"fate": "skip"` may are missing. Raises SiltError with file and line for anything else.
+    A line is `{"partition": 0, "offset": 7}` in JSON, or a CSV file has these columns. With
+    `"fate": "skip"` its record may be missing. Raises SiltError with file and line for anything
+    else.
     """
     listed: dict[int, BitMap64] = {}
     skipped: dict[int, BitMap64] = {}

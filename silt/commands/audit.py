@@ -10,7 +10,7 @@ from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
 from silt.kafka_options import add_broker_arguments, client_of
-from silt.table_places import add_table_arguments, named_tables, place_of
+from silt.table_places import add_table_arguments, place_of, tables_of_topic
 
 EXAMPLE = """example:
   silt audit sales/orders --table-root .silt/tables
@@ -70,10 +70,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _places(options: argparse.Namespace) -> list[tuple[str, str, Contract | None]]:
     """Return the URI, the topic and the contract of each table."""
-    topic_needed = bool(options.bootstrap_servers and not options.topic)
+    asks_broker = bool(options.bootstrap_servers)
+    tables = tables_of_topic(
+        options.tables, place_of(options), options.topic, asks_broker=asks_broker
+    )
     places = []
-    for table in named_tables(options.tables, place_of(options), contracts_needed=topic_needed):
-        topic = options.topic or (table.contract.topic if table.contract else None)
+    for table in tables:
+        topic = table.contract.topic if table.contract else options.topic
         if options.bootstrap_servers and topic is None:
             raise UsageError(f"--bootstrap-servers needs the topic of {table.name}: give --topic.")
         places.append((table.uri, topic or "", table.contract))

@@ -76,6 +76,12 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("Expected either on-failure documents (SOURCE) or --topic.")
     if options.topic is not None and not options.bootstrap_servers:
         raise UsageError("--topic needs a broker: --bootstrap-servers.")
+    of_topic = ("partition", "begin", "end", "count", "arn")
+    if options.sources and any(getattr(options, name) is not None for name in of_topic):
+        raise UsageError(
+            "--partition, --from, --to, --count and --arn choose records of a topic: on-failure "
+            "documents are captured whole."
+        )
     if options.count is not None and options.count < 1:
         raise UsageError("--count must be at least 1.")
     if options.out is not None and options.out.exists():
@@ -109,9 +115,7 @@ def _of_topic(options: argparse.Namespace, broker: "TopicEvents") -> Iterator[Ma
             # Rounded up: what a short partition leaves goes to those after it.
             share = None if left is None else -(-left // (len(ranges) - number))
             taken = 0
-            for record in itertools.islice(
-                reader.read(each.partition, each.first, each.last), share
-            ):
+            for record in itertools.islice(broker.records([each]), share):
                 taken += 1
                 yield record
             left = None if left is None else left - taken

@@ -10,7 +10,7 @@ from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
 from silt.kafka_options import add_broker_arguments, client_of
-from silt.table_places import NamedTable, add_place_arguments, named_tables, place_of
+from silt.table_places import NamedTable, add_place_arguments, place_of, tables_of_topic
 
 if TYPE_CHECKING:
     from silt.audit.gaps import PartitionGaps
@@ -19,10 +19,11 @@ EXAMPLE = """examples:
   silt gaps sales/orders --bootstrap-servers b-1:9092
   silt gaps sales/orders --deployment deploy.yml --bootstrap-servers b-1:9092 --group orders --json
 
-It looks between the first offset of a table and its last, by partition. Offsets that a commit says
-were dropped by a rule are no gaps. Of each gap the broker is asked: a record that the contract
-keeps is missing; others were compacted, are of a transaction, dropped by a rule, or no longer
-there. It ends with 1 if any record is missing, or an offset is not explained."""
+It looks from the first offset of a table to its watermark, by partition; with --group from the
+first record of the broker to the group's offset. What a commit says was dropped by a rule is no
+gap. Of each gap the broker is asked: a record that the contract keeps is missing; others were
+compacted, are of a transaction, dropped by a rule, or no longer there. It ends with 1 if any record
+is missing, or an offset is not explained."""
 RANGES_SHOWN = 40
 
 
@@ -47,9 +48,7 @@ def run(options: argparse.Namespace) -> int:
     client = client_of(options.kafka, options.bootstrap_servers)
     place = place_of(options)
     asks_broker = bool(options.bootstrap_servers)
-    (table,) = named_tables(
-        [options.table], place, contracts_needed=asks_broker and not options.topic
-    )
+    (table,) = tables_of_topic([options.table], place, options.topic, asks_broker=asks_broker)
     use_credentials_for(table.uri)
     result, notes = _explain(table, options, client)
     for note in notes:
@@ -57,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         output.as_json([_json(gaps) for gaps in result])
     else:
-        _print(table, result, is_sure=not notes, asks_broker=asks_broker)
+        _print(table, result, is_sure=not notes)
     return int(any(gaps.counts().keys() & set(UNEXPLAINED) for gaps in result))
 
 
@@ -67,7 +66,7 @@ def _explain(
     from silt.audit.gaps import gaps_of
     from silt.local.topic_reader import TopicReader
 
-    topic = options.topic or (table.contract.topic if table.contract else None)
+    topic = table.contract.topic if table.contract else options.topic
     if options.bootstrap_servers and topic is None:
         raise UsageError(f"No contract has the table {table.name}: name its topic with --topic.")
     with contextlib.ExitStack() as stack:
@@ -89,9 +88,7 @@ def _json(gaps: "PartitionGaps") -> dict[str, Any]:
     }
 
 
-def _print(
-    table: NamedTable, result: "list[PartitionGaps]", *, is_sure: bool, asks_broker: bool
-) -> None:
+def _print(table: NamedTable, result: "list[PartitionGaps]", *, is_sure: bool) -> None:
     from silt.audit.gaps import MISSING, UNEXPLAINED, UNPROVEN
 
     ranges = (
@@ -112,11 +109,19 @@ def _print(
         output.say(f"{table.name} has no gaps.", "green" if is_sure else None)
         return
     style = None if totals.keys() & set(UNEXPLAINED) else "green"
-    listed = ", ".join(f"{count:,} {cause}" for cause, count in totals.items())
+    listed = ", ".join(
+        f"{count:,} {cause}{_plural(cause, count)}" for cause, count in totals.items()
+    )
     output.say(f"{counted(sum(totals.values()), 'offset')} in gaps: {listed}.", style)
     if MISSING in totals:
         output.say(
             f"To bring back what is missing: silt replay --gaps {table.name}, with the same options"
         )
-    if UNPROVEN in totals and not asks_broker:
+    if UNPROVEN in totals:
         output.say("To find out why, and what can be brought back: --bootstrap-servers")
+
+
+def _plural(cause: str, count: int) -> str:
+    from silt.audit.gaps import TOMBSTONE
+
+    return "s" if cause == TOMBSTONE and count != 1 else ""

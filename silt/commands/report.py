@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the page. Returns 1 where no table could be read."""
+    """Write the page. Returns 1 where a table could not be read, or none exists."""
     from silt.report.collect import collect
     from silt.report.page import page_of
 
@@ -53,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
             failed = True
             output.complain(f"{table.name}: {error}")
     if not any(report.status.figures.exists for report in reports):
-        output.complain("None of these tables exists. Is this where they are? No page was written.")
+        where = "None of these tables exists. Is this where they are? " if reports else ""
+        output.complain(f"{where}No page was written.")
         return 1
     try:
         options.out.parent.mkdir(parents=True, exist_ok=True)

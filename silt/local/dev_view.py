@@ -73,12 +73,15 @@ class DevView:
             f"{counts['dead_lettered']:,} dead letters",
             f"{counts['skipped_by_rule']:,} skipped",
             f"{counts['duplicates']:,} duplicates",
+            f"{counts['unsettled'] if self.dry_run else 0:,} would stay unsettled",
             f"{retries:,} retries",
         ]
         lag = f"; {behind:,} offsets behind the topic" if behind is not None else ""
         shown = ", ".join(part for part in parts if not part.startswith("0 "))
         verb = "tried" if self.dry_run else "settled"
-        self.say(f"{counted(settled, 'record')} {verb}, {rate:,.0f}/s: {shown}{lag}")
+        self.say(
+            f"{counted(settled, 'record')} {verb}, {rate:,.0f}/s{': ' if shown else ''}{shown}{lag}"
+        )
         self._print_new_rejects()
 
     def _print_new_rejects(self) -> None:

@@ -46,7 +46,6 @@ def as_text(value: Any) -> str | None:
 
 def _text_of(data: bytes) -> str:
     try:
-        text = data.decode()
+        return data.decode()
     except UnicodeDecodeError:
         return f"\\x{data.hex()}"
-    return text if text.isprintable() or not text else f"\\x{data.hex()}"

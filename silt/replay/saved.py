@@ -58,7 +58,7 @@ def find_files(sources: Sequence[str]) -> list[SavedFile]:
         else:
             found = [SavedFile(str(path), path.read_bytes) for path in _paths(source)]
         if not found:
-            raise UsageError(f"{source} names no file. Nothing was replayed.")
+            raise UsageError(f"{source} names no file.")
         files += found
     return files
 

@@ -83,15 +83,14 @@ class TopicEvents:
         commits.
         """
         for (topic, partition), group in groupby(ranges, lambda each: (each.topic, each.partition)):
-            records = self._records(topic, partition, list(group))
+            records = self.records(list(group))
             for batch in batches_of(records, source, BATCH_SIZE):
                 name = RecordRange(topic, partition, batch[0].offset, batch[-1].offset)
                 yield str(name), event_of(batch, source)
 
-    def _records(
-        self, topic: str, partition: int, ranges: Sequence[RecordRange]
-    ) -> Iterator[KafkaRecord]:
+    def records(self, ranges: Sequence[RecordRange]) -> Iterator[KafkaRecord]:
         """Yield the records of ranges of one partition that the broker has."""
+        topic, partition = ranges[0].topic, ranges[0].partition
         reader = self.reader(topic)
         low, high = reader.bounds(partition)
         wanted = BitMap64()

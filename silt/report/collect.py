@@ -50,13 +50,11 @@ def collect(
     report = TableReport(status_of(table, pool, deadline))
     if not report.status.figures.exists:
         return report
-    assert ROW_KEYS.timestamp is not None
-    assert DEAD_LETTER_KEYS.timestamp is not None
     report.rows = read_history(open_store(table.uri), ROW_KEYS.timestamp)
     letters = open_store(table.uri + DEAD_LETTERS_SUFFIX)
     report.letters = read_history(letters, DEAD_LETTER_KEYS.timestamp)
     result = audit(table.uri, progress=progress)
-    report.partitions = [part for _, part in sorted(result.partitions.items()) if part.bounds]
+    report.partitions = [part for _, part in sorted(result.partitions.items()) if part.known]
     report.findings = len(result.findings)
     opened, _ = open_both(table.uri)
     report.sizes = _sizes(opened[0].table)

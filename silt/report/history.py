@@ -4,9 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from handler.delta.statistics import microseconds
+from handler.delta.statistics import microseconds, parse_statistics
 from handler.delta.store import Store
 from silt.log_commits import read_commits
 
@@ -61,8 +59,9 @@ def _past_commit(actions: Sequence[Mapping[str, Any]], timestamp: str) -> Iterat
         return
     added = [a["add"] for a in actions if "add" in a]
     new = [add for add in added if add.get("dataChange", True)]
-    stats = [orjson.loads(add.get("stats") or "{}") for add in new]
-    is_rewrite = info.get("operation") in ("REDRIVE", "DELETE", "OPTIMIZE")
+    stats = [parse_statistics(add.get("stats")) for add in new]
+    # What replaces files brings nothing new, by any engine and under any name.
+    is_rewrite = any("remove" in action for action in actions)
     ends_us = [microseconds((each.get("maxValues") or {}).get(timestamp)) for each in stats]
     newest_us = max((end for end in ends_us if end is not None), default=None)
     at_s = info["timestamp"] / 1000

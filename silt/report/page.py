@@ -48,7 +48,7 @@ th { color: var(--soft); font-weight: 500; } td.number, th.number { text-align: 
 """
 
 
-def page_of(reports: Sequence[TableReport], at: datetime, version: str = __version__) -> str:
+def page_of(reports: Sequence[TableReport], at: datetime) -> str:
     """Return the page of some tables, as they were at a time."""
     body = "".join(_table(report) for report in reports)
     names = ", ".join(report.status.name for report in reports)
@@ -56,7 +56,7 @@ def page_of(reports: Sequence[TableReport], at: datetime, version: str = __versi
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Silt: {escape(names)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f'<h1>Tables</h1>\n<p class="soft">silt report, release {escape(version)}, at '
+        f'<h1>Tables</h1>\n<p class="soft">silt report, release {escape(__version__)}, at '
         f"{at:%Y-%m-%d %H:%M} UTC</p>\n{body}</main>\n</body>\n</html>\n"
     )
 
@@ -103,10 +103,10 @@ def _charts(report: TableReport) -> Iterator[str]:
             bars_over_time(times, step_s, [rows, letters], "records"),
             key,
         )
-        late = [(bucket.at_s, bucket.late_s) for bucket in buckets if bucket.late_s is not None]
+        late = [(each.at_s, each.late_s) for each in buckets if each.late_s is not None]
         yield _card(
             "Freshness: age of the newest record when it was committed",
-            line_over_time([(at, value) for at, value in late if value is not None], "rows", span),
+            line_over_time(late, "rows", span),
         )
         growth = growth_of(report.rows, report.status.figures.rows or 0)
         yield _card(
@@ -145,7 +145,8 @@ def _streams(report: TableReport) -> str:
         return ""
     rows = list[str]()
     for part in report.partitions[:STRIPS_SHOWN]:
-        first, last = part.bounds or (0, 0)
+        known = part.known
+        first, last = known.min(), known.max()
         picture = strip(first, last, part.gap_ranges(GAPS_DRAWN))
         numbers = (first, last, part.rows.rows, len(part.open_letters), part.in_gaps)
         cells = "".join(f'<td class="number">{number:,}</td>' for number in numbers)

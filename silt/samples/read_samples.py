@@ -36,7 +36,10 @@ def read_samples(sources: Sequence[str]) -> list[Sample]:
             data = file.read()
         except OSError as error:
             raise SavedEventError(f"{file.name} cannot be read: {error}") from error
-        samples += _samples_of(data, file.name)
+        found = list(_samples_of(data, file.name))
+        if not found:
+            raise SavedEventError(f"{file.name} has no samples.")
+        samples += found
     return samples
 
 
@@ -79,6 +82,11 @@ def _of_document(document: Any, raw: bytes, name: str) -> Iterator[Sample]:
     """Yield the records of an event, also of one that an on-failure destination keeps; of anything
     else the sample that it is.
     """
+    if isinstance(document, dict) and "KafkaBatchInfo" in document and "payload" not in document:
+        raise SavedEventError(
+            f"{name}: this says which records were given up, and does not contain them. silt "
+            "capture reads them from the topic."
+        )
     if isinstance(document, dict) and isinstance(document.get("payload"), str):
         document = _document(document["payload"].encode())
     if not (isinstance(document, dict) and "records" in document and "eventSource" in document):

@@ -14,11 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from confluent_kafka import Producer
 from deltalake import DeltaTable
 
-from silt.local.broker import EmbeddedBroker
+from handler.app import Function
+from handler.settings import read_settings
+from silt.local.broker import EmbeddedBroker, TopicRecords
+from silt.local.mapping import MappingConfig, Poller
+from silt.local.runtime_api import InvocationOutcome
 from silt.local.s3 import LocalS3
 from tests.builders import ROOT
 from tests.real.brokers import Broker, fresh_topic
@@ -119,8 +124,40 @@ class Lab:
             producer.produce(TOPIC, value=json.dumps(order), partition=partition)
         assert producer.flush(10) == 0
 
+    def settle(self) -> None:
+        """Have the function settle all that is new, in this process, which is quick."""
+        wanted = {**self.s3.environment, **self._settings()}
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in wanted.items():
+                patch.setenv(name, value)
+            function = Function(read_settings(wanted))
+            records = TopicRecords(self.servers, TOPIC, list(range(PARTITIONS)), GROUP)
+            source = {"eventSource": "SelfManagedKafka", "bootstrapServers": self.servers}
+            poller = Poller(
+                MappingConfig(maximum_batching_window_s=0.5),
+                records,
+                lambda event: InvocationOutcome("response", function.handle(event, None)),
+                source,
+            )
+            # The first batch takes a while: the consumer looks for its broker.
+            idle, limit = 0, 12
+            while idle < limit:
+                idle, limit = (0, 4) if poller.run_once() else (idle + 1, limit)
+            records.close()
+
+    def _settings(self) -> dict[str, str]:
+        deployed = yaml.safe_load(self.deployment.read_text())
+        return {
+            "SILT_TABLE_ROOT": self.root,
+            "SILT_CONTRACTS": str(self.folder / "schemas"),
+            "SILT_SOURCE": "shop-kafka",
+            "SILT_GENERATION": str(deployed.get("function", {}).get("generation", 0)),
+        }
+
     def run_function(self, *options: str, expected: int = 0) -> str:
-        """Have the mapping and the function settle all that is new; return what they print."""
+        """Have the mapping and the function, in the runtime client of Lambda, settle all that is
+        new; return what they print.
+        """
         done = subprocess.run(self.live(*options), **self._process(), timeout=LIVE_LIMIT_S)
         text = str(done.stdout) + str(done.stderr)
         assert done.returncode == expected, text
@@ -146,15 +183,14 @@ class Lab:
     @property
     def environment(self) -> dict[str, str]:
         """Return what the commands and the function find in their environment."""
-        deployed = yaml.safe_load(self.deployment.read_text())
-        generation = deployed.get("function", {}).get("generation", 0)
+        generation = self._settings()["SILT_GENERATION"]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "SILT_"))}
         return {
             **inherited,
             **self.s3.environment,
             "PYTHONPATH": str(ROOT),
             "COLUMNS": "100",
-            "SILT_GENERATION": str(generation),
+            "SILT_GENERATION": generation,
         }
 
     def table(self) -> DeltaTable:
@@ -188,14 +224,16 @@ class Lab:
             assert matches(expected, text), f"$ {line}\n{text}\nThe page says:\n{expected}"
 
     def _run(self, line: str) -> tuple[int, str]:
-        command = line.partition("  #")[0].strip()
+        command, _, edit = (part.strip() for part in line.partition("  #"))
         if command == "make deploy":
-            return 0, self.run_function() and ""
+            self.settle()
+            return 0, ""
         if command.startswith("$EDITOR "):
             file = self.folder / command.removeprefix("$EDITOR ")
             before = file.read_text()
             after = self.edits[file.name](before)
             assert before != after
+            assert edit in after, f"the page says {edit}"
             file.write_text(after)
             return 0, ""
         command = command.replace(".venv/bin/python", "python")

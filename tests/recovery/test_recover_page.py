@@ -34,11 +34,11 @@ def lab(tmp_path: Path, broker: Broker, s3: LocalS3) -> Lab:
 
 def deploy_strict_contract(lab: Lab) -> None:
     lab.send(range(6))
-    lab.run_function()
+    lab.settle()
     lab.contract.write_text(CONTRACT.replace("amount: {type: double}", STRICT))
     lab.save("a strict contract")
     lab.send(range(6, 12))
-    lab.run_function()
+    lab.settle()
     lab.send(range(12, 14))
 
 
@@ -49,44 +49,44 @@ def send_garbage(lab: Lab) -> None:
     lab.send(range(4))
     lab.send(range(4, 8), status="PAID")
     lab.send(range(8, 9), status=7)
-    lab.run_function()
+    lab.settle()
     lab.send(range(9, 10))
     lab.edits["orders.yaml"] = lambda text: text.replace("[new, paid]", "[new, paid, PAID]")
 
 
 def give_up_a_batch(lab: Lab) -> None:
     lab.send(range(3))
-    lab.run_function()
+    lab.settle()
     lab.send(range(3, 9))
     failing = ("--timeout", "0.01", "--retries", "0", "--on-failure", lab.given_up)
     assert "given up (RetryAttemptsExhausted)" in lab.run_function(*failing, expected=1)
     lab.send(range(9, 12))
-    lab.run_function()
+    lab.settle()
 
 
 def lose_offsets(lab: Lab) -> None:
     lab.send(range(4))
-    lab.run_function()
+    lab.settle()
     lab.send(range(4, 9))
     consumer = Consumer({"bootstrap.servers": lab.servers, "group.id": GROUP, "log_level": 0})
     consumer.commit(offsets=[TopicPartition(TOPIC, 0, 8)], asynchronous=False)
     consumer.close()
     lab.send(range(9, 11))
-    lab.run_function()
+    lab.settle()
 
 
 def drop_the_table(lab: Lab) -> None:
     lab.send(range(6))
     lab.send(range(6, 7), status="lost")
-    lab.run_function()
+    lab.settle()
     lab.drop(lab.uri)
     lab.send(range(7, 9))
-    lab.run_function()
+    lab.settle()
 
 
 def recreate_the_topic(lab: Lab) -> None:
     lab.send(range(6))
-    lab.run_function()
+    lab.settle()
     lab.recreate_topic()
     lab.send(range(100, 104))
     lab.edits["deploy.yml"] = lambda text: text + "function: {generation: 1}\n"
@@ -95,11 +95,11 @@ def recreate_the_topic(lab: Lab) -> None:
 
 def deploy_a_wrong_generation(lab: Lab) -> None:
     lab.send(range(3))
-    lab.run_function()
+    lab.settle()
     right = lab.deployment.read_text()
     lab.deployment.write_text(right + "function: {generation: 3}\n")
     lab.send(range(3, 5))
-    lab.run_function()
+    lab.settle()
     lab.deployment.write_text(right)
     lab.send(range(5, 7))
     said = lab.run_function(expected=1)
@@ -109,14 +109,14 @@ def deploy_a_wrong_generation(lab: Lab) -> None:
 
 def delete_rows(lab: Lab) -> None:
     lab.send(range(10))
-    lab.run_function()
+    lab.settle()
     lab.table().delete("_kafka_offset between 3 and 5")
 
 
 def delete_a_data_file(lab: Lab) -> None:
     for numbers in (range(5), range(5, 10)):
         lab.send(numbers)
-        lab.run_function()
+        lab.settle()
     actions = lab.table().get_add_actions(flatten=True)
     path = next(p for p in actions.column("path").to_pylist())
     lab.drop(f"{lab.uri}/{path}")
@@ -133,7 +133,7 @@ TROUBLES: dict[str, Callable[[Lab], None]] = {
     "Another engine deleted rows": delete_rows,
     "A data file is gone": delete_a_data_file,
 }
-OUTAGE = "S3 was not there"
+OUTAGE = "S3 was unavailable"
 
 
 def test_each_section_of_the_page_is_followed() -> None:
@@ -174,7 +174,7 @@ def test_outage_of_the_store_heals_by_itself(
     """The store stops answering for ten seconds, while batches arrive."""
     lab = Lab(tmp_path / "lab", broker, own_s3)
     lab.send(range(4))
-    lab.run_function()
+    lab.settle()
     live = subprocess.Popen(
         lab.live("--keep-going", "--until-idle", "15"),
         cwd=lab.folder,

@@ -93,6 +93,9 @@ def test_what_cannot_be_captured_is_refused(topic: Topic, tmp_path: Path, capsys
     assert main(["capture"]) == 2
     assert main(["capture", "--topic", topic.name]) == 2
     assert main(["capture", "a.json", "--topic", topic.name]) == 2
+    assert main(["capture", "a.json", "--count", "3"]) == 2
+    beyond = ["--partition", "0", "--from", "200", "--to", "300"]
+    assert capture(topic, *beyond) == 1
     capsys.readouterr()
     new = tmp_path / "new.json"
     for wrong in (["--partition", "9"], ["--from", "x"], ["--from", "9" * 5000]):
@@ -117,6 +120,7 @@ MASKED = [
     (b"{'name': 'Alice'}", b"{'aaaa': 'Aaaaa'}"),
     (b'{"name": "Alice Smith', b'{"aaaa": "Aaaaa Aaaaa'),
     (b"[Alice, Bob]", b"[Aaaaa, Aaa]"),
+    (rb"login C:\Users\Zoe", rb"aaaaa A:\Aaaaa\Aaa"),
     ("½ \u093e é".encode(), b"a a a"),
     (b'"secret"', b'"aaaaaa"'),
     (b"customer-17", b"aaaaaaaa-11"),

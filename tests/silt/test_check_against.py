@@ -15,12 +15,17 @@ BEFORE = (
     SMALL + "  amount: {type: integer}\n  place: {type: struct, fields: {city: {type: string}}}\n"
 )
 
+WIDENED = (
+    BEFORE,
+    "evolution: widen\n" + BEFORE.replace("amount: {type: integer}", "amount: {type: long}"),
+)
 MOVED = ("columns:\n  id: {type: long", "partition_by: [name]\ncolumns:\n  id: {type: date")
 CHANGES: list[tuple[str, str, str, int, dict[str, list[str]]]] = [
     ("nothing", "", "", 0, {}),
     ("added", "  name: {type: string}", "  name: {type: string}\n  more: {type: date}", 0,
      {"added": ["more: date"]}),
-    ("widened", "columns:", "evolution: widen\ncolumns:", 0, {}),
+    ("evolution", "columns:", "evolution: widen\ncolumns:", 0, {}),
+    ("widened in truth", *WIDENED, 0, {"widened": ["amount: integer becomes long"]}),
     ("widened", "amount: {type: integer}", "amount: {type: long}", 1,
      {"refused": ["`evolution: widen` allows this widening"]}),
     ("nested", "{city: {type: string}}", "{city: {type: string}, zip: {type: string}}", 0,
@@ -125,7 +130,38 @@ def test_what_cannot_be_compared_is_named(project: Path, tmp_path: Path, capsys:
     )
     git(project, "rm", "-q", "--cached", "-r", "contracts")
     git(project, "commit", "-qm", "none")
-    assert main(["check", folder, "--against", "HEAD"]) in (0, 2)
+    capsys.readouterr()
+    assert main(["check", folder, "--against", "HEAD"]) == 0
+    assert "the contract is new" in capsys.readouterr().out
+
+
+def test_file_whose_name_is_not_ascii_is_compared_too(project: Path, capsys: Any) -> None:
+    folder = project / "contracts"
+    (folder / "contract.yaml").rename(folder / "über uns.yaml")
+    git(project, "add", "-A", "contracts")
+    git(project, "commit", "-qm", "renamed")
+    (folder / "über uns.yaml").write_text(
+        BEFORE.replace("name: {type: string}", "name: {type: long}")
+    )
+    code, (change,) = against(project, "HEAD", capsys)
+    assert (code, len(change["refused"])) == (1, 1)
+
+
+def test_table_that_the_function_cannot_write_is_refused(project: Path, capsys: Any) -> None:
+    table = DeltaTable(project / "tables/sales/orders")
+    table.alter.add_constraint({"positive": "id >= 0"})
+    code, (change,) = against(project, str(project / "tables/sales/orders"), capsys)
+    assert code == 1
+    assert "does not write" in change["refused"][0] or "constraint" in change["refused"][0].lower()
+
+
+def test_longest_name_of_a_table_wins(project: Path) -> None:
+    from silt.table_places import contract_at
+
+    contracts: Any = {"orders": "short", "sales/orders": "long"}
+    assert contract_at("/lake/sales/orders", contracts) == "long"
+    assert contract_at("/lake/orders/", contracts) == "short"
+    assert contract_at("/lake/clicks", contracts) is None
 
 
 def test_function_names_all_differences_at_once(project: Path) -> None:

@@ -49,6 +49,7 @@ def query(tmp_path: Path, capsys: Any) -> Query:
         ("select o.id from orders o join orders p using (id) order by 1 limit 1", [{"id": 0}]),
         ("with a as (select 1.50::decimal(9,2) d) select * from a", [{"d": "1.50"}]),
         ("select 1 as a, 2 as a", None),
+        ("select chr(10)::blob b, '\\xff'::blob c", [{"b": "\n", "c": "\\xff"}]),
         ("select {'x': [1, 2]} s, map {'k': 'v'} m, 'nan'::double f", None),
     ],
 )

@@ -74,12 +74,15 @@ def test_samples_of_every_form_are_judged(
     assert not (tmp_path / "tables").exists()
 
 
-def test_rejects_are_shown_with_file_and_line(check: Check, tmp_path: Path, capsys: Any) -> None:
+def test_rejects_are_shown_with_file_and_line(
+    check: Check, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "s.ndjson"
     file.write_text(f"{json.dumps(GOOD)}\n{json.dumps(WRONG)}\n")
-    assert check(file) == 1
+    monkeypatch.chdir(tmp_path)
+    assert check(file.name) == 1
     out = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "s.ndjson:2 wrong_type id" in out or "s.ndjson:2" in out
+    assert "s.ndjson:2 wrong_type id expected an" in out
     assert "2 samples: 1 would be rows, 1 rejected, 0 dropped by a rule." in out
 
 
@@ -117,6 +120,8 @@ def test_standard_input_and_several_topics(
     ("text", "message"),
     [
         ("", "is empty"),
+        ("[]", "has no samples"),
+        (json.dumps({"KafkaBatchInfo": {}}), "silt capture reads them"),
         (json.dumps({**event(rows(0, 1)), "records": {"orders-0": 7}}), "is not a list"),
         (None, "cannot be read"),
     ],

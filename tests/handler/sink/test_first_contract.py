@@ -138,6 +138,21 @@ def test_emptiness_is_known_from_a_checkpoint_too(tmp_path: Path) -> None:
     DeltaTable(uri).delete("_kafka_offset < 3")
     with pytest.raises(TableMismatch):
         function_for(tmp_path, WRONG[1]).run(event(rows(6, 7)), None)
+    add_again(uri)
     DeltaTable(uri).delete()
     function_for(tmp_path, WRONG[1]).run(event([record(7, {"id": 7, "name": [1]})]), None)
     assert rows_of_folder(uri, "id, name") == [(7, [1])]
+
+
+def add_again(uri: Path) -> None:
+    """Name a file of the checkpoint in a commit again, as new statistics do."""
+    log = uri / "_delta_log"
+    added = [
+        json.loads(line)
+        for path in sorted(log.glob("*.json"))
+        for line in path.read_text().splitlines()
+        if '"add"' in line
+    ]
+    version = DeltaTable(uri).version() + 1
+    added[-1]["add"]["dataChange"] = False
+    (log / f"{version:020}.json").write_text(json.dumps(added[-1]) + "\n")
