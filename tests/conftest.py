@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -89,5 +90,22 @@ def whole_kafka(broker: Broker) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "logs_errors: the test makes the function log an error")
-    config.addinivalue_line("markers", "nightly: takes long; `make nightly` runs it, and CI does")
+    config.addinivalue_line(
+        "markers", "nightly: takes long; `make nightly` runs it, and CI every second day"
+    )
     config.addinivalue_line("markers", "hours: takes very long; `make nightly` runs it")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep a part of the long tests where NIGHTLY_PART asks for it: `0/2` and `1/2` are halves."""
+    part, _, parts = os.environ.get("NIGHTLY_PART", "").partition("/")
+    if not parts:
+        return
+    others = [
+        item
+        for item in items
+        if item.get_closest_marker("nightly") is not None
+        and zlib.crc32(item.nodeid.encode()) % int(parts) != int(part)
+    ]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
