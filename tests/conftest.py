@@ -91,13 +91,13 @@ def whole_kafka(broker: Broker) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "logs_errors: the test makes the function log an error")
     config.addinivalue_line(
-        "markers", "nightly: takes long; `make nightly` runs it, and CI every second day"
+        "markers", "nightly: takes long; `make nightly` runs it, and CI a third of them each day"
     )
     config.addinivalue_line("markers", "hours: takes very long; `make nightly` runs it")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep a part of the long tests where NIGHTLY_PART asks for it: `0/2` and `1/2` are halves."""
+    """Keep a part of the long tests where NIGHTLY_PART asks for it: `0/3` is the first third."""
     part, _, parts = os.environ.get("NIGHTLY_PART", "").partition("/")
     if not parts:
         return

@@ -106,6 +106,7 @@ def test_batch_that_is_given_up_is_not_stuck(dev: Dev, tmp_path: Path, capsys: A
     assert "given up (RetryAttemptsExhausted)" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.nightly
 def test_dry_run_shows_what_would_happen_and_keeps_no_offset(
     dev: Dev, tmp_path: Path, capsys: Any
 ) -> None:
