@@ -36,7 +36,7 @@ test: $(READY) lint tools ## Lint, check types, run every test
 nightly: $(READY) tools ## Run the tests that take long too; some of them hours
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m "nightly or hours" --timeout 14400 $(ARGS)
 
-browser: ## Install Chromium where there is none, for the tests of silt report (Debian, as root)
+browser: ## Install Chromium if it is missing, for the tests of silt report (Debian, as root)
 	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null || \
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; }
 

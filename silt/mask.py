@@ -25,7 +25,7 @@ def mask(data: bytes) -> bytes:
         return b"\x00" * len(data)
     if _is_json(text):
         return _TOKEN.sub(_mask_token, text).encode()
-    return _mask_text(text).encode()
+    return _mask_text(text, _CHARACTER).encode()
 
 
 def _is_json(text: str) -> bool:
@@ -42,16 +42,14 @@ def _mask_token(token: re.Match[str]) -> str:
         return re.sub(r"\d", "1", token["number"]) + (token["exponent"] or "")
     if token["colon"] is not None:
         return token[0]
-    text = token["string"]
-    if _TIME.fullmatch(text):
-        return f'"{_mask_text(text)}"'
-    return f'"{_ESCAPE.sub(_mask_character, text)}"'
+    return f'"{_mask_text(token["string"], _ESCAPE)}"'
 
 
-def _mask_text(text: str) -> str:
+def _mask_text(text: str, characters: re.Pattern[str]) -> str:
+    """Mask a text, of which `characters` says what counts as one: in JSON also an escape."""
     if _TIME.fullmatch(text):
         return re.sub(r"\d", "1", text)
-    return _CHARACTER.sub(_mask_character, text)
+    return characters.sub(_mask_character, text)
 
 
 def _mask_character(match: re.Match[str]) -> str:

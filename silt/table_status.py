@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
-from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
+from handler.contract.contract import DEAD_LETTERS_SUFFIX, REDRIVEN_AT, Contract
 from handler.contract.upkeep import Upkeep, default_upkeep
 from handler.delta.log import Snapshot
 from handler.delta.retry import Deadline
@@ -19,7 +19,6 @@ from handler.kafka.offsets import Stream
 from handler.sink.table_schema import TableSchema
 from handler.sink.terms import Governed
 from handler.upkeep.engine import Engine
-from handler.upkeep.expiry import REDRIVEN_AT
 from handler.upkeep.report import Figures, known
 from handler.upkeep.run import MaintenanceRun
 from silt.contract_change import WITHOUT_ROWS
@@ -206,7 +205,8 @@ def _drift(
     """Compare the table's schema with the contract, as an append would."""
     schema = TableSchema(contract, contract.table, dead_letters=False)
     try:
-        fitting = Governed(Table(contract.table, open_store(uri), pool), schema).fit(deadline)
+        known = Table(contract.table, open_store(uri), pool, snapshot=snapshot)
+        fitting = Governed(known, schema).fit(deadline)
     except TableMismatch as error:
         return [Remark("wrong", line) for line in error.differences]
     except UnsupportedTable as error:

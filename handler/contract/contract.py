@@ -28,9 +28,12 @@ DEAD_LETTER_FIELDS = (
     Field("contract_version", Primitive("string")),
     Field("failed_at", Primitive("timestamp")),
 )
+REDRIVEN_AT, REDRIVEN_AS = "redriven_at", "redriven_as"
+ROW = "row"
+"""What `redriven_as` says of a dead letter that became a row."""
 REDRIVE_FIELDS = (
-    Field("redriven_at", Primitive("timestamp")),
-    Field("redriven_as", Primitive("string")),
+    Field(REDRIVEN_AT, Primitive("timestamp")),
+    Field(REDRIVEN_AS, Primitive("string")),
 )
 """When a dead letter was given to the contract again with success, and as what: null until then.
 

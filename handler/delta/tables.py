@@ -79,7 +79,7 @@ class Table:
         return result
 
     def is_empty(self, deadline: Deadline) -> bool:
-        """Read the newest snapshot with its files, keep it, and return whether there are none."""
+        """Read the newest snapshot with its files, keep it, and return whether it has no files."""
         snapshot, count = self.log.load(deadline, FileCount)
         if count is not None and count.may_be_none:
             snapshot, files = self.log.load(deadline, ActiveFiles)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 from uuid import uuid4
 
-from handler.contract.contract import DEAD_LETTER_FIELDS, REDRIVE_FIELDS, Contract
+from handler.contract.contract import DEAD_LETTER_FIELDS, REDRIVE_FIELDS, REDRIVEN_AS, ROW, Contract
 from handler.contract.readers import unreadable_partitions
 from handler.delta.active import TYPES_TAG
 from handler.delta.features import check_appendable, protocol_for
@@ -24,7 +24,7 @@ from handler.errors import TableMismatch
 from handler.sink.evolution import compare, compare_partitions, is_widened, mark_origin
 
 ROW_KEYS = Keys("_kafka_partition", "_kafka_offset", "_kafka_timestamp")
-DEAD_LETTER_KEYS = Keys("partition", "offset", "timestamp", moved=("redriven_as", "row"))
+DEAD_LETTER_KEYS = Keys("partition", "offset", "timestamp", moved=(REDRIVEN_AS, ROW))
 """A dead letter that was closed as a row proves nothing: the row is looked up, and may be gone."""
 
 

@@ -93,7 +93,6 @@ class Writer:
         )
         self._checker = Checker(contract)
         self._generation = generation
-        self._only_decides = False
 
     @property
     def tables(self) -> tuple[Table, Table]:
@@ -121,7 +120,6 @@ class Writer:
         """
         clock = deadline.clock
         start = clock.monotonic()
-        self._only_decides = dry_run
         checked = check_batch(self.contract, self._checker, batch, source, self._generation)
         admission = Admission(self._schemas, source, batch.topic, self._generation)
         result = Result(checked)
@@ -181,29 +179,29 @@ class Writer:
 
         Raises Superseded, TableError, SourceMismatch, StoreError or OutOfTime.
         """
-        view = self._kept_view(deadline)
+        view = self._kept_view(term, deadline)
         while True:
             if (moved := self._terms.moved(view, term)) is not None:
                 return moved
             admission.check(view)
             if missing := missing_queries(batch, view):
-                view = self._look_up({**view.queries, **missing}, deadline)
+                view = self._look_up({**view.queries, **missing}, term, deadline)
             elif relies_on_watermark(batch, view) and transaction.confirm(self.tables) is not None:
-                view = self._kept_view(deadline)
+                view = self._kept_view(term, deadline)
             else:
                 return view
 
-    def _look_up(self, queries: dict[int, Query], deadline: Deadline) -> View:
+    def _look_up(self, queries: dict[int, Query], term: Term | None, deadline: Deadline) -> View:
         """Return a view of the newest tables, in which these records were looked up.
 
         The dead letters first: one that was closed as a row is left out, and its row is older.
         """
         results = tuple(table.look_up(queries, deadline) for table in self.tables)
-        return replace(self._kept_view(deadline), queries=queries, found=results)
+        return replace(self._kept_view(term, deadline), queries=queries, found=results)
 
-    def _kept_view(self, deadline: Deadline) -> View:
-        if self._only_decides:
-            return self._terms.fit(deadline)  # as the tables would be once they are taken over
+    def _kept_view(self, term: Term | None, deadline: Deadline) -> View:
+        if term is None:  # a dry run: as the tables would be once they are taken over
+            return self._terms.fit(deadline)
         return View(self.dead_letters.known(deadline), self.rows.known(deadline))
 
     def _commit(

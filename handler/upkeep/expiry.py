@@ -3,15 +3,12 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from handler.contract.contract import REDRIVEN_AT
 from handler.delta.features import check_rewritable
 from handler.delta.retry import Deadline
 from handler.delta.rewrite import active_files
 from handler.upkeep.compaction import Compaction, Purpose
 from handler.upkeep.due import Bin
-
-REDRIVEN_AT, REDRIVEN_AS = "redriven_at", "redriven_as"
-ROW = "row"
-"""What `redriven_as` says of a dead letter that became a row."""
 
 
 def expire(compaction: Compaction, deadline: Deadline) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from handler.contract.contract import REDRIVEN_AT
 from handler.contract.upkeep import Upkeep
 from handler.delta.active import ActiveFile, ActiveFiles
 from handler.delta.features import check_rewritable
@@ -20,7 +21,7 @@ from handler.upkeep.cleaning import Cleaning
 from handler.upkeep.compaction import Compaction
 from handler.upkeep.due import Bin, due, partitions_of
 from handler.upkeep.engine import Engine
-from handler.upkeep.expiry import REDRIVEN_AT, expire
+from handler.upkeep.expiry import expire
 from handler.upkeep.repair import repair_log
 from handler.upkeep.report import Figures, RunReport, is_narrow
 

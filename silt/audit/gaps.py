@@ -89,7 +89,9 @@ def gaps_of(
     result = audit(uri, progress=progress)
     if reader is None:
         parts = [part for _, part in sorted(result.partitions.items())]
-        return [list_gaps(part) for part in parts], result.doubts
+        return [
+            PartitionGaps(part.partition, UNPROVEN, beyond=part.lacking()) for part in parts
+        ], result.doubts
     cause, found = cause_of(contract), list[PartitionGaps]()
     for number in sorted({*result.partitions, *reader.partitions}):
         part = result.of(number)
@@ -99,11 +101,6 @@ def gaps_of(
         end = ends.get(number, 0)
         found.append(explain_gaps(part, reader, cause, end=end, progress=progress))
     return found, result.doubts
-
-
-def list_gaps(part: PartitionAudit) -> PartitionGaps:
-    """Return what a table lacks of a partition, without asking a broker."""
-    return PartitionGaps(part.partition, UNPROVEN, beyond=part.lacking())
 
 
 def explain_gaps(

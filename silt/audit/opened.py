@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
-from handler.contract.contract import DEAD_LETTERS_SUFFIX
+from handler.contract.contract import DEAD_LETTERS_SUFFIX, REDRIVEN_AS, REDRIVEN_AT, ROW
 from handler.delta.log import Snapshot
 from handler.delta.look_up import Keys
 from handler.delta.retry import Deadline, SystemClock
@@ -14,7 +14,6 @@ from handler.delta.store import Pool, open_store
 from handler.delta.tables import Table
 from handler.errors import NotFound, SiltError
 from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
-from handler.upkeep.expiry import REDRIVEN_AS, REDRIVEN_AT, ROW
 from silt.audit.findings import PartitionAudit
 from silt.audit.offset_sets import Offsets
 

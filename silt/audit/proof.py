@@ -33,6 +33,18 @@ def audit(
     `gaps_allowed`: gaps that nothing explains are noted, and are no finding.
     """
     opened, is_still = open_both(uri)
+    return audit_opened(uri, opened, is_still, gaps_allowed=gaps_allowed, progress=progress)
+
+
+def audit_opened(
+    uri: str,
+    opened: Sequence[OpenedTable],
+    is_still: bool,
+    *,
+    gaps_allowed: bool = False,
+    progress: Callable[[int], None] = lambda _rows: None,
+) -> Audit:
+    """Audit tables as `open_both` opened them; the rest is as for `audit`."""
     result = Audit(uri, opened[0].snapshot.version, {}, [])
     if not is_still:
         result.doubt(f"{uri} is written to: a gap at its end may be a batch in progress")

@@ -4,12 +4,9 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
-from handler.delta.retry import Deadline, SystemClock
-from handler.delta.store import Pool
-from handler.errors import SiltError
 from silt import output
 from silt.command_errors import UsageError
-from silt.credentials import use_credentials_for
+from silt.each_table import read_each
 from silt.table_places import add_table_arguments, named_tables, place_of
 
 EXAMPLE = """examples:
@@ -19,7 +16,6 @@ EXAMPLE = """examples:
 One file of HTML that loads nothing from a network: throughput and freshness over time, growth,
 rejects by reason, offsets by partition with gaps, file sizes, commits, what maintenance would do,
 and what S3 cost. It reads the tables' logs and offsets, and changes nothing."""
-LIMIT_S = 900.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,18 +36,7 @@ def run(options: argparse.Namespace) -> int:
     from silt.report.collect import collect
     from silt.report.page import page_of
 
-    clock, pool = SystemClock(), Pool()
-    reports = []
-    failed = False
-    for table in named_tables(options.tables, place_of(options)):
-        try:
-            use_credentials_for(table.uri)
-            with output.progress(f"reading {table.name}", "rows") as advance:
-                deadline = Deadline(clock, clock.monotonic() + LIMIT_S)
-                reports.append(collect(table, pool, deadline, advance))
-        except SiltError as error:
-            failed = True
-            output.complain(f"{table.name}: {error}")
+    reports, failed = read_each(named_tables(options.tables, place_of(options)), "rows", collect)
     if not any(report.status.figures.exists for report in reports):
         where = "None of these tables exists. Is this where they are? " if reports else ""
         output.complain(f"{where}No page was written.")

@@ -4,11 +4,9 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from handler.delta.retry import Deadline, SystemClock
-from handler.delta.store import Pool
-from handler.errors import SiltError, counted
+from handler.errors import counted
 from silt import output
-from silt.credentials import use_credentials_for
+from silt.each_table import read_each
 from silt.table_places import add_table_arguments, named_tables, place_of
 
 if TYPE_CHECKING:
@@ -21,7 +19,6 @@ EXAMPLE = """example:
 
 It changes nothing, and ends with 1 where no table exists, or one cannot be read or does not fit
 its contract."""
-LIMIT_S = 900.0
 STREAMS_SHOWN = 20
 COLORS = {"wrong": "red", "attention": "yellow"}
 
@@ -36,18 +33,10 @@ def run(options: argparse.Namespace) -> int:
     """Print the health of each table. Returns 1 if anything is wrong with one, or none exists."""
     from silt.table_status import status_of
 
-    clock, pool = SystemClock(), Pool()
-    result: list[Status] = []
-    failed = False
-    for table in named_tables(options.tables, place_of(options)):
-        try:
-            use_credentials_for(table.uri)
-            with output.progress(f"reading {table.name}", "tables") as _advance:
-                deadline = Deadline(clock, clock.monotonic() + LIMIT_S)
-                result.append(status_of(table, pool, deadline))
-        except SiltError as error:
-            failed = True
-            output.complain(f"{table.name}: {error}")
+    tables = named_tables(options.tables, place_of(options))
+    result, failed = read_each(
+        tables, "tables", lambda table, pool, deadline, _advance: status_of(table, pool, deadline)
+    )
     if options.json:
         output.as_json([status.as_json() for status in result])
     elif result:

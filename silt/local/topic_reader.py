@@ -1,12 +1,13 @@
 """Ranges of a topic, read by their offsets: no consumer group's offset is asked for or moved."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from handler.errors import SiltError
+from silt.command_errors import UsageError
 from silt.kafka_options import explain_failure
 from silt.local.broker import (
     METADATA_LIMIT_S,
@@ -67,6 +68,14 @@ class TopicReader:
 
     def __exit__(self, *_: object) -> None:
         self._consumer.close()
+
+    def check_partition(self, partition: int) -> None:
+        """Raise UsageError for a partition that the topic does not have."""
+        if partition not in self.partitions:
+            raise UsageError(
+                f"The topic {self.topic} has no partition {partition}, only "
+                f"{_listed(self.partitions)}."
+            )
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """Return the first offset that the broker has, and the one after the last."""
@@ -133,3 +142,9 @@ class TopicReader:
                     return
         except KafkaException as error:
             raise explain_failure(self.servers, self.topic, error) from error
+
+
+def _listed(partitions: Sequence[int]) -> str:
+    if len(partitions) > 10:
+        return f"{partitions[0]} to {partitions[-1]}"
+    return ", ".join(map(str, partitions))

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from handler.upkeep.expiry import REDRIVEN_AS, REDRIVEN_AT, ROW
+from handler.contract.contract import REDRIVEN_AS, REDRIVEN_AT, ROW
 
 TOMBSTONE_RULE = "on_tombstone"
 """The rule that drops a tombstone, as `redriven_as` names it."""

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from handler.contract.contract import ROW
 from handler.delta.active import ActiveFile
 from handler.errors import Problem, RejectCode
 from handler.kafka.offsets import Stream
 from handler.sink.outcomes import Outcome, Plan
-from handler.upkeep.expiry import ROW
 from silt.redrive.closings import TOMBSTONE_RULE, Closings
 from silt.redrive.letters import Letter, LetterBatch, batches_of, read_letters
 from silt.redrive.origins import Origins, UnknownStream

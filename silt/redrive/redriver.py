@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from handler.contract.contract import DEAD_LETTERS_SUFFIX, REDRIVE_FIELDS, Contract
+from handler.contract.contract import DEAD_LETTERS_SUFFIX, REDRIVE_FIELDS, REDRIVEN_AT, Contract
 from handler.delta.active import ActiveFiles
 from handler.delta.features import check_rewritable
 from handler.delta.retry import Clock, Deadline, SystemClock
@@ -26,7 +26,6 @@ from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
 from handler.sink.terms import governor_of, term_of
 from handler.upkeep.compaction import Compaction, Purpose
 from handler.upkeep.due import Bin
-from handler.upkeep.expiry import REDRIVEN_AT
 from handler.upkeep.report import Figures, RunReport
 from silt.redrive.letter_file import LetterFile
 from silt.redrive.letter_writer import LetterWriter

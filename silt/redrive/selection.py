@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from handler.upkeep.expiry import REDRIVEN_AT
+from handler.contract.contract import REDRIVEN_AT
 
 _TIMESTAMP = pa.timestamp("us", "UTC")
 OffsetRange = tuple[int, int]

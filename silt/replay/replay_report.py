@@ -59,15 +59,19 @@ class ReplayReport:
         failed = f"; {counted(self.failed, 'event')} failed" if self.failed else ""
         of = f"{counted(self.events, 'event')} with {counted(self.counts['delivered'], 'record')}"
         if self.dry_run:
-            return (
-                f"{of}: dry run, nothing was committed. {self.would['append']:,} would be "
-                f"appended, {self.would['dead_letter']:,} would be rejected, "
-                f"{self.counts['skipped_by_rule']:,} would be skipped by rule, "
-                f"{self.counts['duplicates']:,} are in the tables already, "
-                f"{self.would['leave_unsettled']:,} would stay unsettled{failed}."
-            )
+            expected = describe_dry_run(self.counts, self.would)
+            return f"{of}: dry run, nothing was committed. {expected}{failed}."
         parts = ", ".join(f"{self.counts[part]:,} {part.replace('_', ' ')}" for part in PARTS)
         return f"{of}: {parts}{failed}."
+
+
+def describe_dry_run(counts: Mapping[str, int], would: Mapping[str, int]) -> str:
+    """Return what would have become of records, by the names of `would` and of the accounting."""
+    return (
+        f"{would['append']:,} would be appended, {would['dead_letter']:,} would be rejected, "
+        f"{counts['skipped_by_rule']:,} would be skipped by rule, {counts['duplicates']:,} are in "
+        f"the tables already, {would['leave_unsettled']:,} would stay unsettled"
+    )
 
 
 def result_of(name: str, report: InvocationReport, *, dry_run: bool) -> dict[str, Any]:

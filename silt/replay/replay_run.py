@@ -12,7 +12,7 @@ from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
 from silt.replay.replay_plan import ReplayPlan
-from silt.replay.replay_report import ReplayReport, rejects_of, result_of
+from silt.replay.replay_report import ReplayReport, describe_dry_run, rejects_of, result_of
 
 REJECTS_SHOWN = 20
 EVENTS_SHOWN = 20
@@ -110,12 +110,10 @@ class ReplayRun:
     def _print(self, name: str, done: InvocationReport) -> None:
         counts = done.counts
         if self.settings.dry_run:
-            plan = would(done.result)
+            expected = describe_dry_run(counts, would(done.result))
             output.say(
                 f"{name}: dry run, nothing was committed. Of {counts['delivered']} records "
-                f"{plan['append']} would be appended, {plan['dead_letter']} would be rejected, "
-                f"{counts['skipped_by_rule']} would be skipped by rule, {counts['duplicates']} are "
-                f"in the tables already, {plan['leave_unsettled']} would stay unsettled."
+                f"{expected}."
             )
         else:
             summary = ", ".join(f"{n} {part.replace('_', ' ')}" for part, n in counts.items())

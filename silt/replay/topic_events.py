@@ -9,7 +9,6 @@ from typing import Any
 from pyroaring import BitMap64
 
 from silt.audit.offset_sets import between, joined, ranges_of
-from silt.command_errors import UsageError
 from silt.local.events import KafkaRecord, batches_of, event_of
 from silt.local.topic_reader import RecordRange, TopicReader
 
@@ -60,11 +59,7 @@ class TopicEvents:
         absent = list[RecordRange]()
         for each in ranges:
             reader = self.reader(each.topic)
-            if each.partition not in reader.partitions:
-                raise UsageError(
-                    f"The topic {each.topic} has no partition {each.partition}, only "
-                    f"{_listed(reader.partitions)}."
-                )
+            reader.check_partition(each.partition)
             low, high = reader.bounds(each.partition)
             if each.first < low:
                 last = min(each.last, low - 1)
@@ -102,9 +97,3 @@ class TopicEvents:
             for record in reader.read(partition, first, last):
                 if record.offset in wanted:
                     yield record
-
-
-def _listed(partitions: Sequence[int]) -> str:
-    if len(partitions) > 10:
-        return f"{partitions[0]} to {partitions[-1]}"
-    return ", ".join(map(str, partitions))

@@ -28,11 +28,7 @@ class AskedRange:
         """
         partitions = reader.partitions
         if self.partition is not None:
-            if self.partition not in partitions:
-                raise UsageError(
-                    f"The topic {self.topic} has no partition {self.partition}, only "
-                    f"{', '.join(map(str, partitions))}."
-                )
+            reader.check_partition(self.partition)
             partitions = [self.partition]
         for text, option in ((self.begin, "--from"), (self.end, "--to")):
             if text is not None and text.isdecimal() and len(partitions) > 1:

@@ -13,7 +13,7 @@ from handler.errors import SiltError
 from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
 from silt.audit.findings import PartitionAudit
 from silt.audit.opened import OpenedTable, open_both, query
-from silt.audit.proof import audit
+from silt.audit.proof import audit_opened
 from silt.report.history import PastCommit, read_history
 from silt.table_places import NamedTable
 from silt.table_status import Status, status_of
@@ -53,10 +53,10 @@ def collect(
     report.rows = read_history(open_store(table.uri), ROW_KEYS.timestamp)
     letters = open_store(table.uri + DEAD_LETTERS_SUFFIX)
     report.letters = read_history(letters, DEAD_LETTER_KEYS.timestamp)
-    result = audit(table.uri, progress=progress)
+    opened, is_still = open_both(table.uri)
+    result = audit_opened(table.uri, opened, is_still, progress=progress)
     report.partitions = [part for _, part in sorted(result.partitions.items()) if part.known]
     report.findings = len(result.findings)
-    opened, _ = open_both(table.uri)
     report.sizes = _sizes(opened[0].table)
     report.reasons = _reasons(opened[1:])
     return report
