@@ -192,10 +192,7 @@ class Writer:
                 return view
 
     def _look_up(self, queries: dict[int, Query], term: Term | None, deadline: Deadline) -> View:
-        """Return a view of the newest tables, in which these records were looked up.
-
-        The dead letters first: one that was closed as a row is left out, and its row is older.
-        """
+        """Return a view of the newest tables, in which these records were looked up."""
         results = tuple(table.look_up(queries, deadline) for table in self.tables)
         return replace(self._kept_view(term, deadline), queries=queries, found=results)
 

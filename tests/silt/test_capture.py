@@ -95,7 +95,9 @@ def test_what_cannot_be_captured_is_refused(topic: Topic, tmp_path: Path, capsys
     assert main(["capture", "a.json", "--topic", topic.name]) == 2
     assert main(["capture", "a.json", "--count", "3"]) == 2
     beyond = ["--partition", "0", "--from", "200", "--to", "300"]
+    capsys.readouterr()
     assert capture(topic, *beyond) == 1
+    assert "no such record" in capsys.readouterr().err
     capsys.readouterr()
     new = tmp_path / "new.json"
     for wrong in (["--partition", "9"], ["--from", "x"], ["--from", "9" * 5000]):

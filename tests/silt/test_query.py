@@ -153,6 +153,9 @@ def test_filters_find_every_row_also_in_files_from_before_a_column(
     wider = text.replace("columns:\n", "columns:\n  more: {type: long}\n")
     later = [record(50 + i, {"id": i, "name": n, "more": i}) for i, n in enumerate(ODD)]
     function_for(tmp_path, wider).handle(event(later), None)
+    # Nulls beside values in one file, which has bounds.
+    mixed = [record(90 + i, {"id": -1, "name": "mixed", "more": i or None}) for i in range(4)]
+    function_for(tmp_path, wider).handle(event(mixed), None)
     capsys.readouterr()
     place = ["--table-root", f"{tmp_path}/tables", "--contracts", f"{tmp_path}/contracts", "--json"]
 
@@ -160,9 +163,10 @@ def test_filters_find_every_row_also_in_files_from_before_a_column(
         assert main(["query", f"select count(*) n from orders where {condition}", *place]) == 0
         return int(json.loads(capsys.readouterr().out)[0]["n"])
 
-    assert count("more is null") == len(ODD)
-    assert count("more is not null") == len(ODD)
-    assert count("more >= 0") == len(ODD)
+    assert count("more is null") == len(ODD) + 1
+    assert count("more is not null") == len(ODD) + 3
+    assert count("more >= 0") == len(ODD) + 3
+    assert count("more is null and name = 'mixed'") == 1
     assert count("name is null") == 2
     assert count("_kafka_offset between 4 and 51") == len(ODD) - 4 + 2
     for i, name in enumerate(ODD):

@@ -8,10 +8,11 @@ import pytest
 from deltalake import DeltaTable
 
 from handler.delta.retry import SystemClock
+from handler.delta.store import open_store
 from handler.errors import TableMismatch
 from silt.cli import main
 from tests.builders import SMALL, FakeClock, event, function_for, record, rows
-from tests.fakes import Memory
+from tests.fakes import Memory, MemoryTable
 from tests.reader import rows_of_folder
 
 WRONG = [
@@ -115,6 +116,39 @@ def test_row_that_comes_in_between_keeps_the_table_as_it_is(tmp_path: Path) -> N
     with pytest.raises(TableMismatch):
         new.run(event(rows(3, 4)), None)
     assert appended
+
+
+class HookedDisk(Memory):
+    """Tables on local disk, where each request is seen first."""
+
+    def open(self, uri: str) -> MemoryTable:
+        self.stores.setdefault(uri, open_store(uri))
+        return super().open(uri)
+
+
+def test_row_of_a_stream_that_the_table_knows_keeps_it_as_it_is(tmp_path: Path) -> None:
+    """All rows were deleted; the old contract appends the next one during the takeover."""
+    disk, uri = HookedDisk(), tmp_path / "tables/sales/orders"
+    more: Any = {"open_store": disk.open, "table_root": str(tmp_path / "tables")}
+    old = function_for(tmp_path / "old", WRONG[1], **more)
+    old.handle(event([record(0, {"id": 0, "name": [0]})]), None)
+    DeltaTable(uri).delete()
+    appended = list[bool]()
+
+    def append_first(verb: str, key: str) -> None:
+        if verb == "put_if_absent" and key.endswith("03.json") and not appended:
+            appended.append(True)
+            batch = [record(1, {"id": 1, "name": [1]})]
+            assert old.handle(event(batch), None) == {"batchItemFailures": []}
+
+    new = function_for(tmp_path / "new", SMALL, **more)
+    disk.before = append_first
+    with pytest.raises(TableMismatch):
+        new.run(event(rows(3, 4)), None)
+    assert appended
+    assert rows_of_folder(uri, "id, name") == [(1, [1])]
+    kept: Any = schema_of(tmp_path)["name"]
+    assert kept["elementType"] == "long"
 
 
 def test_dry_run_of_records_that_were_there_before_knows_it(tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from silt.cli import main
 from silt.kafka_options import explain_failure
 from silt.local.broker import EmbeddedBroker
-from tests.builders import SMALL, event, function_for, rows
+from tests.builders import ROOT, SMALL, event, function_for, rows
 from tests.reader import rows_of_folder
 
 Dev = Callable[..., int]
@@ -185,6 +186,26 @@ def test_table_of_another_source_is_named_with_the_way_out(
     err = " ".join(capsys.readouterr().err.split())
     assert "SourceMismatch: Table sales/orders is fed by demo-uuid-1/orders" in err
     assert "The same records failed 3 times for the reason above" in err
+
+
+def test_deployment_names_the_streams(tmp_path: Path, cluster: EmbeddedBroker) -> None:
+    """Its source and its generation, so that the function there and here are one."""
+    deployed = yaml.safe_load((ROOT / "docs/deployments/self-managed-sasl.yml").read_text())
+    text = SMALL.replace("topic: orders", "topic: deployed")
+    (tmp_path / "schemas").mkdir()
+    (tmp_path / "schemas/c.yaml").write_text(text)
+    deployed |= {"contracts": "schemas", "topics": ["deployed"], "function": {"generation": 2}}
+    file = tmp_path / "deploy.yml"
+    file.write_text(yaml.safe_dump(deployed))
+    producer = Producer({"bootstrap.servers": cluster.servers, "log_level": 0})
+    producer.produce("deployed", value=b'{"id": 1}', partition=0)
+    producer.flush(10)
+    arguments = ["--bootstrap-servers", cluster.servers, "--topic", "deployed"]
+    arguments += ["--deployment", str(file), "--table-root", str(tmp_path / "tables")]
+    arguments += ["--log", str(tmp_path / "log"), "--until-idle", "4", "--window", "0.2"]
+    assert main(["dev", *arguments]) == 0
+    commits = (tmp_path / "tables/sales/orders/_delta_log").glob("*.json")
+    assert any('"stream":"warehouse/deployed/0/2"' in commit.read_text() for commit in commits)
 
 
 @pytest.mark.nightly
