@@ -176,6 +176,7 @@ class RejectCode(StrEnum):
     BAD_DECIMAL = "bad_decimal"
     BAD_BINARY = "bad_binary"
     UNKNOWN_FIELD = "unknown_field"
+    AMBIGUOUS_SOURCE = "ambiguous_source"
 
 
 PROBLEMS_MAX = 20

@@ -14,6 +14,7 @@ from handler.contract.derive import (
 from handler.contract.model import BOUNDS, ColumnModel, ContractModel
 from handler.contract.patterns import PatternRefused, check_pattern
 from handler.contract.reserved import NESTED, RESCUED, Report
+from handler.contract.source_paths import check_sources, parse_source
 from handler.contract.type_names import explain_unknown_type
 from handler.contract.values import UNIT_US, Refused, Scalar, read_scalar
 from handler.contract.yaml_file import Path
@@ -35,7 +36,6 @@ reads Parquet of at most 100, of which an array or a map takes two."""
 _WITH_LENGTH = ("string", "binary", "array", "map")
 _ORDERED = ("date", "timestamp", "timestamp_ntz", "double", "float", *INTEGER_BITS)
 _NAME = re.compile(r'[^ ,;{}()=."\\\x00-\x1f]+')
-_SOURCE = re.compile(r'[^"\\\x00-\x1f]*')
 
 
 def compile_columns(model: ContractModel, report: Report) -> tuple[Column, ...]:
@@ -70,7 +70,6 @@ def _compile_level(
     models: Mapping[str, ColumnModel], path: Path, report: Report
 ) -> tuple[Column, ...]:
     names: dict[str, str] = {}
-    sources: dict[str, str] = {}
     columns = []
     for name, model in models.items():
         here = (*path, name)
@@ -84,14 +83,8 @@ def _compile_level(
             report(here, f"the names _kafka_* and {RESCUED} are reserved for Silt. Choose another")
         if (twin := names.setdefault(name.lower(), name)) != name:
             report(here, f"{name!r} and {twin!r} differ only in case, and Delta ignores case")
-        if model.source is not None and _SOURCE.fullmatch(model.source) is None:
-            report(
-                (*here, "source"), "a field name may not contain quotes, backslashes or line breaks"
-            )
-        column = compile_column(name, model, here, report)
-        if column.derived is None and ((other := sources.setdefault(column.source, name)) != name):
-            report(here, f"{name!r} and {other!r} both read the field {column.source!r}. Keep one")
-        columns.append(column)
+        columns.append(compile_column(name, model, here, report))
+    check_sources([(c.name, c.path) for c in columns if c.derived is None], path, report)
     return tuple(columns)
 
 
@@ -101,16 +94,19 @@ def compile_column(name: str, model: ColumnModel, path: Path, report: Report) ->
     known = type_name in PRIMITIVES or type_name in NESTED
     if not known and parse_decimal(type_name) is None:
         report((*path, "type"), f"{model.type!r} is not a type{explain_unknown_type(type_name)}")
-        return Column(name, model.source or name, "string")
+        return Column(name, (name,), "string")
     _check_keys(type_name, model, path, report)
     derived = None
     if model.from_ is not None:
         derived = parse_from(model.from_, path, report)
     if model.source is not None and len(path) >= 2 and path[-1] in ("items", "values"):
         report((*path, "source"), "items and values have no name, so they take no `source`")
+    keys: tuple[str, ...] = (name,)
+    if model.source is not None:
+        keys = parse_source(model.source, (*path, "source"), report)
     return Column(
         name=name,
-        source=model.source if model.source is not None else name,
+        path=keys,
         type=type_name,
         required=model.required,
         default=_compile_default(type_name, model, path, report),
@@ -119,6 +115,7 @@ def compile_column(name: str, model: ColumnModel, path: Path, report: Report) ->
         parts=_compile_parts(type_name, model, path, report),
         derived=derived,
         description=model.description,
+        dotted=isinstance(model.source, str) and len(keys) > 1,
     )
 
 
@@ -132,7 +129,7 @@ def _compile_parts(
     if inner is None:
         report(path, f"a column of type {type_name} needs `{key}`")
         # A placeholder, so that the rest of the file is still checked.
-        return (Column("element", "element", "string"),)
+        return (Column("element", ("element",), "string"),)
     if isinstance(inner, dict):
         return _compile_level(inner, (*path, key), report)
     return (compile_column("element" if key == "items" else "value", inner, (*path, key), report),)

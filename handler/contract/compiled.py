@@ -34,10 +34,15 @@ class Derived:
 class Column:
     """A compiled column: a tree whose leaves are scalars. `parts` are a struct's fields, or the one
     element.
+
+    `path` are the keys that lead to its value in the JSON, from the record or from the struct that
+    it is a field of; `dotted` says that the contract has them as `a.b`. A `hidden` struct is no
+    column, only on the way to some; `shape` is the type of a struct that has such parts
+    (`handler.validate.wire`).
     """
 
     name: str
-    source: str
+    path: tuple[str, ...]
     type: str
     required: bool = False
     default: Scalar | None = None
@@ -46,10 +51,20 @@ class Column:
     parts: tuple["Column", ...] = ()
     derived: Derived | None = None
     description: str | None = None
+    dotted: bool = False
+    hidden: bool = False
+    shape: DataType | None = None
+
+    @property
+    def source(self) -> str:
+        """Return the field of the JSON that has the value, or that is on the way to it."""
+        return self.path[0]
 
     @property
     def data_type(self) -> DataType:
         """Return the column's Delta type."""
+        if self.shape is not None:
+            return self.shape
         match self.type:
             case "struct":
                 return Struct(tuple(part.as_field() for part in self.parts))

@@ -225,6 +225,8 @@ def _explain(document: Document, path: Path, detail: Mapping[str, Any]) -> str:
         return f"{given!r} is not a valid {expected}"
     if last in BOUNDS and kind not in ("missing", "extra_forbidden"):
         return "expected a number, or a string that the column's type accepts"
+    if "source" in path and path[:1] == ("columns",) and kind not in ("missing", "extra_forbidden"):
+        return "expected the name of a field, a path such as payload.id, or a list of names"
     return explain(ContractModel, document, path, detail)
 
 

@@ -30,7 +30,11 @@ class ColumnModel(_Model):
     description: str | None = Field(None, description="Becomes the column's comment.")
     required: bool = Field(False, description="Refuse a record in which it is missing or null.")
     default: Any = Field(None, description="Used for a missing or null value; scalars only.")
-    source: str | None = Field(None, description="The name in the JSON, if it is another.")
+    source: str | Annotated[list[str], Field(min_length=1)] | None = Field(
+        None,
+        description="Where the value is in the JSON, if not in the field of the column's name: "
+        "another name, a path such as payload.after.id, or a list of names, which may have dots.",
+    )
     from_: str | None = Field(
         None,
         alias="from",

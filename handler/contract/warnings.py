@@ -12,10 +12,26 @@ from handler.contract.yaml_file import Path
 def warnings_of(file: str) -> list[str]:
     """Return a line for each warning of a contract file that is valid, with its place."""
     document = yaml_file.parse(FilePath(file).read_text("utf-8"))
+    found = [
+        (path, warning)
+        for path, pattern in _strings(document.data, "pattern", ())
+        for warning in _warnings(pattern)
+    ]
+    paths = [
+        (path, source) for path, source in _strings(document.data, "source", ()) if "." in source
+    ]
+    if paths:
+        path, source = paths[0]
+        more = f" ({len(paths) - 1} more like it)" if len(paths) > 1 else ""
+        keys = source.replace(".", ", ")
+        warning = (
+            f"{source!r} is a path to a field inside others{more}. For one field of that name "
+            f'write ["{source}"]. As a list of its parts, [{keys}], it needs no warning'
+        )
+        found.append((path, warning))
     return [
         f"{file}:{document.line(path)}: {'.'.join(map(str, path))}: {warning}"
-        for path, pattern in _patterns(document.data, ())
-        for warning in _warnings(pattern)
+        for path, warning in found
     ]
 
 
@@ -28,11 +44,11 @@ def _warnings(pattern: str) -> Iterator[str]:
         )
 
 
-def _patterns(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the patterns of columns and their parts, each with its path."""
+def _strings(value: Any, name: str, path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the strings that columns and their parts have for a key, each with its path."""
     if not isinstance(value, dict):
         return
-    if path[:1] == ("columns",) and isinstance(pattern := value.get("pattern"), str):
-        yield (*path, "pattern"), pattern
+    if path[:1] == ("columns",) and isinstance(text := value.get(name), str):
+        yield (*path, name), text
     for key, inner in value.items():
-        yield from _patterns(inner, (*path, key))
+        yield from _strings(inner, name, (*path, key))

@@ -16,6 +16,7 @@ from handler.contract.reserved import KAFKA_COLUMNS
 from handler.sink.arrow_tables import Flat
 from handler.sink.outcomes import Outcome, Plan
 from handler.validate.diagnose import join
+from handler.validate.wire import wire_columns
 
 SHOWN_MAX = 5
 """So many pairs of a code and a path are in a log line, the most frequent first."""
@@ -67,7 +68,7 @@ def known_path(columns: Sequence[Column], path: str) -> str:
     """Return a path in which only names of the contract are left; indices are `[*]`."""
     if path in KAFKA_COLUMNS:
         return path
-    known, position = "", 0
+    columns, known, position = wire_columns(columns), "", 0
     above: Column | None = None
     while position < len(path):
         step = _STEP.match(path, position)

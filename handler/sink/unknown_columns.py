@@ -132,7 +132,7 @@ def _fill(
     for name, values in wires.items():
         kind = fields[name].type
         assert isinstance(kind, Primitive)
-        column = Column(name, name, kind.name)
+        column = Column(name, (name,), kind.name)
         columns[name] = finish(pa.array(values, wire_type(column)), column).array
     return Added(fields, new, columns, rescued)
 

@@ -24,7 +24,7 @@ from handler.validate.checked import (
     unknown_problem,
     value_problem,
 )
-from handler.validate.columns import finish, struct_of
+from handler.validate.columns import finish, has_default, struct_of
 from handler.validate.decode import Written, dump_exactly, parse_numbers, parse_payloads
 from handler.validate.diagnose import examine
 from handler.validate.kinds import all_convert, kind_problem, object_type, refusal
@@ -33,6 +33,7 @@ from handler.validate.scalars import Finished
 from handler.validate.size import Sizes
 from handler.validate.slices import Slice
 from handler.validate.unknown import TooManyPaths, UnknownFields
+from handler.validate.wire import LiteralKeys, reveal, wire_columns
 
 SLICE_VALUES = 4_000_000
 """Columns are made from so many values at once: what the parser's objects and Arrow's builders need
@@ -56,7 +57,10 @@ class Checker:
 
     def __init__(self, contract: Contract) -> None:
         self._unknown_fields = contract.unknown_fields
-        self._columns = tuple(column for column in contract.columns if column.derived is None)
+        columns = [column for column in contract.columns if column.derived is None]
+        self._names = [column.name for column in columns]
+        self._columns = wire_columns(columns)
+        self._literal_keys = LiteralKeys(columns)
         self._sizes = Sizes(self._columns, contract.max_values)
         self._decimals = Decimals(self._columns)
         self._doubles = Doubles(self._columns)
@@ -77,6 +81,11 @@ class Checker:
         parsed = parse_payloads(payloads)
         verdict.final.update(parsed.problems)
         batch = Slice(parsed.positions, parsed.objects, [payloads[i] for i in parsed.positions])
+        if self._literal_keys:
+            for position, value in zip(batch.positions, batch.objects, strict=True):
+                if (problem := self._literal_keys.problem(value)) is not None:
+                    verdict.final[position] = problem
+            batch = batch.without(verdict.final)
         positions: list[int] = []
         finished: list[list[pa.Array]] = []
         for part in self._slices(batch, verdict):
@@ -89,12 +98,13 @@ class Checker:
         return Checked(self._named(finished), positions, rejects, verdict.unknown)
 
     def _named(self, slices: Sequence[Sequence[pa.Array]]) -> dict[str, pa.Array]:
+        """Return the columns of the contract, in its order."""
         if len(slices) == 1:
-            return {c.name: array for c, array in zip(self._columns, slices[0], strict=True)}
-        return {
-            column.name: pa.chunked_array([arrays[i] for arrays in slices])
-            for i, column in enumerate(self._columns)
-        }
+            columns = dict(reveal(self._columns, slices[0]))
+        else:
+            parts = [dict(reveal(self._columns, arrays)) for arrays in slices]
+            columns = {name: pa.chunked_array([part[name] for part in parts]) for name in parts[0]}
+        return {name: columns[name] for name in self._names}
 
     def _slices(self, batch: Slice, verdict: Verdict) -> Iterator[Slice]:
         """Refuse records that expand to too many values, and part the others by how many they are.
@@ -136,9 +146,9 @@ class Checker:
         if refused:
             verdict.first.update(refused)
             rest = rest.without(refused)
-        built = {c.name: finish(wire.field(i), c) for i, c in enumerate(columns)}
+        built = {c.source: finish(wire.field(i), c) for i, c in enumerate(columns)}
         nulls = _Nulls(len(wire))
-        finished = [built.get(c.name) or Finished(nulls.of(c)) for c in self._columns]
+        finished = [built.get(c.source) or Finished(nulls.of(c)) for c in self._columns]
         wrong = self._refused_values(rest, finished)
         arrays = [column.array for column in finished]
         if wrong:
@@ -155,7 +165,7 @@ class Checker:
         if len(self._columns) <= MANY_COLUMNS:
             return self._columns
         brought = frozenset().union(*(record for record in part.objects))
-        return tuple(c for c in self._columns if c.source in brought or c.default is not None)
+        return tuple(c for c in self._columns if c.source in brought or has_default(c))
 
     def _check_kinds(self, part: Slice) -> dict[int, FirstProblem]:
         """Check the kinds of JSON, and write decimals out as text.

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from handler.contract.compiled import Column, Derived
 from handler.delta.types import Primitive, to_arrow
 from handler.validate.scalars import Finished, Places, Step, finish_scalar, union
+from handler.validate.wire import reveal
 
 
 def wire_type(column: Column) -> pa.DataType:
@@ -75,6 +76,13 @@ def finish(array: pa.Array, column: Column) -> Finished:
     return finished
 
 
+def has_default(column: Column) -> bool:
+    """Return whether a column is filled also in records that lack its field."""
+    if column.hidden:
+        return any(map(has_default, column.parts))
+    return column.default is not None
+
+
 def _finish_struct(array: pa.Array, column: Column) -> Finished:
     # Arrow fills the fields of a null struct with zeros; `flatten` makes them null.
     finished = [
@@ -82,7 +90,12 @@ def _finish_struct(array: pa.Array, column: Column) -> Finished:
     ]
     fields = list(to_arrow(column.data_type))
     children = [child.array for child in finished]
-    result = pa.StructArray.from_arrays(children, fields=fields, mask=_mask(array))
+    if column.shape is not None:
+        revealed = dict(reveal(column.parts, children))
+        children = [revealed[f.name] for f in fields]
+    # Columns inside a hidden struct are filled by their defaults where it is missing.
+    mask = None if column.hidden else _mask(array)
+    result = pa.StructArray.from_arrays(children, fields=fields, mask=mask)
 
     def lead(row: int) -> tuple[Step, ...]:
         part, child = next(

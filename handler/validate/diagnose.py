@@ -145,7 +145,9 @@ def _object(
 def _value(value: Any, column: Column, path: str, diagnosis: Diagnosis) -> None:
     diagnosis.spend(PATTERN_COST if column.rules.pattern is not None else 1)
     if value is None:
-        if column.required:
+        if column.hidden:
+            _object({}, column.parts, path, diagnosis)
+        elif column.required:
             diagnosis.add(RejectCode.MISSING, path, "it is required, and missing or null")
         return
     part = column.parts[0] if column.parts else column

@@ -1,12 +1,13 @@
 """What a contract makes of samples: the function's own code, without a table."""
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from handler.contract.compiled import Column
 from handler.contract.contract import Contract
 from handler.errors import Problem
 from handler.kafka.event import parse_event
@@ -14,6 +15,7 @@ from handler.sink.arrow_tables import build_rows, find_added_columns
 from handler.sink.checked_batch import check_batch
 from handler.sink.outcomes import Outcome, plan
 from handler.validate.batch import Checker
+from handler.validate.wire import wire_columns
 from silt.lone_records import without_stops
 from silt.samples.read_samples import Sample
 
@@ -68,8 +70,12 @@ def _judge_batch(
 
 
 def find_unmet_columns(contract: Contract, samples: Sequence[Sample]) -> list[str]:
-    """Return the columns whose field no sample has: the contract may misspell it."""
-    fields = set[str]()
+    """Return the columns whose field no sample has: the contract may misspell it.
+
+    A field of a struct is named only where some sample has the struct.
+    """
+    columns = wire_columns([c for c in contract.columns if c.derived is None])
+    met = set[str]()
     objects = 0
     for sample in samples:
         value = sample.record.get("value")
@@ -79,11 +85,36 @@ def find_unmet_columns(contract: Contract, samples: Sequence[Sample]) -> list[st
             continue
         if isinstance(document, dict):
             objects += 1
-            fields |= document.keys()
-    if not objects:
-        return []
-    return [
-        column.name
-        for column in contract.columns
-        if column.derived is None and column.source not in fields
-    ]
+            _collect_met(document, columns, "", met)
+    return list(_unmet(columns, "", met)) if objects else []
+
+
+def _collect_met(value: Any, columns: Sequence[Column], prefix: str, met: set[str]) -> None:
+    """Collect the names of the columns whose field is in a value, with those inside."""
+    for column in columns:
+        if not isinstance(value, dict) or column.source not in value:
+            continue
+        inner, name = value[column.source], prefix + column.name
+        if not column.hidden:
+            met.add(name)
+        for item in inner if isinstance(inner, list) else [inner]:
+            _collect_met(item, _fields(column), _prefix(column, prefix), met)
+
+
+def _unmet(columns: Sequence[Column], prefix: str, met: Set[str]) -> Iterator[str]:
+    for column in columns:
+        if not column.hidden and prefix + column.name not in met:
+            yield prefix + column.name
+        else:
+            yield from _unmet(_fields(column), _prefix(column, prefix), met)
+
+
+def _fields(column: Column) -> tuple[Column, ...]:
+    """Return the fields of a struct, or those of the structs in an array."""
+    if column.type == "array":
+        return _fields(column.parts[0])
+    return column.parts if column.type == "struct" else ()
+
+
+def _prefix(column: Column, prefix: str) -> str:
+    return prefix if column.hidden else f"{prefix}{column.name}."

@@ -16,8 +16,9 @@ items: {type: array, items: {type: struct, fields: {price: {type: double}}}}
 grid: {type: array, items: {type: array, items: {type: long}}}
 labels: {type: map, values: {type: struct, fields: {a: {type: long}}}}
 user_id: {type: long, source: user id}
-dotted: {type: struct, source: a.b, fields: {c: {type: long}}}
+dotted: {type: struct, source: ["a.b"], fields: {c: {type: long}}}
 tags: {type: array, items: {type: map, values: {type: long}}}
+here: {type: long, source: deep.down.here}
 """
 
 
@@ -41,6 +42,8 @@ tags: {type: array, items: {type: map, values: {type: long}}}
         ("user id", "user id"),
         ('["quo\\"te"]', "*"),
         ('["a.b"].c', '["a.b"].c'),
+        ("deep.down.here", "deep.down.here"),
+        ("deep.secret", "deep.*"),
         ('["user name"]', "*"),
         ('["user i', "*"),
         ('after["x.y"]', "after.*"),
