@@ -89,9 +89,10 @@ format: $(READY) ## Format the code
 package: $(READY) ## Make the artifacts that run in Lambda; ARGS="--arch x86_64 --python 3.12"
 	@$(BIN)/silt package $(ARGS)
 
-bench: $(READY) ## The handler against a bare floor and the obvious way; hostile events against clean ones
+bench: $(READY) ## The handler against a bare floor and the obvious way; hostile events; conversions
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.hostile
+	@$(BIN)/python -m bench.conversions
 
 cold-start: $(READY) ## What a cold start of the artifact takes, in ROUNDS=15
 	@$(BIN)/python -m bench.cold_start --rounds $(or $(ROUNDS),15)

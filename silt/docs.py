@@ -41,6 +41,8 @@ TYPES = {
     "double, float": "a finite number; an integer only where it is exact. float means the nearest "
     "32-bit value",
     "boolean": "true, false",
+    "json": "any value, kept as its text exactly as it was sent; null is null. The column is a "
+    "string",
     "binary": "standard base64 with its padding",
     "date": "YYYY-MM-DD, years 1 to 9999",
     "timestamp": "RFC 3339 with an offset, at most microseconds (more digits only where they are "
@@ -51,7 +53,9 @@ TYPES = {
     "count characters, not bytes; keys of a map are strings",
 }
 AFTER_TYPES = (
-    "Everything else is rejected: Silt never casts. `null` is a missing value, and `required` "
+    "Everything else is rejected: Silt never casts, except where the column names a "
+    "[conversion](conversions.md). "
+    "`null` is a missing value, and `required` "
     "refuses both. An object with a duplicate key is rejected, and so is a value nested deeper "
     "than 254 levels.\n\nA record may become at most `max_values` values, and at most 4 for each "
     "of its bytes (512 more are counted for each record): every item of an array of structs "

@@ -14,6 +14,7 @@ from handler.errors import RejectCode
 from silt.cli import COMMANDS, main
 from silt.deployment.names import maintenance_name
 from silt.docs import pages
+from silt.testing import assert_rows
 from tests.builders import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
@@ -186,3 +187,33 @@ def test_no_phrase_of_the_old_dialect_comes_back() -> None:
         if any(re.search(phrase, line, re.IGNORECASE) for phrase in DIALECT)
     ]
     assert found == []
+
+
+def _examples(page: Path) -> list[tuple[str, str, str]]:
+    """Return title, samples and columns of each section with a sample and the lines for it."""
+    text = page.read_text()
+    sections = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    pattern = re.compile(r"```(?:json)?\n(\{.*?)```\n.*?```yaml\n(  .*?)```", re.DOTALL)
+    return [
+        (section.splitlines()[0], match[1], match[2])
+        for section in sections
+        if (match := pattern.search(section)) is not None
+    ]
+
+
+@pytest.mark.parametrize(
+    ("title", "samples", "columns"),
+    _examples(ROOT / "docs/conversions.md"),
+)
+def test_examples_of_contracts_take_their_samples(
+    title: str, samples: str, columns: str, tmp_path: Path
+) -> None:
+    contract = tmp_path / "contract.yaml"
+    contract.write_text(f"topic: t\ntable: t\ncolumns:\n{columns}")
+    values = [json.loads(line) for line in samples.splitlines()]
+    for row in assert_rows(contract, values):
+        assert None not in row.values(), title
+
+
+def test_examples_of_contracts_are_found() -> None:
+    assert len(_examples(ROOT / "docs/conversions.md")) == 2

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from handler.contract.compile_form import compile_form
 from handler.contract.compiled import Column, Rules, broken_rule
 from handler.contract.derive import (
     check_derived,
@@ -11,12 +12,14 @@ from handler.contract.derive import (
     forbid_empty_partitions,
     parse_from,
 )
+from handler.contract.form import USUAL, Form
 from handler.contract.model import BOUNDS, ColumnModel, ContractModel
 from handler.contract.patterns import PatternRefused, check_pattern
 from handler.contract.reserved import NESTED, RESCUED, Report
+from handler.contract.scalar import Refused, Scalar
 from handler.contract.source_paths import check_sources, parse_source
 from handler.contract.type_names import explain_unknown_type
-from handler.contract.values import UNIT_US, Refused, Scalar, read_scalar
+from handler.contract.values import read_scalar
 from handler.contract.yaml_file import Path
 from handler.delta.types import (
     INTEGER_BITS,
@@ -91,7 +94,7 @@ def _compile_level(
 def compile_column(name: str, model: ColumnModel, path: Path, report: Report) -> Column:
     """Compile one column and its parts."""
     type_name = normal_type(model.type)
-    known = type_name in PRIMITIVES or type_name in NESTED
+    known = type_name in PRIMITIVES or type_name in NESTED or type_name == "json"
     if not known and parse_decimal(type_name) is None:
         report((*path, "type"), f"{model.type!r} is not a type{explain_unknown_type(type_name)}")
         return Column(name, (name,), "string")
@@ -110,7 +113,7 @@ def compile_column(name: str, model: ColumnModel, path: Path, report: Report) ->
         type=type_name,
         required=model.required,
         default=_compile_default(type_name, model, path, report),
-        unit=model.unit,
+        form=compile_form(type_name, model, path, report),
         rules=_compile_rules(type_name, model, path, report),
         parts=_compile_parts(type_name, model, path, report),
         derived=derived,
@@ -137,13 +140,12 @@ def _compile_parts(
 
 def _check_keys(type_name: str, model: ColumnModel, path: Path, report: Report) -> None:
     """Report keys that say nothing about a column of this type."""
-    scalar = type_name not in NESTED
+    scalar = type_name not in (*NESTED, "json")
     ordered = type_name in _ORDERED or parse_decimal(type_name) is not None
     fits = {
         "fields": type_name == "struct",
         "items": type_name == "array",
         "values": type_name == "map",
-        "unit": type_name in ("timestamp", "timestamp_ntz"),
         "pattern": type_name == "string",
         "min_length": type_name in _WITH_LENGTH,
         "max_length": type_name in _WITH_LENGTH,
@@ -172,17 +174,9 @@ def _check_keys(type_name: str, model: ColumnModel, path: Path, report: Report) 
 def _compile_default(
     type_name: str, model: ColumnModel, path: Path, report: Report
 ) -> Scalar | None:
-    if model.default is None or type_name in NESTED:
+    if model.default is None or type_name in (*NESTED, "json"):
         return None
     scalar = _scalar(type_name, model.unit, model.default, (*path, "default"), report)
-    if scalar is not None and model.unit is not None and isinstance(model.default, str):
-        value, rest = divmod(scalar.order, UNIT_US[model.unit])
-        if rest:
-            report(
-                (*path, "default"),
-                f"the default has more precision than the column's unit, {model.unit}",
-            )
-        scalar = Scalar(value, scalar.order)
     if scalar is not None:
         rules = _compile_rules(type_name, model, path, lambda _path, _message: None)
         if (broken := broken_rule(rules, scalar.order)) is not None:
@@ -193,10 +187,10 @@ def _compile_default(
 def _scalar(
     type_name: str, unit: str | None, value: Any, path: Path, report: Report
 ) -> Scalar | None:
-    if unit is not None and isinstance(value, str):
-        unit = None  # a bound of an epoch timestamp may be written as RFC 3339
+    # A bound of a timestamp or date that is a number may be written as text, too.
+    form = Form(unit=unit) if unit is not None and not isinstance(value, str) else USUAL
     try:
-        return read_scalar(type_name, unit, value)
+        return read_scalar(type_name, form, value)
     except Refused as refused:
         quotes = ". Put it in quotes" if type_name == "string" else ""
         report(
@@ -221,7 +215,7 @@ def _compile_rules(type_name: str, model: ColumnModel, path: Path, report: Repor
         except PatternRefused as refused:
             report((*path, "pattern"), str(refused))
     allowed = None
-    if model.enum is not None and type_name not in NESTED:
+    if model.enum is not None and type_name not in (*NESTED, "json"):
         scalars = [
             _scalar(type_name, model.unit, value, (*path, "enum", i), report)
             for i, value in enumerate(model.enum)

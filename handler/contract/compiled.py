@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+from handler.contract.form import USUAL, Form
 from handler.contract.patterns import matches
-from handler.contract.values import Scalar
+from handler.contract.scalar import Scalar
 from handler.delta.types import Array, DataType, Field, Map, Primitive, Struct
+
+SILT_TYPE = "silt.type"
+"""The key of a field's metadata that says which of its strings are JSON text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class Column:
     type: str
     required: bool = False
     default: Scalar | None = None
-    unit: str | None = None
+    form: Form = USUAL
     rules: Rules = Rules()
     parts: tuple["Column", ...] = ()
     derived: Derived | None = None
@@ -72,12 +76,24 @@ class Column:
                 return Array(self.parts[0].data_type)
             case "map":
                 return Map(self.parts[0].data_type)
+            case "json":
+                return Primitive("string")
         return Primitive(self.type)
 
     def as_field(self) -> Field:
         """Return the column as a field of a Delta schema. All are nullable: decision 0005."""
-        comment = {"comment": self.description} if self.description else {}
-        return Field(self.name, self.data_type, True, comment)
+        metadata = {"comment": self.description} if self.description else {}
+        if inside := _json_inside(self):
+            metadata[SILT_TYPE] = inside
+        return Field(self.name, self.data_type, True, metadata)
+
+
+def _json_inside(column: Column) -> str:
+    """Return where in a column, without structs, there is JSON text: `json`, or `array<json>`."""
+    if column.type in ("array", "map"):
+        inside = _json_inside(column.parts[0])
+        return inside and f"{column.type}<{inside}>"
+    return column.type if column.type == "json" else ""
 
 
 def broken_rule(rules: Rules, order: Any) -> tuple[str, str] | None:

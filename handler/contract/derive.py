@@ -100,7 +100,7 @@ def check_partition_columns(
         column = columns.get(name)
         if column is None:
             report(here, f"{name!r} is not a column of this contract{nearest(name, columns)}")
-        elif column.type in (*NESTED, "double", "float", "binary"):
+        elif column.type in (*NESTED, "json", "double", "float", "binary"):
             report(
                 here,
                 f"{name!r} is of type {column.type}, by which a table cannot be partitioned. "

@@ -145,8 +145,11 @@ def _compile(document: Document, file: str, report: Any) -> Contract | None:
     rows, dead_letters = compile_upkeep(
         model.maintenance, model.partition_by, types, report_unless_broken
     )
-    # How a table is maintained decides about no record: it makes no new version.
-    content = model.model_dump(mode="json", by_alias=True, exclude={"maintenance"})
+    # How a table is maintained decides about no record: it makes no new version. Nor does a
+    # release of Silt with new keys.
+    content = model.model_dump(
+        mode="json", by_alias=True, exclude={"maintenance"}, exclude_defaults=True
+    )
     fingerprint = sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     return Contract(
         file=file,

@@ -8,11 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 _TYPE_PATTERN = (
     r"^(string|long|integer|short|byte|double|float|boolean|binary|date|timestamp|timestamp_ntz"
-    r"|struct|array|map|decimal\( *[0-9]{1,2} *, *[0-9]{1,2} *\))$"
+    r"|json|struct|array|map|decimal\( *[0-9]{1,2} *, *[0-9]{1,2} *\))$"
 )
 BOUNDS = ("minimum", "maximum", "exclusive_minimum", "exclusive_maximum")
 """The keys of a column that bound its values."""
 Bound = int | float | str
+Accepted = Literal["string", "integral", "integer", "number", "boolean", "float", "timestamp"]
+"""Kinds of JSON that a column may take besides the usual one."""
 Length = Annotated[int, Field(ge=0, le=(1 << 31) - 1)]
 
 
@@ -25,7 +27,8 @@ class ColumnModel(_Model):
 
     type: Annotated[str, Field(json_schema_extra={"pattern": _TYPE_PATTERN})] = Field(
         description="A Delta type: string, long, integer, short, byte, double, float, boolean, "
-        "binary, date, timestamp, timestamp_ntz, decimal(p,s), struct, array or map.",
+        "binary, date, timestamp, timestamp_ntz, decimal(p,s), struct, array or map; or json, the "
+        "text of any value as it was sent.",
     )
     description: str | None = Field(None, description="Becomes the column's comment.")
     required: bool = Field(False, description="Refuse a record in which it is missing or null.")
@@ -58,8 +61,27 @@ class ColumnModel(_Model):
     enum: Annotated[list[Any], Field(min_length=1)] | None = Field(
         None, description="The values that are allowed."
     )
-    unit: Literal["s", "ms", "us"] | None = Field(
-        None, description="Timestamps are integers of this unit since 1970."
+    unit: Literal["s", "ms", "us", "ns", "days"] | None = Field(
+        None,
+        description="Timestamps are integers of this unit since 1970: s, ms, us or ns. A date is a "
+        "number of days.",
+    )
+    accept: Annotated[list[Accepted], Field(min_length=1)] | None = Field(
+        None, description="Kinds of JSON that are taken besides the usual one of the type."
+    )
+    format: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="Timestamps and dates as text: iso8601, or a pattern in strptime's words such "
+        'as "%d/%m/%Y %H:%M".',
+    )
+    zone: str | None = Field(
+        None, description="The time zone of timestamps without an offset, such as Europe/Berlin."
+    )
+    fold: Literal["earlier", "later"] | None = Field(
+        None, description="Which moment is meant where the clocks of the zone show a time twice."
+    )
+    fraction: Literal["truncate"] | None = Field(
+        None, description="Drop the digits of timestamps beyond microseconds."
     )
     fields: Annotated[dict[str, "ColumnModel"], Field(min_length=1)] | None = Field(
         None, description="The fields of a struct."

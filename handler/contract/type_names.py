@@ -10,6 +10,8 @@ ELSEWHERE = {
     "varchar": "string",
     "str": "string",
     "uuid": "string",
+    "jsonb": "json",
+    "variant": "json",
     "bigint": "long",
     "int64": "long",
     "int": "integer",
@@ -47,7 +49,7 @@ def explain_unknown_type(word: str) -> str:
         return (
             ". Expected decimal(p,s) with p from 1 to 38 and s from 0 to p, such as decimal(12,2)"
         )
-    types = [*PRIMITIVES, "decimal(p,s)", *NESTED]
+    types = [*PRIMITIVES, "decimal(p,s)", "json", *NESTED]
     bare = word.partition("(")[0].lower()
     likely = bare if bare in types else ELSEWHERE.get(bare)
     hint = f". Did you mean {likely!r}?" if likely is not None else nearest(bare, types)

@@ -15,7 +15,7 @@ Athena (30 minutes, by quota a few hours) or a job that reads one snapshot from 
 _UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": DAY_MS}
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _TARGET_MIN, _TARGET_MAX = 1 << 20, 1 << 30
-_UNSORTABLE = ("struct", "array", "map", "binary", "boolean")
+_UNSORTABLE = ("json", "struct", "array", "map", "binary", "boolean")
 
 Report = Callable[[Path, str], None]
 

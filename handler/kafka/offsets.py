@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from handler.contract.values import TIMESTAMP_MAX_US, TIMESTAMP_MIN_US
+from handler.contract.scalar import TIMESTAMP_MAX_US, TIMESTAMP_MIN_US
 from handler.errors import SourceMismatch, TopicRecreated
 from handler.kafka.event import OFFSET_MAX
 

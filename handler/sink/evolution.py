@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from handler.contract.compiled import SILT_TYPE
 from handler.delta.log import Snapshot
 from handler.delta.types import Array, DataType, Field, Map, Primitive, Struct, describe
 
@@ -136,6 +137,7 @@ class _Comparison:
                         f"{path}: the table allows no nulls here, and Silt leaves that to the "
                         f"contract. Run: ALTER TABLE ... ALTER COLUMN {path} DROP NOT NULL"
                     )
+                self.json_text(have, want, path, owned=ours)
                 evolved = self.type(have.type, want.type, path, owned=ours, in_map=in_map)
                 if evolved != have.type:
                     result[want.name] = replace(have, type=evolved)
@@ -159,6 +161,20 @@ class _Comparison:
             for name in {f.name for f in fields} - {w.name for w in expected}:
                 self.note_missing(prefix + name)
         return tuple(result.values())
+
+    def json_text(self, have: Field, want: Field, path: str, *, owned: bool) -> None:
+        """Note a string that was plain text and becomes the text of JSON, or the other way.
+
+        What others wrote into a column of theirs is not known.
+        """
+        before, after = have.metadata.get(SILT_TYPE), want.metadata.get(SILT_TYPE)
+        if before != after and (owned or before is not None):
+            self.differences.append(
+                f"{path}: the table has {before or describe(have.type)}, the contract "
+                f"{after or describe(want.type)}: one has the text of JSON, the other has strings. "
+                "Silt never casts: add a column under another name (`source` names the field of "
+                "the JSON) and retire this one"
+            )
 
     def type(
         self, have: DataType, want: DataType, path: str, *, owned: bool, in_map: bool

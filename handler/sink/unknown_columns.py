@@ -10,14 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from handler.contract.compiled import Column
-from handler.contract.values import (
-    INT64_MAX,
-    INT64_MIN,
-    NEGATIVE_ZERO,
-    Literal,
-    Refused,
-    read_scalar,
-)
+from handler.contract.form import USUAL
+from handler.contract.scalar import INT64_MAX, INT64_MIN, NEGATIVE_ZERO, Literal, Refused
+from handler.contract.values import read_scalar
 from handler.delta.types import Field, Primitive
 from handler.validate.columns import finish, wire_type
 
@@ -140,6 +135,6 @@ def _fill(
 def _read(field: Field, value: Any) -> Any:
     assert isinstance(field.type, Primitive)
     try:
-        return read_scalar(field.type.name, None, value).wire
+        return read_scalar(field.type.name, USUAL, value).wire
     except Refused:
         return None

@@ -6,9 +6,8 @@ value is ever cast: Arrow's builders would turn 2.5 into 2 and true into 1.0, so
 checked before.
 """
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 
@@ -16,20 +15,22 @@ from handler.contract.compiled import Column
 from handler.contract.contract import Contract
 from handler.delta.types import to_arrow
 from handler.errors import Problem, RejectCode
+from handler.validate.batch_diagnosis import BatchDiagnosis
 from handler.validate.checked import (
     Checked,
     FirstProblem,
     Verdict,
-    inexact_problem,
+    refused_problem,
     unknown_problem,
     value_problem,
 )
 from handler.validate.columns import finish, has_default, struct_of
+from handler.validate.convert import Conversions, always_converts, built_columns
 from handler.validate.decode import Written, dump_exactly, parse_numbers, parse_payloads
-from handler.validate.diagnose import examine
 from handler.validate.kinds import all_convert, kind_problem, object_type, refusal
-from handler.validate.numbers import Decimals, Doubles, Inexact
-from handler.validate.scalars import Finished
+from handler.validate.numbers import Doubles
+from handler.validate.places import Finished
+from handler.validate.replace_values import ValueRefused, holding
 from handler.validate.size import Sizes
 from handler.validate.slices import Slice
 from handler.validate.unknown import TooManyPaths, UnknownFields
@@ -40,16 +41,8 @@ SLICE_VALUES = 4_000_000
 at one time is bounded by it."""
 MANY_COLUMNS = 64
 """From so many columns on it pays to build only those that a batch brings."""
-DIAGNOSIS_VALUES = 10_000
-"""So many values of a reject are looked at for its problems."""
-DIAGNOSES_VALUES = 100_000
-"""So many values of all rejects of a batch. A reject beyond has its first problem only."""
-EXACT_BYTES_MAX = 16 * 1024
-"""Rejects up to this size are diagnosed with each number as it was written."""
 LARGE_BYTES = 1 << 20
 """Larger records are not held as objects twice at one time."""
-_BYTES_OF_A_VALUE = 16
-"""To parse so many bytes of a reject once more costs as much as to look at a value."""
 
 
 class Checker:
@@ -62,15 +55,21 @@ class Checker:
         self._columns = wire_columns(columns)
         self._literal_keys = LiteralKeys(columns)
         self._sizes = Sizes(self._columns, contract.max_values)
-        self._decimals = Decimals(self._columns)
+        self._conversions = Conversions(self._columns)
+        self._built = built_columns(self._columns)
         self._doubles = Doubles(self._columns)
         self._unknown = UnknownFields(self._columns)
-        # Decimals come as strings or as numbers; strings alone need no second look at the text.
-        self._strings = object_type(self._columns, strict=False, decimals=str)
-        self._any = object_type(self._columns, strict=False, decimals=str | float)
+        self._kinds = object_type(self._columns, strict=False)
+        # Where every value is in its usual form, there is nothing to convert.
+        self._usual_kinds = None
+        if self._conversions and not holding(self._columns, always_converts):
+            self._usual_kinds = object_type(self._columns, strict=False, only_usual=True)
+        self._diagnosis = BatchDiagnosis(
+            self._columns, contract.unknown_fields, changes_objects=bool(self._conversions)
+        )
         self._known_only = None
         if contract.unknown_fields != "ignore":
-            self._known_only = object_type(self._columns, strict=True, decimals=str | float)
+            self._known_only = object_type(self._columns, strict=True)
 
     def check(self, payloads: Sequence[bytes]) -> Checked:
         """Check a batch of values.
@@ -94,7 +93,7 @@ class Checker:
             finished.append(arrays)
         objects = dict(zip(parsed.positions, parsed.objects, strict=True)) if verdict.first else {}
         rejects: dict[int, Sequence[Problem]] = {i: [p] for i, p in verdict.final.items()}
-        rejects |= self._diagnose(verdict.first, payloads, objects)
+        rejects |= self._diagnosis.explain(verdict.first, payloads, objects)
         return Checked(self._named(finished), positions, rejects, verdict.unknown)
 
     def _named(self, slices: Sequence[Sequence[pa.Array]]) -> dict[str, pa.Array]:
@@ -137,52 +136,57 @@ class Checker:
 
     def _check_slice(self, part: Slice, verdict: Verdict) -> tuple[list[int], list[pa.Array]]:
         """Check records together. Returns which are rows, and their finished columns."""
-        refused = self._check_kinds(part)
+        usual = self._usual_kinds is not None and all_convert(part.objects, self._usual_kinds)
+        refused = {} if usual else self._check_kinds(part)
         refused |= self._find_unknown(part, refused, verdict)
         verdict.first.update(refused)
         rest = part.without({**refused, **verdict.final}) if refused or verdict.final else part
+        late: dict[int, FirstProblem] = {}
+        if self._conversions and not usual:
+            late = self._convert(rest)
+            rest = rest.without(late) if late else rest
         columns = self._columns_of(rest)
         wire, refused = self._build(rest, columns)
         if refused:
-            verdict.first.update(refused)
             rest = rest.without(refused)
         built = {c.source: finish(wire.field(i), c) for i, c in enumerate(columns)}
         nulls = _Nulls(len(wire))
-        finished = [built.get(c.source) or Finished(nulls.of(c)) for c in self._columns]
+        finished = [built.get(c.source) or Finished(nulls.of(c)) for c in self._built]
         wrong = self._refused_values(rest, finished)
         arrays = [column.array for column in finished]
         if wrong:
-            verdict.first.update(wrong)
             kept = pa.array([position not in wrong for position in rest.positions])
             arrays = [array.filter(kept) for array in arrays]
-        if wrong or refused:
-            for position in (*wrong, *refused):
-                verdict.unknown.pop(position, None)
+        for position, problem in {**late, **refused, **wrong}.items():
+            verdict.first[position] = problem
+            verdict.unknown.pop(position, None)
         return [p for p in rest.positions if p not in wrong] if wrong else rest.positions, arrays
 
     def _columns_of(self, part: Slice) -> tuple[Column, ...]:
         """Return the columns that some record brings, where there are many: the others are null."""
-        if len(self._columns) <= MANY_COLUMNS:
-            return self._columns
+        if len(self._built) <= MANY_COLUMNS:
+            return self._built
         brought = frozenset().union(*(record for record in part.objects))
-        return tuple(c for c in self._columns if c.source in brought or has_default(c))
+        return tuple(c for c in self._built if c.source in brought or has_default(c))
 
     def _check_kinds(self, part: Slice) -> dict[int, FirstProblem]:
-        """Check the kinds of JSON, and write decimals out as text.
-
-        Returns the first problem of each record that is refused.
-        """
-        if all_convert(part.objects, self._strings):
+        """Check the kinds of JSON. Returns the first problem of each record that is refused."""
+        if all_convert(part.objects, self._kinds):
             return {}
+        return {
+            position: partial(kind_problem, value, message)
+            for position, value in zip(part.positions, part.objects, strict=True)
+            if (message := refusal(value, self._kinds)) is not None
+        }
+
+    def _convert(self, part: Slice) -> dict[int, FirstProblem]:
+        """Convert values to what the columns are built from; some records are refused."""
         refused: dict[int, FirstProblem] = {}
-        if not (self._decimals and all_convert(part.objects, self._any)):
-            for position, value in zip(part.positions, part.objects, strict=True):
-                if (message := refusal(value, self._any)) is not None:
-                    refused[position] = partial(kind_problem, value, message)
-        if self._decimals:
-            for position, value, payload in zip(*part.parts, strict=True):
-                if position not in refused:
-                    self._decimals.write_out(value, payload)
+        for position, value, payload in zip(*part.parts, strict=True):
+            try:
+                self._conversions.apply(value, payload)
+            except ValueRefused as reason:
+                refused[position] = partial(refused_problem, reason)
         return refused
 
     def _find_unknown(
@@ -221,8 +225,6 @@ class Checker:
         unknown = self._unknown.collect(parse_numbers(payload), payload)
         texts = {path: Written(dump_exactly(unknown.pop(path))) for path in list(unknown)}
         (part.objects[i],) = parse_payloads([payload]).objects
-        if self._decimals:
-            self._decimals.write_out(part.objects[i], payload)
         return texts
 
     def _build(
@@ -240,14 +242,14 @@ class Checker:
             for position, value in zip(part.positions, part.objects, strict=True):
                 try:
                     self._doubles.convert_integers(value)
-                except Inexact as inexact:
-                    refused[position] = partial(inexact_problem, inexact)
+                except ValueRefused as reason:
+                    refused[position] = partial(refused_problem, reason)
         return pa.array(part.without(refused).objects, wire), refused
 
     def _refused_values(self, part: Slice, finished: Sequence[Finished]) -> dict[int, FirstProblem]:
         """Return the records with a value that its column refused."""
         wrong: dict[int, FirstProblem] = {}
-        for column, result in zip(self._columns, finished, strict=True):
+        for column, result in zip(self._built, finished, strict=True):
             for row in result.wrong.rows:
                 value = part.objects[row][column.source]
                 first = partial(value_problem, value, column, result.wrong, row)
@@ -255,30 +257,9 @@ class Checker:
         for row in sorted({row for result in finished for row in result.unsure}):
             try:
                 self._doubles.check_text(part.objects[row], part.payloads[row])
-            except Inexact as inexact:
-                wrong.setdefault(part.positions[row], partial(inexact_problem, inexact))
+            except ValueRefused as reason:
+                wrong.setdefault(part.positions[row], partial(refused_problem, reason))
         return wrong
-
-    def _diagnose(
-        self,
-        first: Mapping[int, FirstProblem],
-        payloads: Sequence[bytes],
-        objects: Mapping[int, Any],
-    ) -> dict[int, Sequence[Problem]]:
-        """List the problems of rejects, as far as the budget reaches; the first is always known."""
-        result: dict[int, Sequence[Problem]] = {}
-        left = DIAGNOSES_VALUES
-        for position in sorted(first):
-            problems: Sequence[Problem] = ()
-            if left > 0:
-                exact = len(payloads[position]) <= EXACT_BYTES_MAX
-                value = parse_numbers(payloads[position]) if exact else objects[position]
-                left -= len(payloads[position]) // _BYTES_OF_A_VALUE if exact else 0
-                budget = min(max(left, 0), DIAGNOSIS_VALUES)
-                problems, rest = examine(value, self._columns, self._unknown_fields, budget)
-                left -= budget - rest
-            result[position] = problems or [first[position]()]
-        return result
 
 
 class _Nulls:

@@ -9,8 +9,8 @@ import pyarrow as pa
 from handler.contract.compiled import Column
 from handler.errors import Problem, RejectCode
 from handler.validate.diagnose import path_of, problem, problem_at
-from handler.validate.numbers import Inexact
-from handler.validate.scalars import Places
+from handler.validate.places import Places
+from handler.validate.replace_values import ValueRefused
 
 FirstProblem = Callable[[], Problem]
 
@@ -47,8 +47,8 @@ def value_problem(value: Any, column: Column, wrong: Places, row: int) -> Proble
     return problem_at(value, column, wrong.lead(row))
 
 
-def inexact_problem(inexact: Inexact) -> Problem:
-    return problem(inexact.code, path_of(inexact.steps), inexact.message)
+def refused_problem(refused: ValueRefused) -> Problem:
+    return problem(refused.code, path_of(refused.steps), refused.message)
 
 
 def unknown_problem() -> Problem:

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from handler.contract.compiled import Column, Derived
 from handler.delta.types import Primitive, to_arrow
-from handler.validate.scalars import Finished, Places, Step, finish_scalar, union
+from handler.validate.places import Finished, Places, Step, union
+from handler.validate.scalars import finish_scalar
 from handler.validate.wire import reveal
 
 
@@ -27,10 +28,10 @@ def wire_type(column: Column) -> pa.DataType:
             return pa.list_(pa.field("element", wire_type(column.parts[0])))
         case "map":
             return pa.map_(pa.string(), wire_type(column.parts[0]))
-        case "binary" | "date":
+        case "date" | "timestamp" | "timestamp_ntz":
+            return pa.string() if column.form.unit is None else pa.int64()
+        case "binary" | "json":
             return pa.string()
-        case "timestamp" | "timestamp_ntz":
-            return pa.string() if column.unit is None else pa.int64()
     if Primitive(column.type).decimal is not None:
         return pa.string()
     return to_arrow(Primitive(column.type))
@@ -71,8 +72,10 @@ def finish(array: pa.Array, column: Column) -> Finished:
             return Finished(result, wrong, _outer_rows(offsets, inner.unsure))
     finished = finish_scalar(array, column)
     if column.default is not None and finished.array.null_count:
-        wire = pa.array([column.default.wire], wire_type(column))
-        finished.array = pc.fill_null(finished.array, finish_scalar(wire, column).array[0])
+        target = finished.array.type
+        is_timestamp = pa.types.is_timestamp(target)
+        default = pa.array([column.default.order], pa.int64() if is_timestamp else target)
+        finished.array = pc.fill_null(finished.array, default.cast(target)[0])
     return finished
 
 

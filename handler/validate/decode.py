@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from handler.contract.values import INT64_MIN, Literal
+from handler.contract.scalar import INT64_MIN, Literal
 from handler.errors import Problem, RejectCode
 
 NAMED_KEY_BYTES_MAX = 4096

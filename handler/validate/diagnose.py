@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handler.contract.compiled import Column, broken_length, broken_rule
-from handler.contract.values import Refused, kind_of, read_scalar
+from handler.contract.scalar import Refused, kind_of
+from handler.contract.values import read_scalar
 from handler.errors import PROBLEMS_MAX, Problem, RejectCode
 
 PATH_LENGTH_MAX = 200
@@ -166,13 +167,15 @@ def _value(value: Any, column: Column, path: str, diagnosis: Diagnosis) -> None:
             expected = "an array" if column.type == "array" else "an object"
             message = f"expected {expected}, got {kind_of(value)}"
             diagnosis.add(RejectCode.WRONG_TYPE, path, message)
+        case "json":
+            pass
         case _:
             _scalar(value, column, path, diagnosis)
 
 
 def _scalar(value: Any, column: Column, path: str, diagnosis: Diagnosis) -> None:
     try:
-        scalar = read_scalar(column.type, column.unit, value)
+        scalar = read_scalar(column.type, column.form, value)
     except Refused as refused:
         diagnosis.add(refused.code, path, refused.message)
         return

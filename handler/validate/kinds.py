@@ -1,8 +1,10 @@
 """The kinds of JSON that a contract takes: one msgspec type, compiled once, for a whole batch."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from itertools import count
+from operator import or_
 from types import GenericAlias
 from typing import Annotated, Any
 
@@ -17,12 +19,19 @@ _AT = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 _names = count()
 
 
-def object_type(columns: Iterable[Column], *, strict: bool, decimals: Any) -> Any:
-    """Make the msgspec type of an object; its instances are dropped, so need no collector."""
+_JSON = bool | int | float | str | list[Any] | dict[str, Any]
+"""Any kind of JSON but null."""
+
+
+def object_type(columns: Iterable[Column], *, strict: bool, only_usual: bool = False) -> Any:
+    """Make the msgspec type of an object; its instances are dropped, so need no collector.
+
+    `strict` takes no unknown fields, `only_usual` only the kinds that need no conversion.
+    """
     fields: list[Any] = []
     rename = {}
     for i, column in enumerate(sorted(columns, key=lambda c: not c.required)):
-        type_ = _type(column, strict=strict, decimals=decimals)
+        type_ = _type(column, strict=strict, only_usual=only_usual)
         rename[f"f{i}"] = column.source
         fields.append((f"f{i}", type_) if column.required else (f"f{i}", type_, None))
     return msgspec.defstruct(
@@ -30,22 +39,43 @@ def object_type(columns: Iterable[Column], *, strict: bool, decimals: Any) -> An
     )
 
 
-def _type(column: Column, *, strict: bool, decimals: Any) -> Any:
+def _type(column: Column, *, strict: bool, only_usual: bool) -> Any:
     match column.type:
         case "struct":
-            plain = object_type(column.parts, strict=strict, decimals=decimals)
+            plain = object_type(column.parts, strict=strict, only_usual=only_usual)
         case "array":
-            inner = _type(column.parts[0], strict=strict, decimals=decimals)
+            inner = _type(column.parts[0], strict=strict, only_usual=only_usual)
             plain = _with_length(GenericAlias(list, inner), column.rules)
         case "map":
-            inner = _type(column.parts[0], strict=strict, decimals=decimals)
+            inner = _type(column.parts[0], strict=strict, only_usual=only_usual)
             plain = _with_length(GenericAlias(dict, (str, inner)), column.rules)
         case _:
-            plain = _scalar_type(column, decimals)
+            plain = _scalar_type(column, only_usual)
     return plain if column.required else plain | None
 
 
-def _scalar_type(column: Column, decimals: Any) -> Any:
+def _scalar_type(column: Column, only_usual: bool) -> Any:
+    usual = _usual_type(column)
+    if only_usual:
+        return usual
+    if column.type.startswith("decimal"):
+        return str | float  # takes integers too
+    accepted = [_ACCEPTED[word] for word in column.form.accept if word in _ACCEPTED]
+    return reduce(or_, accepted, usual)
+
+
+_ACCEPTED: Mapping[str, Any] = {
+    "string": str,
+    "number": float,
+    "integral": float,
+    "float": float,
+    "boolean": bool,
+    "integer": Annotated[int, msgspec.Meta(ge=0, le=1)],
+}
+"""The kinds of JSON by the words of `accept`."""
+
+
+def _usual_type(column: Column) -> Any:
     if column.type in INTEGER_BITS:
         limit = 1 << (INTEGER_BITS[column.type] - 1)
         return Annotated[int, msgspec.Meta(ge=-limit, le=limit - 1)]
@@ -53,11 +83,9 @@ def _scalar_type(column: Column, decimals: Any) -> Any:
         return bool
     if column.type in ("double", "float"):
         return float  # takes integers too, and no booleans
-    if column.unit is not None:
+    if column.form.unit is not None:
         return Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
-    if column.type.startswith("decimal"):
-        return decimals
-    return str
+    return _JSON if column.type == "json" else str
 
 
 def _with_length(type_: Any, rules: Rules) -> Any:

@@ -6,9 +6,7 @@ with an exponent, and base64.
 
 import re
 from array import array as longs
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import reduce
 
@@ -16,34 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from handler.contract.compiled import Column
+from handler.contract.form import USUAL
 from handler.contract.patterns import match_column
-from handler.contract.values import (
-    DIGITS_MAX,
-    TIMESTAMP_MAX_US,
-    TIMESTAMP_MIN_US,
-    UNIT_US,
-    Refused,
-    read_scalar,
-)
-from handler.delta.types import Primitive, to_arrow
+from handler.contract.scalar import DIGITS_MAX, Refused
+from handler.contract.values import read_scalar
+from handler.delta.types import Primitive, parse_decimal, to_arrow
+from handler.validate.places import Finished, Places, false_rows, null_unless, union
+from handler.validate.time_columns import finish_date, finish_time
 
 TWO_TO_63 = float(1 << 63)
-_YEAR = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
-_LEAP_YEAR = r"(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)"
-_DAY = (
-    rf"(?:{_YEAR}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
-    r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
-    rf"|{_LEAP_YEAR}-02-29)"
-)
-"""A day that is in the calendar, from year 1 on."""
-_CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?"
-_ZONE = r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
-_DATE = rf"^{_DAY}\z"
-_MOMENT = {
-    "timestamp": rf"^{_DAY}T{_CLOCK}{_ZONE}\z",
-    "timestamp_ntz": rf"^{_DAY}T{_CLOCK}\z",
-}
-_ZEROS_BEYOND_MICROSECONDS = r"(\.[0-9]{6})0+"
 _PLAIN_DECIMAL = r"^(?:\+|(-))?0*([0-9]+)(?:(\.[0-9]*[1-9])0*|\.0+)?\z"
 """A decimal without an exponent: its sign, its digits before the point, its digits behind it."""
 
@@ -56,68 +35,19 @@ _SMALL = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?[eE][+-]?0*[0-9]{1,2}")
 number is beyond 38 digits on either side of the point, unless it is zero."""
 _PART_ROWS = 65_536
 
-Step = str | int
-
-
-def _no_steps(_row: int) -> tuple[Step, ...]:
-    return ()
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """The rows of a column with a wrong value, rising, and the way to the first one in each.
-
-    `lead` returns the steps from the column to that value. It is asked for few rows, and a column
-    may have a million wrong values: so nothing is kept for each.
-    """
-
-    rows: Sequence[int] = ()
-    lead: Callable[[int], tuple[Step, ...]] = _no_steps
-
-    def __bool__(self) -> bool:
-        return bool(self.rows)
-
-    def __contains__(self, row: int) -> bool:
-        position = bisect_left(self.rows, row)
-        return position < len(self.rows) and self.rows[position] == row
-
-
-def union(places: Sequence[Places]) -> Sequence[int]:
-    """Return the rows that have a wrong value in any of these places, rising."""
-    result = [each.rows for each in places if each]
-    if len(result) < 2:
-        return result[0] if result else ()
-    return longs("q", sorted(set().union(*result)))
-
-
-@dataclass(slots=True)
-class Finished:
-    """A column in the table's type, or what it is made of.
-
-    `wrong` are the rows that the contract refuses; their values are null. `unsure` are rows with a
-    number beyond 63 bits in a double: the JSON may have had an integer that the parser rounded.
-    """
-
-    array: pa.Array
-    wrong: Places = Places()
-    unsure: Sequence[int] = ()
-
 
 def finish_scalar(array: pa.Array, column: Column) -> Finished:
     """Turn a wire column of scalars into the table's type, without its default."""
     match column.type:
-        case "timestamp" | "timestamp_ntz" if column.unit is not None:
-            finished = _from_epoch(array, column)
         case "timestamp" | "timestamp_ntz":
-            finished = _from_text(array, column)
+            finished = finish_time(array, column)
         case "date":
-            array, wrong = _null_unless(array, match_column(array, _DATE))
-            finished = Finished(pc.cast(array, pa.date32()), wrong)
+            finished = finish_date(array, column)
         case "binary":
             finished = _from_base64(array)
         case "double" | "float":
             finished = _from_number(array)
-        case _ if Primitive(column.type).decimal is not None:
+        case _ if parse_decimal(column.type) is not None:
             finished = _to_decimal(array, to_arrow(Primitive(column.type)))
         case _:
             finished = Finished(array)
@@ -126,58 +56,13 @@ def finish_scalar(array: pa.Array, column: Column) -> Finished:
     return finished
 
 
-def _null_unless(array: pa.Array, held: pa.Array) -> tuple[pa.Array, Places]:
-    """Make the values null for which something does not hold, and return their places."""
-    if pc.all(held).as_py() is not False:
-        return array, Places()
-    wrong = Places(_false_rows(held))
-    return pc.if_else(held, array, pa.scalar(None, array.type)), wrong
-
-
-def _false_rows(held: pa.Array) -> Sequence[int]:
-    """Return the indices of what is false; null is not."""
-    rows = pc.indices_nonzero(pc.invert(held).fill_null(False)).cast(pa.int64())
-    return longs("q", rows.buffers()[1].to_pybytes()[: 8 * len(rows)]) if len(rows) else ()
-
-
-def _from_text(array: pa.Array, column: Column) -> Finished:
-    pattern = _MOMENT[column.type]
-    held = match_column(array, pattern)
-    wrong = Places()
-    if pc.all(held).as_py() is False:
-        # Small letters are allowed, and zeros beyond the microseconds, which .NET and Go write.
-        array = pc.replace_substring_regex(
-            pc.ascii_upper(array), pattern=_ZEROS_BEYOND_MICROSECONDS, replacement=r"\1"
-        )
-        array, wrong = _null_unless(array, match_column(array, pattern))
-    return _in_years(pc.cast(array, to_arrow(Primitive(column.type))), wrong)
-
-
-def _from_epoch(array: pa.Array, column: Column) -> Finished:
-    assert column.unit is not None
-    factor = UNIT_US[column.unit]
-    low, high = TIMESTAMP_MIN_US // factor, TIMESTAMP_MAX_US // factor
-    array, wrong = _null_unless(array, _between(array, low, high))
-    return Finished(pc.multiply(array, factor).cast(to_arrow(Primitive(column.type))), wrong)
-
-
-def _in_years(array: pa.Array, wrong: Places) -> Finished:
-    held = _between(array.cast(pa.int64()), TIMESTAMP_MIN_US, TIMESTAMP_MAX_US)
-    array, beyond = _null_unless(array, held)
-    return Finished(array, Places(union([wrong, beyond])))
-
-
-def _between(array: pa.Array, low: int, high: int) -> pa.Array:
-    return pc.and_(pc.greater_equal(array, low), pc.less_equal(array, high))
-
-
 def _from_base64(array: pa.Array) -> Finished:
     # Arrow has no base64; `read_scalar` is the one place that says what is standard.
     decoded: list[bytes | None] = []
     wrong = longs("q")
     for row, text in enumerate(array.to_pylist()):
         try:
-            decoded.append(None if text is None else read_scalar("binary", None, text).order)
+            decoded.append(None if text is None else read_scalar("binary", USUAL, text).order)
         except Refused:
             decoded.append(None)
             wrong.append(row)
@@ -189,8 +74,8 @@ def _from_number(array: pa.Array) -> Finished:
     limit = pc.max(pc.abs(array)).as_py()
     if limit is None or limit < TWO_TO_63:
         return Finished(array)
-    array, wrong = _null_unless(array, pc.is_finite(array))
-    unsure = _false_rows(pc.less(pc.abs(array), pa.scalar(TWO_TO_63, array.type)))
+    array, wrong = null_unless(array, pc.is_finite(array))
+    unsure = false_rows(pc.less(pc.abs(array), pa.scalar(TWO_TO_63, array.type)))
     return Finished(array, wrong, unsure)
 
 
@@ -206,7 +91,7 @@ def _to_decimal(array: pa.Array, target: pa.DataType) -> Finished:
     wrong = Places()
     if pc.all(held).as_py() is False:
         array = _rewrite_decimals(array, target)
-        array, wrong = _null_unless(array, match_column(array, fits))
+        array, wrong = null_unless(array, match_column(array, fits))
     return Finished(pc.cast(array, target), wrong)
 
 
@@ -244,7 +129,7 @@ def _without_exponent(text: str, type_name: str) -> str:
     if _SMALL.fullmatch(text):
         return f"{Decimal(text):f}"
     try:
-        return str(read_scalar(type_name, None, text).wire)
+        return str(read_scalar(type_name, USUAL, text).wire)
     except Refused:
         return ""
 
@@ -254,7 +139,7 @@ def _broken_rows(array: pa.Array, column: Column) -> Sequence[int]:
     held = [mask for mask in _rules_held(array, column) if pc.all(mask).as_py() is False]
     if not held:
         return ()
-    return _false_rows(reduce(pc.and_kleene, held))
+    return false_rows(reduce(pc.and_kleene, held))
 
 
 def _rules_held(array: pa.Array, column: Column) -> Iterator[pa.Array]:

@@ -34,6 +34,18 @@ a: {type: array, items: {type: struct, fields: {p: {type: double}, q: {type: 'de
 m: {type: map, values: {type: date}}
 r: {type: struct, fields: {x: {type: long, required: true}, z: {type: double, source: y.p}}}
 w1: {type: date, source: w.x}
+j: {type: json}
+k: {type: struct, fields: {p: {type: json}, q: {type: long, accept: [string, integral]}}}
+li: {type: array, items: {type: byte, accept: [string, integral]}}
+ds: {type: double, accept: [string]}
+bi: {type: boolean, accept: [integer, string]}
+sn: {type: string, accept: [number, boolean], max_length: 4}
+ti: {type: timestamp, format: iso8601, zone: Europe/Berlin, fraction: truncate}
+tp: {type: timestamp_ntz, format: '%Y-%m-%dT%H:%M:%S'}
+te: {type: timestamp, unit: s, accept: [string, float]}
+tn: {type: timestamp, unit: ns}
+dd: {type: date, unit: days}
+dt: {type: date, accept: [timestamp], format: iso8601}
 w2: {type: 'decimal(5,1)', source: w.y.x}
 """,
     unknown_fields="rescue",
@@ -46,6 +58,8 @@ texts = st.one_of(
     st.datetimes().map(lambda moment: moment.isoformat()),
     st.datetimes().map(lambda moment: moment.isoformat() + "+01:00"),
     st.dates().map(str),
+    st.sampled_from(["2026-03-29T02:30:00", "2026-10-25 02:30", "2026-05-01 10:00:00,1234567+02"]),
+    st.sampled_from(["20260501", "20260501T100000Z", "True", "12", "5.0", "-0", "1764000000.5"]),
     st.decimals(allow_nan=False, allow_infinity=False, places=2).map(str),
 )
 scalars = st.one_of(

@@ -107,7 +107,7 @@ WRONG = [
     (HEAD + "columns:\n  a: {type: string, minimum: 1}", 4, ["`minimum` does not apply"]),
     (HEAD + "columns:\n  a: {type: long, pattern: x}", 4, ["`pattern` does not apply"]),
     (HEAD + "columns:\n  a: {type: long, unit: ms}", 4, ["`unit` does not apply"]),
-    (HEAD + "columns:\n  a: {type: timestamp, unit: ns}", 4, ["not one of s, ms, us"]),
+    (HEAD + "columns:\n  a: {type: timestamp, unit: m}", 4, ["not one of s, ms, us, ns"]),
     (HEAD + "columns:\n  a: {type: long, default: x}", 4, ["default", "not a valid long"]),
     (
         HEAD + "columns:\n  a: {type: long, default: 1, minimum: 2}",
@@ -246,7 +246,11 @@ WRONG = [
     ),
     (HEAD + "columns:\n  a: {type: l ong}", 4, ["'l ong' is not a type"]),
     (HEAD + "columns:\n  a: {type: bigint}", 4, ["is not a type. Did you mean 'long'? Types are"]),
-    (HEAD + "columns:\n  a: {type: text}", 4, ["Did you mean 'string'?", "decimal(p,s), struct"]),
+    (
+        HEAD + "columns:\n  a: {type: text}",
+        4,
+        ["Did you mean 'string'?", "decimal(p,s), json, struct"],
+    ),
     (HEAD + "columns:\n  a: {type: DATE}", 4, ["Did you mean 'date'?"]),
     (HEAD + "columns:\n  a: {type: varchar(20)}", 4, ["Did you mean 'string'?"]),
     (
@@ -255,7 +259,11 @@ WRONG = [
         ["Put the type in quotes", '"decimal(12,2)"'],
     ),
     (HEAD + "columns:\n  a: {type: decimal(12,2)}", 4, ["'2)' is the rest of a type"]),
-    (HEAD + "columns:\n  a: {type: json}", 4, ["'json' is not a type. Types are string, "]),
+    (
+        HEAD + "columns:\n  a: {type: jsonb}",
+        4,
+        ["'jsonb' is not a type. Did you mean 'json'? Types are string, "],
+    ),
     ("topic: a b\ntable: t\ncolumns: {a: {type: long}}", 1, ["not a valid Kafka topic name"]),
     ("topic: t\ntable: ../t\ncolumns: {a: {type: long}}", 2, ["is not a valid table"]),
     ("topic: t\ntable: a%20b\ncolumns: {a: {type: long}}", 2, ["is not a valid table"]),

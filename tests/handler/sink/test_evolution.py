@@ -101,6 +101,49 @@ def test_field_dropped_inside_a_struct_is_refused_until_it_is_retired(tmp_path: 
     assert rows_of_folder(table(tmp_path), "s.a, s.b", "_kafka_offset") == [(1, 2), (3, None)]
 
 
+TEXTS = ["string", "array, items: {type: string}", "map, values: {type: string}"]
+
+
+@pytest.mark.logs_errors
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("json_first", [False, True])
+def test_plain_text_does_not_become_the_text_of_json(
+    text: str, inside: bool, json_first: bool, tmp_path: Path
+) -> None:
+    def contract(kind: str) -> str:
+        column = f"{{type: {kind}}}"
+        if inside:
+            column = f"{{type: array, items: {{type: struct, fields: {{x: {column}}}}}}}"
+        return SMALL + f"  t: {column}\n"
+
+    kinds = [text, text.replace("string", "json")]
+    before, after = reversed(kinds) if json_first else kinds
+    function_for(tmp_path, contract(before)).handle(event(rows(0, 1)), None)
+    with pytest.raises(TableMismatch, match="one has the text of JSON, the other has strings"):
+        function_for(tmp_path, contract(after)).handle(event(rows(1, 2)), None)
+    assert function_for(tmp_path, contract(before)).handle(event(rows(1, 2)), None) == OK
+
+
+def test_string_column_of_another_writer_takes_the_text_of_json(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    schema = pa.schema(
+        {
+            "_kafka_partition": pa.int32(),
+            "_kafka_offset": pa.int64(),
+            "_kafka_timestamp": pa.timestamp("us", "UTC"),
+            "id": pa.int64(),
+            "name": pa.string(),
+        }
+    )
+    DeltaTable.create(str(table(tmp_path)), schema=schema)
+    contract = SMALL.replace("name: {type: string}", "name: {type: json}")
+    batch = [record(0, b'{"id": 0, "name": {"first" : [1.0]}}')]
+    assert function_for(tmp_path, contract).handle(event(batch), None) == OK
+    assert rows_of_folder(table(tmp_path), "name", "id") == [('{"first" : [1.0]}',)]
+
+
 def test_retired_column_stays_and_is_no_longer_filled(tmp_path: Path) -> None:
     function_for(tmp_path).handle(event(rows(0, 1)), None)
     contract = SMALL.replace("  name: {type: string}\n", "") + "retired: [name]\n"

@@ -1,0 +1,179 @@
+"""What a conversion of the contract costs: the check of a batch whose values need it, against the
+same batch in the usual form of a column without it. CPU, in turns, in one process.
+"""
+
+import gc
+import os
+import statistics
+import time
+from typing import NamedTuple
+
+from handler.contract.load import parse_contract
+from handler.validate.batch import Checker
+
+RECORDS = 10_000
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
+BATCHES = 5
+MOMENT = "2026-05-01T10:{:02}:{:02}"
+
+
+class Work(NamedTuple):
+    """A column and its values, and the same in the usual form."""
+
+    name: str
+    column: str
+    literals: list[str]
+    usual_column: str
+    usual_literals: list[str]
+
+
+def _work() -> list[Work]:
+    numbers = range(RECORDS)
+    ints = [str(i) for i in numbers]
+    floats = [f"{i}.5" for i in numbers]
+    moments = [MOMENT.format(i // 60 % 60, i % 60) + f".{i % 1000:03}" for i in numbers]
+    utc = [f'"{moment}Z"' for moment in moments]
+    seconds = [str(1_764_000_000 + i) for i in numbers]
+    days = [f'"2026-05-{1 + i % 28:02}"' for i in numbers]
+
+    def quoted(values: list[str]) -> list[str]:
+        return [f'"{value}"' for value in values]
+
+    objects = [f'{{"k":[{i},{i}.5,"x"]}}' for i in numbers]
+    struct = "{type: struct, fields: {k: {type: array, items: {type: string}}}}"
+    texts = [f'{{"k":["{i}","{i}.5","x"]}}' for i in numbers]
+    time_ = "{type: timestamp}"
+    return [
+        Work("json, against a struct", "{type: json}", objects, struct, texts),
+        Work("long, string", "{type: long, accept: [string]}", quoted(ints), "{type: long}", ints),
+        Work(
+            "long, integral",
+            "{type: long, accept: [integral]}",
+            [f"{i}.0" for i in ints],
+            "{type: long}",
+            ints,
+        ),
+        Work(
+            "double, string",
+            "{type: double, accept: [string]}",
+            quoted(floats),
+            "{type: double}",
+            floats,
+        ),
+        Work(
+            "boolean, string",
+            "{type: boolean, accept: [string]}",
+            ['"True"'] * RECORDS,
+            "{type: boolean}",
+            ["true"] * RECORDS,
+        ),
+        Work(
+            "string, number",
+            "{type: string, accept: [number]}",
+            floats,
+            "{type: string}",
+            quoted(floats),
+        ),
+        Work(
+            "iso8601",
+            "{type: timestamp, format: iso8601}",
+            [f'"{m.replace("T", " ")}+0000"' for m in moments],
+            time_,
+            utc,
+        ),
+        Work(
+            "a pattern",
+            "{type: timestamp, format: '%d/%m/%Y %H:%M:%S.%f', zone: UTC}",
+            [f'"01/05/2026 {m[11:]}"' for m in moments],
+            time_,
+            utc,
+        ),
+        Work("a zone", "{type: timestamp, zone: Europe/Berlin}", quoted(moments), time_, utc),
+        Work(
+            "truncate",
+            "{type: timestamp, fraction: truncate}",
+            [f'"{m}456789Z"' for m in moments],
+            time_,
+            utc,
+        ),
+        Work(
+            "epoch, float",
+            "{type: timestamp, unit: s, accept: [float]}",
+            [f"{s}.5" for s in seconds],
+            "{type: timestamp, unit: s}",
+            seconds,
+        ),
+        Work(
+            "epoch, ns",
+            "{type: timestamp, unit: ns}",
+            [f"{s}000000000" for s in seconds],
+            "{type: timestamp, unit: s}",
+            seconds,
+        ),
+        Work(
+            "date of a timestamp",
+            "{type: date, accept: [timestamp]}",
+            utc,
+            "{type: date}",
+            days,
+        ),
+        Work(
+            "a nested path",
+            "{type: long, source: p.q.r}",
+            ints,
+            "{type: struct, fields: {q: {type: struct, fields: {r: {type: long}}}}}",
+            ints,
+        ),
+    ]
+
+
+def _checker(column: str) -> Checker:
+    problems: list[str] = []
+    text = f"topic: t\ntable: t\ncolumns:\n  a: {column}\n  id: {{type: string}}\n"
+    contract, _ = parse_contract(text, "bench.yaml", problems)
+    assert contract is not None, problems
+    return Checker(contract)
+
+
+def _payloads(literals: list[str], *, path: bool, struct: bool) -> list[bytes]:
+    field = '"p":{"q":{"r":%s}}' if path else '"a":{"q":{"r":%s}}' if struct else '"a":%s'
+    return [
+        ("{" + field % literal + f',"id":"record-{i:08}"}}').encode()
+        for i, literal in enumerate(literals)
+    ]
+
+
+def _cpu(checker: Checker, payloads: list[bytes]) -> float:
+    begun = time.process_time()
+    result = checker.check(payloads)
+    took = time.process_time() - begun
+    assert len(result.positions) == RECORDS, next(iter(result.rejects.values()))
+    return took
+
+
+def main() -> None:
+    """Print the ratios."""
+    print(f"{RECORDS:,} records of one column and an id, {ROUNDS * BATCHES} batches in turn:")
+    for work in _work():
+        nested = work.name == "a nested path"
+        pair = [
+            (_checker(work.column), _payloads(work.literals, path=nested, struct=False)),
+            (
+                _checker(work.usual_column),
+                _payloads(work.usual_literals, path=False, struct=nested),
+            ),
+        ]
+        spent: list[list[float]] = [[], []]
+        for round_ in range(ROUNDS * BATCHES + 1):
+            for side, (checker, payloads) in zip(spent, pair, strict=True):
+                gc.collect()
+                took = _cpu(checker, payloads)
+                if round_:
+                    side.append(took)
+        ratio = statistics.median(a / b for a, b in zip(*spent, strict=True))
+        each = (statistics.median(spent[0]) - statistics.median(spent[1])) / RECORDS * 1e6
+        print(f"  {work.name:24} {ratio:5.2f}   {each:+6.2f} us a value")
+
+
+if __name__ == "__main__":
+    main()

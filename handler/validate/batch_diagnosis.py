@@ -1,0 +1,60 @@
+"""The problems of a batch's rejects, within a budget that bounds the time of a hostile batch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from handler.contract.compiled import Column
+from handler.errors import Problem
+from handler.validate.checked import FirstProblem
+from handler.validate.decode import parse_numbers
+from handler.validate.diagnose import examine
+
+DIAGNOSIS_VALUES = 10_000
+"""So many values of a reject are looked at for its problems."""
+DIAGNOSES_VALUES = 100_000
+"""So many values of all rejects of a batch. A reject beyond has its first problem only."""
+EXACT_BYTES_MAX = 16 * 1024
+"""Rejects up to this size are diagnosed with each number as it was written."""
+_BYTES_OF_A_VALUE = 16
+"""To parse so many bytes of a reject once more costs as much as to look at a value."""
+
+
+class BatchDiagnosis:
+    """Lists the problems of rejects of one contract.
+
+    `changes_objects` says that the objects of a batch may have converted values.
+    """
+
+    def __init__(
+        self, columns: Sequence[Column], unknown_fields: str, *, changes_objects: bool
+    ) -> None:
+        self._columns = columns
+        self._unknown_fields = unknown_fields
+        self._changes_objects = changes_objects
+
+    def explain(
+        self,
+        first: Mapping[int, FirstProblem],
+        payloads: Sequence[bytes],
+        objects: Mapping[int, Any],
+    ) -> dict[int, Sequence[Problem]]:
+        """List the problems of rejects, as far as the budget reaches; the first is always known."""
+        result: dict[int, Sequence[Problem]] = {}
+        left = DIAGNOSES_VALUES
+        for position in sorted(first):
+            problems: Sequence[Problem] = ()
+            if left > 0:
+                payload, value = payloads[position], objects[position]
+                if exact := len(payload) <= EXACT_BYTES_MAX:
+                    value = parse_numbers(payload)
+                elif self._changes_objects:
+                    value = orjson.loads(payload)
+                if exact or self._changes_objects:
+                    left -= len(payload) // _BYTES_OF_A_VALUE
+                budget = min(max(left, 0), DIAGNOSIS_VALUES)
+                problems, rest = examine(value, self._columns, self._unknown_fields, budget)
+                left -= budget - rest
+            result[position] = problems or [first[position]()]
+        return result

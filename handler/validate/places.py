@@ -1,0 +1,74 @@
+"""A finished column, and the places in it that are wrong."""
+
+from array import array as longs
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Step = str | int
+
+
+def _no_steps(_row: int) -> tuple[Step, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The rows of a column with a wrong value, rising, and the way to the first one in each.
+
+    `lead` returns the steps from the column to that value. It is asked for few rows, and a column
+    may have a million wrong values: so nothing is kept for each.
+    """
+
+    rows: Sequence[int] = ()
+    lead: Callable[[int], tuple[Step, ...]] = _no_steps
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+    def __contains__(self, row: int) -> bool:
+        position = bisect_left(self.rows, row)
+        return position < len(self.rows) and self.rows[position] == row
+
+
+def union(places: Sequence[Places]) -> Sequence[int]:
+    """Return the rows that have a wrong value in any of these places, rising."""
+    result = [each.rows for each in places if each]
+    if len(result) < 2:
+        return result[0] if result else ()
+    return longs("q", sorted(set().union(*result)))
+
+
+@dataclass(slots=True)
+class Finished:
+    """A column in the table's type, or what it is made of.
+
+    `wrong` are the rows that the contract refuses; their values are null. `unsure` are rows with a
+    number beyond 63 bits in a double: the JSON may have had an integer that the parser rounded.
+    """
+
+    array: pa.Array
+    wrong: Places = Places()
+    unsure: Sequence[int] = ()
+
+
+def null_unless(array: pa.Array, held: pa.Array) -> tuple[pa.Array, Places]:
+    """Make the values null for which something does not hold, and return their places."""
+    if pc.all(held).as_py() is not False:
+        return array, Places()
+    wrong = Places(false_rows(held))
+    return pc.if_else(held, array, pa.scalar(None, array.type)), wrong
+
+
+def false_rows(held: pa.Array) -> Sequence[int]:
+    """Return the indices of what is false; null is not."""
+    rows = pc.indices_nonzero(pc.invert(held).fill_null(False)).cast(pa.int64())
+    return longs("q", rows.buffers()[1].to_pybytes()[: 8 * len(rows)]) if len(rows) else ()
+
+
+def between(array: pa.Array, low: int, high: int) -> pa.Array:
+    """Return which values are in a range, its ends included."""
+    return pc.and_(pc.greater_equal(array, low), pc.less_equal(array, high))
