@@ -3,58 +3,43 @@
 import gc
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from handler import __build__, health
 from handler.contract.contract import Contract
-from handler.contract.load import choose_contracts, load_contracts
+from handler.contract.load import by_topic, choose_contracts, load_contracts
 from handler.delta.retry import Clock, Deadline, SystemClock
 from handler.delta.store import Pool, Store, open_store
 from handler.errors import EventError, SiltError, Superseded, TableError, UnknownTopic
 from handler.health import Finding
-from handler.kafka.event import Batch, parse_event
+from handler.kafka.event import parse_event
 from handler.metrics import emit, peak_memory_mb
 from handler.settings import Settings, limit_s, read_settings
-from handler.sink.outcomes import Outcome
-from handler.sink.reject_summary import summarize_rejects
-from handler.sink.response import PARTS, account, failures, freshness_ms, offsets_of, raise_for
-from handler.sink.writer import Result, Writer
+from handler.sink.invocation_report import InvocationReport, TableOutcome, report_invocation
+from handler.sink.response import raise_for
+from handler.sink.topic_writer import TableFailure, TopicWriter
+from handler.sink.writer import Writer
 
 HEALTH_CHECK_LIMIT_S = 4.0
 """The init phase of Lambda lasts 10 s, imports included; a health check takes less."""
 
 
-@dataclass(frozen=True, slots=True)
-class InvocationReport:
-    """What became of one event: counts, measures and failures, why some are unsettled, the log
-    line.
-    """
-
-    topic: str
-    counts: Mapping[str, int]
-    measures: Mapping[str, float]
-    failures: list[dict[str, Any]]
-    why: str | None
-    result: Result
-    line: Mapping[str, Any]
-
-
 class Function:
     """What a sandbox keeps: settings, contracts, and what it knows of the tables.
 
-    `contracts`, by topic, take the place of those in the folder of the settings.
+    `contracts` take the place of those in the folder of the settings.
     """
 
     def __init__(
         self,
         settings: Settings,
         *,
-        contracts: Mapping[str, Contract] | None = None,
+        contracts: Sequence[Contract] | None = None,
         clock: Clock | None = None,
         open_store: Callable[[str], Store] = open_store,
         random: Callable[[], float] | None = None,
@@ -64,9 +49,9 @@ class Function:
         self._open_store = open_store
         self._random = random
         known = load_contracts(settings.contracts) if contracts is None else contracts
-        self._contracts = choose_contracts(known, settings.topics)
+        self._contracts = by_topic(choose_contracts(known, settings.topics))
         self._pool = Pool()
-        self._writers: dict[str, Writer] = {}
+        self._writers: dict[str, TopicWriter] = {}
         self._cold = True
         self._logger = Logger(service=settings.name, level=settings.log_level, build=__build__)
         if settings.health_check:
@@ -90,29 +75,63 @@ class Function:
             if isinstance(error, TableError | Superseded):
                 self._emit_drift(event)
             raise
-        log = self._logger.warning if report.failures else self._logger.info
-        log("invocation", extra=report.line)
-        if report.result.begins_generation:
+        # What leaves records unsettled comes first: `silt dev` shows the first line.
+        for failed in report.failed:
+            self._log_failure(report.topic, failed)
+        for table in sorted(report.tables, key=lambda table: not table.counts["unsettled"]):
+            self._log(report, table)
+        if report.matched_none is not None:
+            counts = {"matched_none": report.matched_none}
+            emit(self._settings.name, {"topic": report.topic}, counts)
+        if not self._settings.partial_batch_response:
+            raise_for(report.failures, report.why or "")
+        return {"batchItemFailures": report.failures}
+
+    def _log(self, report: InvocationReport, table: TableOutcome) -> None:
+        """Tell the operator what became of an event in one table."""
+        unsettled = table.counts["unsettled"] > 0
+        log = self._logger.warning if unsettled else self._logger.info
+        log("invocation", extra=table.line)
+        if table.result.begins_generation:
             self._logger.warning(
                 f"generation {self._settings.generation} begins: functions of an earlier "
                 "generation are refused by this table from now on",
                 extra={"topic": report.topic},
             )
-        if beyond := report.result.beyond_max_columns:
+        if beyond := table.result.beyond_max_columns:
             self._logger.warning(
                 "the table has max_columns columns: fields that unknown_fields: add would have "
                 "made columns of are kept in _rescued",
                 extra={"topic": report.topic, "fields": beyond},
             )
-        _emit(self._settings.name, report)
-        if not self._settings.partial_batch_response:
-            raise_for(report.failures, report.why or "")
-        return {"batchItemFailures": report.failures}
+        self._emit(report.topic, table.table, table.metrics)
+
+    def _log_failure(self, topic: str, failed: TableFailure) -> None:
+        """Tell the operator that one table of several could not be written."""
+        table, error = failed.batch.contract.table, failed.error
+        extra = {
+            "topic": topic,
+            "table": table,
+            "error": type(error).__name__,
+            "reason": str(error),
+        }
+        known = isinstance(error, SiltError)
+        self._logger.error("table failed", extra=extra, exc_info=None if known else error)
+        metrics = {"table_failed": 1}
+        if isinstance(error, TableError | Superseded):
+            metrics["contract_drift"] = 1
+        self._emit(topic, table, metrics)
+
+    def _emit(self, topic: str, table: str, metrics: Mapping[str, float]) -> None:
+        """Emit metrics of a table by its topic, and by its name where the topic has several."""
+        emit(self._settings.name, {"topic": topic}, metrics)
+        if len(self._contracts[topic]) > 1:
+            emit(self._settings.name, {"topic": topic, "table": table}, metrics)
 
     def _emit_drift(self, event: Any) -> None:
         """Count that contract and table do not fit each other: an alarm watches it."""
         topic = parse_event(event, self._settings.source).topic
-        emit(self._settings.name, "topic", topic, {"contract_drift": 1})
+        emit(self._settings.name, {"topic": topic}, {"contract_drift": 1})
 
     def run(self, event: Any, context: Any) -> InvocationReport:
         """Settle one event and return what became of it. Raises SiltError; logs nothing."""
@@ -127,21 +146,28 @@ class Function:
             parsed_at = self._clock.monotonic()
             writer = self._writer(batch.topic)
             source = re.sub(r"[^A-Za-z0-9._-]", "_", batch.source)
-            result = writer.write(batch, source, deadline, dry_run=self._settings.dry_run)
-            result.milliseconds["parse"] = (parsed_at - started_at) * 1000
-            return self._report(batch, result, deadline, cold)
+            dry_run = self._settings.dry_run
+            results = writer.write(batch, source, deadline, dry_run=dry_run)
+            return report_invocation(
+                batch,
+                results,
+                now_ms=self._clock.epoch_ms(),
+                measures=_measures(deadline, parse_ms=(parsed_at - started_at) * 1000),
+                cold=cold,
+                dry_run=dry_run,
+            )
         finally:
             if collecting:
                 gc.enable()
 
-    def begins_generation(self, topic: str) -> str | None:
-        """Return the name of a topic's table if only earlier generations have fed it.
+    def begins_generation(self, topic: str) -> list[str]:
+        """Return the names of a topic's tables that only earlier generations have fed.
 
-        The first commit of this function then makes the table refuse them.
+        The first commit of this function then makes such a table refuse them.
         """
         deadline = self._deadline(self._clock.monotonic(), None)
-        writer = self._writer(topic)
-        return writer.contract.table if writer.begins_generation(deadline) else None
+        writers = self._writer(topic).writers
+        return [w.contract.table for w in writers if w.begins_generation(deadline)]
 
     def _deadline(self, started_at: float, context: Any) -> Deadline:
         ends_at = started_at + limit_s(self._settings, context)
@@ -149,9 +175,8 @@ class Function:
             return Deadline(self._clock, ends_at, self._random)
         return Deadline(self._clock, ends_at)
 
-    def _writer(self, topic: str) -> Writer:
-        contract = self._contracts.get(topic)
-        if contract is None:
+    def _writer(self, topic: str) -> TopicWriter:
+        if topic not in self._contracts:
             raise UnknownTopic(
                 f"There is no contract for the topic {topic!r} in {self._settings.contracts}. "
                 f"There are contracts for {', '.join(sorted(self._contracts))}. Nothing was "
@@ -159,69 +184,20 @@ class Function:
                 "troubleshooting.md#unknown-topic"
             )
         if topic not in self._writers:
-            self._writers[topic] = Writer(
-                contract,
-                contract.uri(self._settings.table_root),
-                self._open_store,
-                self._pool,
-                generation=self._settings.generation,
-                warn=self._logger.warning,
-            )
+            generation = self._settings.generation
+            writers = [
+                Writer(
+                    contract,
+                    contract.uri(self._settings.table_root),
+                    self._open_store,
+                    self._pool,
+                    generation=generation,
+                    warn=self._logger.warning,
+                )
+                for contract in self._contracts[topic]
+            ]
+            self._writers[topic] = TopicWriter(writers, generation)
         return self._writers[topic]
-
-    def _report(
-        self, batch: Batch, result: Result, deadline: Deadline, cold: bool
-    ) -> InvocationReport:
-        checked, outcomes = result.batch, result.outcomes
-        counts = account(outcomes, checked.repeats, batch.delivered)
-        measures: dict[str, float | None] = {
-            "freshness_ms": freshness_ms(checked.flat, outcomes, self._clock.epoch_ms()),
-            "commit_attempts": deadline.attempts,
-            "commit_conflicts": deadline.conflicts,
-            "decided_again": result.conflicts.total(),
-            "request_retries": deadline.retries,
-            "parse_ms": round(result.milliseconds["parse"], 1),
-            "check_ms": round(result.milliseconds["check"], 1),
-            "write_ms": round(result.milliseconds["write"], 1),
-            "value_bytes": checked.value_bytes,
-            "file_bytes": sum(
-                file.size for c in result.committed.values() for file in c.change.files
-            ),
-            "fields_beyond_max_columns": result.beyond_max_columns or None,
-            "deadline_left_ms": round(deadline.left_s * 1000),
-            "peak_memory_mb": peak_memory_mb(),
-        }
-        why = self._why(result)
-        plan = result.plan
-        rejects = summarize_rejects(checked.contract, checked.flat, plan) if plan else []
-        return InvocationReport(
-            topic=batch.topic,
-            counts=counts,
-            measures={name: value for name, value in measures.items() if value is not None},
-            failures=failures(checked.flat, outcomes),
-            why=why,
-            result=result,
-            line={
-                "topic": batch.topic,
-                **counts,
-                **{name: value for name, value in measures.items() if value is not None},
-                "streams": offsets_of(checked.flat),
-                "versions": {target: c.version for target, c in result.committed.items()},
-                "cold_start": cold,
-                **({"decided_again_because": dict(result.conflicts)} if result.conflicts else {}),
-                **({"unsettled_because": why} if why else {}),
-                **({"rejects": rejects} if rejects else {}),
-                **({"would": would(result)} if self._settings.dry_run and result.plan else {}),
-            },
-        )
-
-    def _why(self, result: Result) -> str | None:
-        """Return why records are unsettled, None if none is."""
-        if self._settings.dry_run:
-            return "dry run"
-        if result.out_of_time is not None:
-            return str(result.out_of_time)
-        return result.plan.stopped if result.plan is not None else None
 
     def _check_health(self) -> None:
         """Read each topic's tables at cold start and log what is found; a finding stops nothing."""
@@ -230,15 +206,15 @@ class Function:
 
     def _look(self, deadline: Deadline) -> Iterator[Finding]:
         """Read the tables of each topic."""
-        for topic, contract in sorted(self._contracts.items()):
-            look = partial(self._describe, topic, deadline)
-            yield health.of_table(contract.table, look)
-            if topic in self._writers:
-                for table in self._writers[topic].tables:
-                    yield from health.of_log(table.name, table)
+        for topic, contracts in sorted(self._contracts.items()):
+            for i, contract in enumerate(contracts):
+                yield health.of_table(contract.table, partial(self._describe, topic, i, deadline))
+                if topic in self._writers:
+                    for table in self._writers[topic].writers[i].tables:
+                        yield from health.of_log(table.name, table)
 
-    def _describe(self, topic: str, deadline: Deadline) -> str:
-        return health.describe(self._writer(topic).check_table(deadline))
+    def _describe(self, topic: str, index: int, deadline: Deadline) -> str:
+        return health.describe(self._writer(topic).writers[index].check_table(deadline))
 
     def _answer(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Look at the tables, try what an append needs of the store, and say what was found.
@@ -252,7 +228,7 @@ class Function:
             )
         deadline = self._deadline(self._clock.monotonic(), context)
         findings = list(self._look(deadline))
-        tried = () if self._settings.dry_run else self._contracts.values()
+        tried = () if self._settings.dry_run else chain.from_iterable(self._contracts.values())
         for contract in tried:
             for name, place in contract.places(self._settings.table_root):
                 store = self._open_store(place)
@@ -261,24 +237,16 @@ class Function:
         return health.answer(__build__, findings)
 
 
-def would(result: Result) -> dict[str, int]:
-    """Return what a dry run would have done, by what becomes of a record."""
-    assert result.plan is not None
-    outcomes = result.plan.outcomes
+def _measures(deadline: Deadline, *, parse_ms: float) -> dict[str, float]:
+    """Return what an invocation took, whatever its tables are."""
     return {
-        "append": outcomes.count(Outcome.APPEND),
-        "dead_letter": outcomes.count(Outcome.DEAD_LETTER),
-        "leave_unsettled": outcomes.count(Outcome.UNSETTLED),
+        "parse_ms": round(parse_ms, 1),
+        "commit_attempts": deadline.attempts,
+        "commit_conflicts": deadline.conflicts,
+        "request_retries": deadline.retries,
+        "deadline_left_ms": round(deadline.left_s * 1000),
+        "peak_memory_mb": peak_memory_mb(),
     }
-
-
-def _emit(service: str, report: InvocationReport) -> None:
-    """Print one EMF record: the accounting and the measures, by topic."""
-    plan = report.result.plan
-    tripped = plan is not None and plan.stopped == "circuit_breaker"
-    counts = {name: report.counts[name] for name in ("delivered", *PARTS)}
-    flags = {"circuit_breaker": int(tripped), "cold_start": int(report.line["cold_start"])}
-    emit(service, "topic", report.topic, {**counts, **report.measures, **flags})
 
 
 _function: Function | None = None

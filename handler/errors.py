@@ -177,6 +177,7 @@ class RejectCode(StrEnum):
     BAD_BINARY = "bad_binary"
     UNKNOWN_FIELD = "unknown_field"
     AMBIGUOUS_SOURCE = "ambiguous_source"
+    NOT_TEXT = "not_text"
 
 
 PROBLEMS_MAX = 20

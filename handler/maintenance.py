@@ -81,7 +81,7 @@ class Maintenance:
         self._open_store = open_store
         self._pool = Pool()
         contracts = choose_contracts(load_contracts(settings.contracts), settings.topics)
-        self._places = places(contracts.values(), settings.table_root)
+        self._places = places(contracts, settings.table_root)
         self.names = [name for name, place in self._places.items() if place.upkeep.enabled]
         self._logger = Logger(service=settings.name, level=settings.log_level, build=__build__)
 
@@ -110,7 +110,7 @@ class Maintenance:
         for report in reports:
             self._logger.info("maintenance", extra=report.as_json())
             if report.figures.exists:
-                emit(self._settings.name, "table", report.table, _measures(report))
+                emit(self._settings.name, {"table": report.table}, _measures(report))
             if report.partitions_failed:
                 notes = "; ".join(report.notes)
                 failed[report.table] = MaintenanceFailed(

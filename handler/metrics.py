@@ -14,13 +14,14 @@ _UNITS = {
 }
 
 
-def emit(service: str, dimension: str, value: str, measures: Mapping[str, float]) -> None:
-    """Print the measures of one topic or table of a deployment, which `service` names.
+def emit(service: str, dimensions: Mapping[str, str], measures: Mapping[str, float]) -> None:
+    """Print the measures of a topic or table of a deployment, which `service` names.
 
     The end of a measure's name is its unit, else it is a count.
     """
     metrics = EphemeralMetrics(namespace=NAMESPACE, service=service)
-    metrics.add_dimension(name=dimension, value=value)
+    for dimension, value in dimensions.items():
+        metrics.add_dimension(name=dimension, value=value)
     for name, measure in measures.items():
         ending = next((ending for ending in _UNITS if name.endswith(ending)), None)
         unit = _UNITS[ending] if ending is not None else MetricUnit.Count

@@ -2,7 +2,7 @@
 
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,31 +80,36 @@ def change_of_table(contract: Contract, uri: str) -> ContractChange:
     return _change(contract, metadata.fields, metadata.partition_columns)
 
 
-def changes_since(
-    folder: Path, contracts: Mapping[str, Contract], ref: str
-) -> list[ContractChange]:
+def changes_since(folder: Path, contracts: Sequence[Contract], ref: str) -> list[ContractChange]:
     """Return what contracts do to the tables of what they were at a commit, branch or tag of git.
 
     Raises UsageError where git does not know it, ContractError where the contracts were wrong.
     """
-    before = _contracts_at(folder, ref)
+    before = {contract.table: contract for contract in _contracts_at(folder, ref)}
+    tables = {contract.table for contract in contracts}
     changes = list[ContractChange]()
-    for topic, contract in contracts.items():
-        old = before.get(topic)
-        if old is None:
-            note = "the contract is new"
-            changes.append(ContractChange(topic, contract.table, notes=(note,)))
-        elif old.table != contract.table:
-            note = (
-                f"the table was {old.table}: another one is begun, and that one gets no more rows"
-            )
-            changes.append(ContractChange(topic, contract.table, notes=(note,)))
-        else:
+    for contract in contracts:
+        if (old := before.get(contract.table)) is not None:
             fields = mark_origin(old.fields, "contract")
             changes.append(_change(contract, fields, old.partition_by))
-    for topic in sorted(before.keys() - contracts.keys()):
+            continue
+        left = [c for c in before.values() if c.topic == contract.topic and c.table not in tables]
+        note = "the contract is new"
+        if left:
+            note = (
+                f"the table was {left[0].table}: another one is begun, and that one gets no more "
+                "rows"
+            )
+            del before[left[0].table]
+        changes.append(ContractChange(contract.topic, contract.table, notes=(note,)))
+    fed = {contract.topic for contract in contracts}
+    for table, old in sorted(before.items()):
+        if table in tables:
+            continue
         note = "the contract is gone: a function that still gets the topic fails"
-        changes.append(ContractChange(topic, before[topic].table, notes=(note,)))
+        if old.topic in fed:
+            note = "the contract is gone: the table gets no more rows"
+        changes.append(ContractChange(old.topic, table, notes=(note,)))
     return changes
 
 
@@ -125,14 +130,14 @@ def _change(
     )
 
 
-def _contracts_at(folder: Path, ref: str) -> dict[str, Contract]:
+def _contracts_at(folder: Path, ref: str) -> list[Contract]:
     _git(folder, ref, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
     inside = _git(folder, ref, "rev-parse", "--show-prefix").strip()
     tree = _git(folder, ref, "ls-tree", "--full-tree", "--name-only", "-z", ref, inside)
     names = [name.removeprefix(inside) for name in tree.split("\0")]
     files = [name for name in names if name.endswith((".yaml", ".yml"))]
     if not files:
-        return {}
+        return []
     with tempfile.TemporaryDirectory() as copy:
         for name in files:
             text = _git(folder, ref, "show", f"{ref}:./{name}")

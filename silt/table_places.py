@@ -112,7 +112,7 @@ def named_tables(
     folder = place.contracts or CONTRACTS
     contracts: dict[str, Contract] = {}
     if contracts_needed or not names or not all(map(is_place, names)):
-        contracts = {c.table: c for c in load_contracts(folder).values()}
+        contracts = {c.table: c for c in load_contracts(folder)}
     tables = []
     if not names or not all(map(is_place, names)):
         place.announce()

@@ -130,7 +130,7 @@ def test_cold_open_and_append_are_flat_from_1_000_to_100_000_commits(
         function = function_for(tmp_path / str(age), open_store=memory.open)
         function._pool = pool
         memory.requests.clear()
-        (table,) = [t for t in function._writer("orders").tables if "dead" not in t.name]
+        (table,) = [t for t in function._writer("orders").writers[0].tables if "dead" not in t.name]
         table.read(Deadline(SystemClock(), time.monotonic() + 60))
         opened.append((len(pool.rounds), len(memory.requests)))
         run(function, memory, pool, rows(500_000, 500_003))

@@ -17,7 +17,11 @@ from silt.docs import pages
 from silt.testing import assert_rows
 from tests.builders import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *(p for p in (ROOT / "docs").rglob("*.md") if p.parent.name != "templates"),
+]
 
 
 def anchors(text: str) -> set[str]:
@@ -203,7 +207,10 @@ def _examples(page: Path) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize(
     ("title", "samples", "columns"),
-    _examples(ROOT / "docs/conversions.md"),
+    [
+        *_examples(ROOT / "docs/conversions.md"),
+        *_examples(ROOT / "docs/contract.md"),
+    ],
 )
 def test_examples_of_contracts_take_their_samples(
     title: str, samples: str, columns: str, tmp_path: Path
@@ -217,3 +224,17 @@ def test_examples_of_contracts_take_their_samples(
 
 def test_examples_of_contracts_are_found() -> None:
     assert len(_examples(ROOT / "docs/conversions.md")) == 2
+    assert len(_examples(ROOT / "docs/contract.md")) == 2
+
+
+def test_example_of_several_types_gives_each_record_its_table(tmp_path: Path) -> None:
+    text = (ROOT / "docs/contract.md").read_text()
+    section = text.partition("## My events have several types")[2].partition("\n## ")[0]
+    samples = re.search(r"```json\n(.*?)```", section, re.DOTALL)
+    assert samples is not None
+    values = [json.loads(line) for line in samples[1].splitlines()]
+    for i, contract in enumerate(re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)):
+        path = tmp_path / f"{i}.yaml"
+        path.write_text(contract)
+        (row,) = assert_rows(path, [values[i]])
+        assert row["id"] == i + 1

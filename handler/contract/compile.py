@@ -13,6 +13,7 @@ from handler.contract.derive import (
     parse_from,
 )
 from handler.contract.form import USUAL, Form
+from handler.contract.message_paths import is_message_path, parse_message_path
 from handler.contract.model import BOUNDS, ColumnModel, ContractModel
 from handler.contract.patterns import PatternRefused, check_pattern
 from handler.contract.reserved import NESTED, RESCUED, Report
@@ -87,7 +88,9 @@ def _compile_level(
         if (twin := names.setdefault(name.lower(), name)) != name:
             report(here, f"{name!r} and {twin!r} differ only in case, and Delta ignores case")
         columns.append(compile_column(name, model, here, report))
-    check_sources([(c.name, c.path) for c in columns if c.derived is None], path, report)
+    read = [c for c in columns if c.derived is None]
+    check_sources([(c.name, c.path) for c in read if not c.of_message], path, report)
+    check_sources([(c.name, c.path) for c in read if c.of_message], path, report)
     return tuple(columns)
 
 
@@ -98,13 +101,15 @@ def compile_column(name: str, model: ColumnModel, path: Path, report: Report) ->
     if not known and parse_decimal(type_name) is None:
         report((*path, "type"), f"{model.type!r} is not a type{explain_unknown_type(type_name)}")
         return Column(name, (name,), "string")
-    _check_keys(type_name, model, path, report)
-    derived = None
+    is_derived = model.from_ is not None and not is_message_path(type_name, model.from_)
+    _check_keys(type_name, model, path, report, is_derived=is_derived)
+    derived, from_message = None, None
     if model.from_ is not None:
-        derived = parse_from(model.from_, path, report)
+        from_message = parse_message_path(type_name, model, path, report)
+        derived = parse_from(model.from_, path, report) if from_message is None else None
     if model.source is not None and len(path) >= 2 and path[-1] in ("items", "values"):
         report((*path, "source"), "items and values have no name, so they take no `source`")
-    keys: tuple[str, ...] = (name,)
+    keys: tuple[str, ...] = from_message or (name,)
     if model.source is not None:
         keys = parse_source(model.source, (*path, "source"), report)
     return Column(
@@ -119,6 +124,7 @@ def compile_column(name: str, model: ColumnModel, path: Path, report: Report) ->
         derived=derived,
         description=model.description,
         dotted=isinstance(model.source, str) and len(keys) > 1,
+        of_message=from_message is not None,
     )
 
 
@@ -138,7 +144,9 @@ def _compile_parts(
     return (compile_column("element" if key == "items" else "value", inner, (*path, key), report),)
 
 
-def _check_keys(type_name: str, model: ColumnModel, path: Path, report: Report) -> None:
+def _check_keys(
+    type_name: str, model: ColumnModel, path: Path, report: Report, *, is_derived: bool
+) -> None:
     """Report keys that say nothing about a column of this type."""
     scalar = type_name not in (*NESTED, "json")
     ordered = type_name in _ORDERED or parse_decimal(type_name) is not None
@@ -156,9 +164,9 @@ def _check_keys(type_name: str, model: ColumnModel, path: Path, report: Report) 
     for key, fit in fits.items():
         if key in model.model_fields_set and not fit:
             report((*path, key), f"`{key}` does not apply to a column of type {type_name}")
-    if model.from_ is not None:
-        if len(path) != 2:
-            report((*path, "from"), "only a top-level column can be derived")
+    if model.from_ is not None and len(path) != 2:
+        report((*path, "from"), "only a top-level column can be derived")
+    if is_derived:
         rest = model.model_fields_set - {"type", "description", "from_"}
         for key in sorted(rest):
             report(

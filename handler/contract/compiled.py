@@ -40,9 +40,9 @@ class Column:
     element.
 
     `path` are the keys that lead to its value in the JSON, from the record or from the struct that
-    it is a field of; `dotted` says that the contract has them as `a.b`. A `hidden` struct is no
-    column, only on the way to some; `shape` is the type of a struct that has such parts
-    (`handler.validate.wire`).
+    it is a field of. `dotted` says that the contract has them as `a.b`; `of_message`, that they
+    begin at the key or the headers of the Kafka message. A `hidden` struct is no column, only on
+    the way to some; `shape` is the type of a struct that has such parts (`handler.validate.wire`).
     """
 
     name: str
@@ -56,6 +56,7 @@ class Column:
     derived: Derived | None = None
     description: str | None = None
     dotted: bool = False
+    of_message: bool = False
     hidden: bool = False
     shape: DataType | None = None
 

@@ -8,6 +8,7 @@ from handler.contract.model import (
 )
 from handler.contract.reserved import KAFKA_COLUMNS, RESCUED
 from handler.contract.upkeep import Upkeep
+from handler.contract.where import Where
 from handler.delta.types import Field, Primitive
 
 DEAD_LETTERS_SUFFIX = "__dead_letters"
@@ -54,6 +55,7 @@ class Contract:
     version: str
     description: str | None
     columns: tuple[Column, ...]
+    where: Where | None
     partition_by: tuple[str, ...]
     kafka_columns: tuple[str, ...]
     unknown_fields: str

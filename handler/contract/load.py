@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from hashlib import sha256
 from pathlib import Path as FilePath
@@ -16,6 +16,7 @@ from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
 from handler.contract.model import BOUNDS, ContractModel
 from handler.contract.reserved import KAFKA_COLUMNS
 from handler.contract.upkeep import compile_upkeep
+from handler.contract.where import compile_where
 from handler.contract.yaml_errors import explain
 from handler.contract.yaml_file import Document, Path
 from handler.delta.types import Primitive
@@ -25,8 +26,8 @@ _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _TABLE = re.compile(r"(?:[a-z][a-z0-9+.-]*://[^/?#%\s]+/|file:///|/)?[^/?#%\s]+(?:/[^/?#%\s]+)*/?")
 
 
-def load_contracts(folder: str | FilePath) -> dict[str, Contract]:
-    """Read every `*.yaml` and `*.yml` of a folder. Returns contracts by topic.
+def load_contracts(folder: str | FilePath) -> list[Contract]:
+    """Read every `*.yaml` and `*.yml` of a folder, in the order of the names.
 
     Raises ContractError with all problems of all files.
     """
@@ -40,27 +41,23 @@ def load_contracts(folder: str | FilePath) -> dict[str, Contract]:
             [f"{root}: there is no contract here. Expected a folder with files such as orders.yaml"]
         )
     problems: list[str] = []
-    contracts: dict[str, Contract] = {}
+    contracts: list[Contract] = []
     tables: dict[str, Contract] = {}
     for file in files:
         contract, document = parse_contract(_read(file, problems), str(file), problems)
         if contract is None:
             continue
+        contracts.append(contract)
+        table = contract.table.strip("/")
         names = (
-            (contracts, contract.topic, "topic", "a topic can have only one contract"),
-            (tables, contract.table.strip("/"), "table", "a table can be fed by only one topic"),
-            (
-                tables,
-                f"{contract.table.strip('/')}{DEAD_LETTERS_SUFFIX}",
-                "table",
-                "they are its dead letters",
-            ),
+            (table, "a table can have only one contract"),
+            (f"{table}{DEAD_LETTERS_SUFFIX}", "they are its dead letters"),
         )
-        for known, name, key, rule in names:
-            if (other := known.setdefault(name, contract)) is not contract:
-                line = document.line((key,))
+        for name, rule in names:
+            if (other := tables.setdefault(name, contract)) is not contract:
+                line = document.line(("table",))
                 problems.append(
-                    f"{file}:{line}: {key}: {name!r} is the {key} of {other.file} too, and {rule}"
+                    f"{file}:{line}: table: {name!r} is the table of {other.file} too, and {rule}"
                 )
                 break
         problems += _nested(contract, document, tables)
@@ -69,19 +66,28 @@ def load_contracts(folder: str | FilePath) -> dict[str, Contract]:
     return contracts
 
 
+def by_topic(contracts: Iterable[Contract]) -> dict[str, tuple[Contract, ...]]:
+    """Return contracts by their topic: a topic may have several, each with its own table."""
+    result: dict[str, tuple[Contract, ...]] = {}
+    for contract in contracts:
+        result[contract.topic] = (*result.get(contract.topic, ()), contract)
+    return result
+
+
 def choose_contracts(
-    contracts: Mapping[str, Contract], topics: Sequence[str] | None
-) -> Mapping[str, Contract]:
+    contracts: Sequence[Contract], topics: Sequence[str] | None
+) -> Sequence[Contract]:
     """Return the contracts of some topics, all for None. Raises SettingsError for an unknown "
     "one."""
     if topics is None:
         return contracts
-    if missing := [topic for topic in topics if topic not in contracts]:
+    known = {contract.topic for contract in contracts}
+    if missing := [topic for topic in topics if topic not in known]:
         raise SettingsError(
             f"SILT_TOPICS names {', '.join(map(repr, missing))}, and there are contracts for "
-            f"{', '.join(sorted(contracts))} alone. The function did not start; nothing was read."
+            f"{', '.join(sorted(known))} alone. The function did not start; nothing was read."
         )
-    return {topic: contracts[topic] for topic in topics}
+    return [contract for contract in contracts if contract.topic in topics]
 
 
 def _nested(contract: Contract, document: Document, tables: Mapping[str, Contract]) -> list[str]:
@@ -130,6 +136,11 @@ def _compile(document: Document, file: str, report: Any) -> Contract | None:
         if not any(path[: len(bad)] == bad for bad in broken):
             report(path, message)
 
+    def report_unless_near(path: Path, message: str) -> None:
+        """Report, but not of a mapping that was broken below and seems to be empty."""
+        if not any(bad[: len(path)] == path for bad in broken):
+            report_unless_broken(path, message)
+
     if _TOPIC.fullmatch(model.topic) is None or model.topic in (".", ".."):
         report_unless_broken(("topic",), f"{model.topic!r} is not a valid Kafka topic name")
     segments = model.table.split("/")
@@ -140,6 +151,9 @@ def _compile(document: Document, file: str, report: Any) -> Contract | None:
             "s3://bucket/path",
         )
     columns = compile_columns(model, report_unless_broken)
+    where = None
+    if model.where is not None:
+        where = compile_where(model.where, ("where",), report_unless_near)
     types = {column.name: column.type for column in columns}
     types |= {name: f.name for name, f in KAFKA_COLUMNS.items() if isinstance(f, Primitive)}
     rows, dead_letters = compile_upkeep(
@@ -158,6 +172,7 @@ def _compile(document: Document, file: str, report: Any) -> Contract | None:
         version=f"{model.version}+{fingerprint}" if model.version else fingerprint,
         description=model.description,
         columns=columns,
+        where=where,
         partition_by=tuple(model.partition_by),
         kafka_columns=tuple(model.kafka_columns),
         unknown_fields=model.unknown_fields,
@@ -186,7 +201,7 @@ def _validate(document: Document, report: Any) -> tuple[ContractModel | None, li
             details = error.errors(include_url=False)
             paths = [yaml_file.written_path(data, detail["loc"]) for detail in details]
             for path, detail in zip(paths, details, strict=True):
-                if path in broken:
+                if any(path[: len(bad)] == bad for bad in broken):
                     continue
                 broken.append(path)
                 if path not in trapped:
@@ -198,8 +213,11 @@ def _validate(document: Document, report: Any) -> tuple[ContractModel | None, li
 def _fix(data: Any, path: Path, kind: str) -> None:
     if not path:
         return
-    for step in path[:-1]:
-        data = data[step]
+    try:
+        for step in path[:-1]:
+            data = data[step]
+    except (KeyError, IndexError, TypeError):  # what it was in was fixed already
+        return
     last = path[-1]
     filler: Any = None
     if last in ("topic", "table"):
@@ -226,6 +244,9 @@ def _explain(document: Document, path: Path, detail: Mapping[str, Any]) -> str:
         is_size = last == "target_file_size"
         expected = "size, such as 128 MiB" if is_size else "time, such as 12h or 7d"
         return f"{given!r} is not a valid {expected}"
+    value_of_where = path[:1] == ("where",) and kind not in ("extra_forbidden", "model_type")
+    if value_of_where and {"equals", "in", *BOUNDS}.intersection(path[2:]) and given != []:
+        return "expected a string, a number, true or false"
     if last in BOUNDS and kind not in ("missing", "extra_forbidden"):
         return "expected a number, or a string that the column's type accepts"
     if "source" in path and path[:1] == ("columns",) and kind not in ("missing", "extra_forbidden"):

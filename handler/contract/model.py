@@ -4,7 +4,7 @@ them.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 _TYPE_PATTERN = (
     r"^(string|long|integer|short|byte|double|float|boolean|binary|date|timestamp|timestamp_ntz"
@@ -42,7 +42,8 @@ class ColumnModel(_Model):
         None,
         alias="from",
         description="Derive the column: a column, a path such as customer.country, a Kafka column "
-        "such as _kafka_timestamp, or date(x), year(x), month(x), day(x), hour(x) of one.",
+        "such as _kafka_timestamp, or date(x), year(x), month(x), day(x), hour(x) of one. Or read "
+        "it from the message: _kafka_headers.name, _kafka_key, _kafka_key.field.",
     )
     minimum: Bound | None = Field(None, description="The smallest value that is allowed.")
     maximum: Bound | None = Field(None, description="The largest value that is allowed.")
@@ -90,6 +91,37 @@ class ColumnModel(_Model):
     values: "ColumnModel | None" = Field(
         None, description="What a map holds; its keys are strings."
     )
+
+
+Value = bool | int | float | str
+
+
+class ConditionModel(_Model):
+    """What a value of the JSON must be: all that is said here."""
+
+    equals: Value | None = Field(None, description="The value.")
+    in_: Annotated[list[Value], Field(min_length=1)] | None = Field(
+        None, alias="in", description="One of these values."
+    )
+    prefix: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="A string that begins with this."
+    )
+    exists: bool | None = Field(
+        None, description="true: the field is there and not null; false: it is missing or null."
+    )
+    minimum: int | float | str | None = Field(
+        None, description="A number of at least this; or a string, by its characters."
+    )
+    maximum: int | float | str | None = Field(
+        None, description="A number of at most this; or a string, by its characters."
+    )
+
+
+Conditions = Annotated[
+    Annotated[ConditionModel, Tag("one")]
+    | Annotated[list[dict[str, ConditionModel]], Tag("alternatives"), Field(min_length=1)],
+    Discriminator(lambda value: "alternatives" if isinstance(value, list) else "one"),
+]
 
 
 class CircuitBreakerModel(_Model):
@@ -159,7 +191,9 @@ class MaintenanceModel(RetentionModel):
 class ContractModel(_Model):
     """One Kafka topic, the Delta table that it becomes, and the rules between them."""
 
-    topic: str = Field(description="The Kafka topic; a topic can have only one contract.")
+    topic: str = Field(
+        description="The Kafka topic. Several contracts may share one: each has a table of its own."
+    )
     table: str = Field(description="A path under SILT_TABLE_ROOT, or an absolute URI.")
     version: str | None = Field(
         None, description="A label of your own, stored with each dead letter."
@@ -167,6 +201,12 @@ class ContractModel(_Model):
     description: str | None = Field(None, description="Becomes the table's description.")
     columns: Annotated[dict[str, ColumnModel], Field(min_length=1)] = Field(
         description="The columns of the table, by name."
+    )
+    where: dict[str, Conditions] | None = Field(
+        None,
+        description="Which records of the topic belong in the table: conditions by the path of a "
+        "field, which must all hold, and below `any` a list of alternatives. The others are "
+        "dropped by this rule.",
     )
     partition_by: list[str] = Field([], description="Columns that the table is partitioned by.")
     kafka_columns: list[Literal["topic", "timestamp_type", "key", "headers"]] = Field(

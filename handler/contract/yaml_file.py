@@ -79,15 +79,24 @@ def written_path(data: Any, loc: Sequence[str | int]) -> Path:
     """Drop from pydantic's location what is a branch of a union and no key of the file."""
     path: list[str | int] = []
     for i, step in enumerate(loc):
-        if isinstance(data, dict) and step not in data and i == len(loc) - 1:
-            path.append(step)  # a missing key is a place of its own
-            break
+        if i == len(loc) - 1:
+            if isinstance(data, dict) and step not in data:
+                path.append(step)  # a missing key is a place of its own
+                break
+        elif not _has(data, step) and _has(data, loc[i + 1]):
+            continue
         try:
             data = data[step]
         except (KeyError, IndexError, TypeError):
             break
         path.append(step)
     return tuple(path)
+
+
+def _has(data: Any, step: str | int) -> bool:
+    if isinstance(data, list):
+        return isinstance(step, int) and step < len(data)
+    return isinstance(data, dict) and step in data
 
 
 def describe(file: str, problems: Iterable[tuple[Path, int, str]]) -> list[str]:

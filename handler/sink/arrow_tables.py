@@ -110,6 +110,8 @@ def build_rows(
         row_of = {index: row for row, index in enumerate(checked.positions)}
         rows = pa.array([row_of.get(i) for i in indices], pa.int64())
         columns |= {name: array.take(rows) for name, array in checked.columns.items()}
+    for name, array in checked.of_messages.items():
+        columns[name] = array.take(pa.array(indices, pa.int64()))
     for column in contract.columns:
         if column.derived is not None:
             columns[column.name] = derive(column, column.derived, columns)

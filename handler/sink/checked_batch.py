@@ -1,26 +1,33 @@
-"""One batch, decoded and checked: all that a decision needs besides the tables. Pure."""
+"""One batch, decoded and checked for each contract of its topic: all that a decision needs besides
+the tables. Pure.
+"""
 
 import binascii
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import orjson
+
 from handler.contract.contract import Contract
+from handler.contract.where import RULE as WHERE
 from handler.errors import Problem, RejectCode
 from handler.kafka.event import Batch, decode_base64
 from handler.kafka.offsets import Evidence, Stream, storable_us
 from handler.sink.arrow_tables import Flat, flatten
-from handler.sink.outcomes import drops_tombstones
+from handler.sink.message_columns import MessageColumns, MessageFields
+from handler.sink.outcomes import TOMBSTONE_RULE, Plan, drops_tombstones, plan
 from handler.validate.batch import Checker
 from handler.validate.checked import Checked
+from handler.validate.decode import Parsed, parse_payloads
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedBatch:
-    """A batch with its columns and rejects.
+    """A batch with its columns and rejects, by one contract.
 
     `evidence` holds, for each stream, the records that can be in a table, with their indices in the
-    batch. `repeats` are second copies of a record in the event. `value_bytes` is the size of all
-    payloads.
+    batch. The contract's `where` drops the `dropped`, and could not be tried on the `untested`.
+    `repeats` are second copies of a record in the event. `value_bytes` is the size of all payloads.
     """
 
     contract: Contract
@@ -29,38 +36,150 @@ class CheckedBatch:
     evidence: tuple[tuple[Evidence, Sequence[int]], ...]
     checked: Checked
     tombstones: Sequence[int]
+    dropped: frozenset[int]
+    untested: frozenset[int]
     repeats: int
     value_bytes: int
 
-
-def check_batch(
-    contract: Contract, checker: Checker, batch: Batch, source: str, generation: int
-) -> CheckedBatch:
-    """Decode and check every value of a batch. Raises EventError for base64 that is broken."""
-    flat = flatten(batch)
-    values = flat.values
-    tombstones = [i for i, value in enumerate(values) if value is None] if None in values else []
-    payloads = _decode(flat)
-    checked = checker.check(payloads)
-    if tombstones:
-        present = [i for i, value in enumerate(values) if value is not None]
-        checked = Checked(
-            checked.columns,
-            [present[i] for i in checked.positions],
-            {present[i]: problems for i, problems in checked.rejects.items()},
-            {present[i]: fields for i, fields in checked.unknown.items()},
+    def plan(self, duplicates: Collection[int] = ()) -> Plan:
+        """Decide about the batch, if these records are in the table."""
+        return plan(
+            self.contract,
+            self.flat.streams,
+            self.checked.rejects,
+            self.tombstones,
+            duplicates,
+            dropped=self.dropped,
+            untested=self.untested,
         )
+
+    def rule_of(self, index: int) -> str:
+        """Return the name of the rule that drops a record."""
+        return WHERE if index in self.dropped else TOMBSTONE_RULE
+
+
+class TopicChecker:
+    """The contracts of one topic at work: a batch is decoded and parsed once for all of them."""
+
+    def __init__(self, contracts: Sequence[Contract]) -> None:
+        self._parts = [
+            (c, Checker(c), MessageColumns(c), MessageFields(c.where)) for c in contracts
+        ]
+
+    def check(self, batch: Batch, source: str, generation: int) -> Iterator[CheckedBatch]:
+        """Yield what each contract makes of a batch, in their order. Each is a batch of its own.
+
+        Raises EventError for base64 that is broken.
+        """
+        flat = flatten(batch)
+        present = [i for i, value in enumerate(flat.values) if value is not None]
+        payloads = _decode(flat)
+        parsed = parse_payloads(payloads)
+        # Checking changes the objects, so every `where` comes first.
+        kept = [
+            None if contract.where is None else fields.keeps(contract.where, parsed, flat, present)
+            for contract, _, _, fields in self._parts
+        ]
+        used = set[int]()
+        for (contract, checker, messages, _), keeps in zip(self._parts, kept, strict=True):
+            mine, dropped = parsed, frozenset[int]()
+            if keeps is not None:
+                mine, dropped = _select(parsed, keeps)
+            if used:
+                mine = _fresh(mine, payloads, used)
+            if len(self._parts) > 1:
+                used.update(mine.positions)
+            untested = frozenset[int]()
+            if contract.where is not None:
+                objects = zip(mine.positions, mine.objects, strict=True)
+                no_objects = [i for i, value in objects if not isinstance(value, dict)]
+                untested = frozenset(present[i] for i in (*mine.problems, *no_objects))
+            checked = checker.check_parsed(mine, payloads)
+            if len(present) < len(flat.values):
+                checked = _at(checked, present)
+            yield _batch(
+                contract,
+                batch,
+                flat,
+                _with_messages(checked, messages, flat),
+                source,
+                generation,
+                dropped=frozenset(present[i] for i in dropped),
+                untested=untested,
+                value_bytes=sum(map(len, payloads)),
+            )
+
+
+def _select(parsed: Parsed, keeps: Sequence[bool]) -> tuple[Parsed, frozenset[int]]:
+    """Return the records that a table is for, and the positions of the others."""
+    pairs = list(zip(parsed.positions, parsed.objects, keeps, strict=True))
+    mine = Parsed(
+        [value for _, value, keep in pairs if keep],
+        [i for i, _, keep in pairs if keep],
+        parsed.problems,
+    )
+    return mine, frozenset(i for i, _, keep in pairs if not keep)
+
+
+def _fresh(mine: Parsed, payloads: Sequence[bytes], used: Collection[int]) -> Parsed:
+    """Return records with new objects where another contract has changed theirs."""
+    objects = [
+        orjson.loads(payloads[i]) if i in used else value
+        for i, value in zip(mine.positions, mine.objects, strict=True)
+    ]
+    return Parsed(objects, mine.positions, mine.problems)
+
+
+def _at(checked: Checked, present: Sequence[int]) -> Checked:
+    """Return what was checked by the indices of the batch, where some records have no value."""
+    return replace(
+        checked,
+        positions=[present[i] for i in checked.positions],
+        rejects={present[i]: problems for i, problems in checked.rejects.items()},
+        unknown={present[i]: fields for i, fields in checked.unknown.items()},
+    )
+
+
+def _with_messages(checked: Checked, messages: MessageColumns, flat: Flat) -> Checked:
+    """Return what was checked with the columns of keys and headers, and their rejects."""
+    columns, rejects = messages.read(flat)
+    merged = dict(checked.rejects)
+    for i, problems in rejects.items():
+        merged[i] = [*merged.get(i, ()), *problems]
+    return replace(checked, rejects=merged, of_messages=columns)
+
+
+def _batch(
+    contract: Contract,
+    batch: Batch,
+    flat: Flat,
+    checked: Checked,
+    source: str,
+    generation: int,
+    *,
+    dropped: frozenset[int],
+    untested: frozenset[int],
+    value_bytes: int,
+) -> CheckedBatch:
+    tombstones = [i for i, value in enumerate(flat.values) if value is None]
+    unseen = dropped.union(tombstones) if drops_tombstones(contract) else dropped
+    checked = _without_bad_timestamps(checked, flat.timestamps)
+    if dropped:
+        rejects = {i: problems for i, problems in checked.rejects.items() if i not in dropped}
+        checked = replace(checked, rejects=rejects)
     return CheckedBatch(
         contract=contract,
         flat=flat,
         streams=tuple(
             Stream(source, batch.topic, stream.partition, generation) for stream in batch.streams
         ),
-        evidence=_evidence(contract, batch, flat, tombstones),
-        checked=_without_bad_timestamps(checked, flat.timestamps),
+        evidence=_evidence(batch, flat, unseen),
+        checked=checked,
         tombstones=tombstones,
+        dropped=dropped,
+        untested=untested,
         repeats=sum(stream.repeats for stream in batch.streams),
-        value_bytes=sum(map(len, payloads)),
+        value_bytes=value_bytes,
     )
 
 
@@ -92,10 +211,9 @@ def _without_bad_timestamps(checked: Checked, timestamps: Sequence[int]) -> Chec
 
 
 def _evidence(
-    contract: Contract, batch: Batch, flat: Flat, tombstones: Sequence[int]
+    batch: Batch, flat: Flat, dropped: frozenset[int]
 ) -> tuple[tuple[Evidence, Sequence[int]], ...]:
     """Return the records of each stream that can be in a table, with their indices."""
-    dropped = frozenset(tombstones) if drops_tombstones(contract) else frozenset[int]()
     evidence = list[tuple[Evidence, Sequence[int]]]()
     for stream, indices in zip(batch.streams, flat.streams, strict=True):
         if dropped.isdisjoint(indices):

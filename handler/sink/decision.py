@@ -12,7 +12,7 @@ from handler.kafka.offsets import earlier_app_ids
 from handler.sink.arrow_tables import build_dead_letters, build_rows, find_added_columns
 from handler.sink.checked_batch import CheckedBatch
 from handler.sink.commit_info import commit_info
-from handler.sink.outcomes import Outcome, Plan, plan, replan
+from handler.sink.outcomes import Outcome, Plan, replan
 from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS, Needed, Schemas, TableSchema
 from handler.sink.unknown_columns import Added
 from handler.sink.view import View, duplicates_in
@@ -55,16 +55,7 @@ def decide(
     Raises TopicRecreated or TableError.
     """
     duplicates = duplicates_in(batch, view)
-    if settled is not None:
-        decided = replan(settled, duplicates)
-    else:
-        decided = plan(
-            batch.contract,
-            batch.flat.streams,
-            batch.checked.rejects,
-            batch.tombstones,
-            duplicates,
-        )
+    decided = batch.plan(duplicates) if settled is None else replan(settled, duplicates)
     info = commit_info(batch, decided, looked_up=bool(view.queries))
     changes = dict[Target, Change]()
     if settled is None and (indices := decided.indices(Outcome.DEAD_LETTER)):

@@ -56,6 +56,8 @@ def count(outcomes: bytes) -> dict[str, int]:
     return {name: outcomes.count(outcome) for outcome, name in NAMES.items()}
 
 
+TOMBSTONE_RULE = "on_tombstone"
+"""The name of the rule that drops a record without a value."""
 _TOMBSTONE = Problem(
     RejectCode.TOMBSTONE, "", "the record has no value, and on_tombstone is dead_letter"
 )
@@ -72,10 +74,14 @@ def plan(
     rejects: Mapping[int, Sequence[Problem]],
     tombstones: Collection[int],
     duplicates: Collection[int],
+    *,
+    dropped: Collection[int] = (),
+    untested: Collection[int] = (),
 ) -> Plan:
     """Decide about a batch.
 
-    `streams` are the ranges of indices of its streams; the rest are indices too.
+    `streams` are the ranges of indices of its streams; the rest are indices too. The contract's
+    `where` drops the `dropped`, and could not be tried on the `untested`.
     """
     total = streams[-1].stop if streams else 0
     outcomes = bytearray([Outcome.APPEND]) * total
@@ -88,10 +94,12 @@ def plan(
         elif contract.on_tombstone == "dead_letter":
             outcomes[i] = Outcome.DEAD_LETTER
             problems[i] = (_TOMBSTONE,)
+    for i in dropped:
+        outcomes[i] = Outcome.SKIP
     for i in duplicates:
         if outcomes[i] != Outcome.SKIP:
             outcomes[i] = Outcome.DUPLICATE
-    if _breaks(contract, outcomes, rejects, tombstones):
+    if _breaks(contract, outcomes, rejects, {*tombstones, *untested}):
         _unsettle(outcomes, range(total))
         return Plan(bytes(outcomes), problems, "circuit_breaker")
     reason = None
@@ -110,15 +118,18 @@ def _breaks(
     contract: Contract,
     outcomes: bytearray,
     rejects: Mapping[int, Sequence[Problem]],
-    tombstones: Collection[int],
+    uncounted: Collection[int],
 ) -> bool:
-    """Return whether the rejects among the new records are more than the circuit breaker allows."""
+    """Return whether the rejects among the new records are more than the circuit breaker allows.
+
+    Records without a value do not count, nor those that may be another table's.
+    """
     breaker = contract.circuit_breaker
-    rejected = sum(1 for i in rejects if outcomes[i] == Outcome.DEAD_LETTER)
+    rejected = sum(1 for i in rejects if outcomes[i] == Outcome.DEAD_LETTER and i not in uncounted)
     if not rejected:
         return False
     new = outcomes.count(Outcome.APPEND) + outcomes.count(Outcome.DEAD_LETTER)
-    new -= sum(1 for i in tombstones if outcomes[i] in (Outcome.APPEND, Outcome.DEAD_LETTER))
+    new -= sum(1 for i in uncounted if outcomes[i] in (Outcome.APPEND, Outcome.DEAD_LETTER))
     return new >= breaker.min_records and rejected > breaker.ratio * new
 
 

@@ -12,14 +12,12 @@ from handler.delta.retry import Deadline
 from handler.delta.store import Pool, Store
 from handler.delta.tables import Table
 from handler.errors import OutOfTime, Superseded
-from handler.kafka.event import Batch
-from handler.sink.checked_batch import CheckedBatch, check_batch
+from handler.sink.checked_batch import CheckedBatch
 from handler.sink.decision import Decision, Files, Target, decide
 from handler.sink.outcomes import Outcome, Plan
 from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS, Schemas
 from handler.sink.terms import Governed, Term, TermMoved, Terms
 from handler.sink.view import Admission, View, missing_queries, relies_on_watermark
-from handler.validate.batch import Checker
 
 TERMS_MAX = 5
 """So often a batch agrees on a term; after that, somebody else takes the tables again and again."""
@@ -56,7 +54,9 @@ class Result:
         """Return what is known to be true: what was planned and is not committed is unsettled."""
         unsettled = bytes([Outcome.UNSETTLED])
         if self.plan is None:
-            return unsettled * len(self.batch.flat.offsets)
+            dropped = self.batch.dropped
+            records = range(len(self.batch.flat.offsets))
+            return bytes(Outcome.SKIP if i in dropped else Outcome.UNSETTLED for i in records)
         outcomes = self.plan.outcomes
         if Target.ROWS not in self.committed:
             outcomes = outcomes.replace(bytes([Outcome.APPEND]), unsettled)
@@ -91,7 +91,6 @@ class Writer:
             Governed(self.rows, self._schemas.rows),
             warn,
         )
-        self._checker = Checker(contract)
         self._generation = generation
 
     @property
@@ -113,17 +112,17 @@ class Writer:
         view = View(self.dead_letters.read(deadline), self.rows.read(deadline))
         return view.begins_generation(self._generation)
 
-    def write(self, batch: Batch, source: str, deadline: Deadline, *, dry_run: bool) -> Result:
+    def write(
+        self, checked: CheckedBatch, source: str, deadline: Deadline, *, dry_run: bool
+    ) -> Result:
         """Settle a batch as far as it can be. A dry run decides from the newest tables only.
 
         Raises SiltError for what cannot be tied to a record.
         """
         clock = deadline.clock
         start = clock.monotonic()
-        checked = check_batch(self.contract, self._checker, batch, source, self._generation)
-        admission = Admission(self._schemas, source, batch.topic, self._generation)
+        admission = Admission(self._schemas, source, checked.flat.topic, self._generation)
         result = Result(checked)
-        checked_at = clock.monotonic()
         try:
             if dry_run:
                 self._decide_only(result, admission, deadline)
@@ -136,10 +135,7 @@ class Writer:
             for table in self.tables:
                 table.snapshot = None
             raise
-        result.milliseconds = {
-            "check": (checked_at - start) * 1000,
-            "write": (clock.monotonic() - checked_at) * 1000,
-        }
+        result.milliseconds["write"] = (clock.monotonic() - start) * 1000
         return result
 
     def _settle(self, result: Result, admission: Admission, deadline: Deadline) -> None:

@@ -26,7 +26,7 @@ from handler.validate.checked import (
 )
 from handler.validate.columns import finish, has_default, struct_of
 from handler.validate.convert import Conversions, always_converts, built_columns
-from handler.validate.decode import Written, dump_exactly, parse_numbers, parse_payloads
+from handler.validate.decode import Parsed, Written, dump_exactly, parse_numbers, parse_payloads
 from handler.validate.kinds import all_convert, kind_problem, object_type, refusal
 from handler.validate.numbers import Doubles
 from handler.validate.places import Finished
@@ -50,7 +50,7 @@ class Checker:
 
     def __init__(self, contract: Contract) -> None:
         self._unknown_fields = contract.unknown_fields
-        columns = [column for column in contract.columns if column.derived is None]
+        columns = [c for c in contract.columns if c.derived is None and not c.of_message]
         self._names = [column.name for column in columns]
         self._columns = wire_columns(columns)
         self._literal_keys = LiteralKeys(columns)
@@ -76,8 +76,14 @@ class Checker:
 
         Whatever the bytes are, each comes out as a row or as a reject.
         """
+        return self.check_parsed(parse_payloads(payloads), payloads)
+
+    def check_parsed(self, parsed: Parsed, payloads: Sequence[bytes]) -> Checked:
+        """Check values that are parsed, by their indices in `payloads`. The objects change.
+
+        Each of them, and of the problems of parsing, comes out as a row or as a reject.
+        """
         verdict = Verdict()
-        parsed = parse_payloads(payloads)
         verdict.final.update(parsed.problems)
         batch = Slice(parsed.positions, parsed.objects, [payloads[i] for i in parsed.positions])
         if self._literal_keys:

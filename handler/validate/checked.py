@@ -21,13 +21,15 @@ class Checked:
     rising.
 
     `columns` are the finished columns of the contract that the JSON brings, by name. `rejects` and
-    `unknown` (fields that the contract lacks, by path) are by index in the batch.
+    `unknown` (fields that the contract lacks, by path) are by index in the batch. `of_messages` are
+    the columns of keys and headers, with a value for each record of the batch.
     """
 
     columns: Mapping[str, pa.Array]
     positions: Sequence[int]
     rejects: Mapping[int, Sequence[Problem]]
     unknown: Mapping[int, Mapping[str, Any]]
+    of_messages: Mapping[str, pa.Array] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

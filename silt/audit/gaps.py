@@ -6,16 +6,20 @@ from dataclasses import dataclass, field
 from pyroaring import BitMap64
 
 from handler.contract.contract import Contract
+from handler.sink.message_columns import MessageFields
 from handler.sink.outcomes import drops_tombstones
+from handler.validate.decode import parse_payloads
 from silt.audit.committed import committed_by
 from silt.audit.findings import PartitionAudit
 from silt.audit.offset_sets import Range, between, joined, ranges_of
 from silt.audit.proof import audit
+from silt.local.events import KafkaRecord
 from silt.local.topic_reader import TopicReader
 
 MISSING = "missing"
 """The broker has a record that belongs in the table."""
 DROPPED = "dropped by on_tombstone: skip"
+DROPPED_BY_WHERE = "dropped by where"
 TOMBSTONE = "tombstone"
 """Nothing is known of the contract, and most drop these."""
 ABSENT = "compacted, or of a transaction"
@@ -61,14 +65,26 @@ class PartitionGaps:
         return counts
 
 
-def cause_of(contract: Contract | None) -> Callable[[bytes | None], str]:
-    """Return what says why a record with this value may be missing, by the rules of a contract."""
+def cause_of(contract: Contract | None) -> Callable[[KafkaRecord], str]:
+    """Return what says why a record may be missing, by the rules of a contract."""
     without_value = MISSING
     if contract is None:
         without_value = TOMBSTONE
     elif drops_tombstones(contract):
         without_value = DROPPED
-    return lambda value: MISSING if value is not None else without_value
+    where = contract.where if contract is not None else None
+    fields = MessageFields(where)
+
+    def cause(record: KafkaRecord) -> str:
+        if record.value is None:
+            return without_value
+        objects = parse_payloads([record.value]).objects if where is not None else []
+        if where is not None and objects and isinstance(objects[0], dict):
+            document = fields.document(objects[0], record.to_event())
+            return MISSING if where.keeps(document) else DROPPED_BY_WHERE
+        return MISSING
+
+    return cause
 
 
 def gaps_of(
@@ -106,7 +122,7 @@ def gaps_of(
 def explain_gaps(
     part: PartitionAudit,
     reader: TopicReader,
-    cause: Callable[[bytes | None], str],
+    cause: Callable[[KafkaRecord], str],
     *,
     end: int = 0,
     progress: Callable[[int], None] = lambda _records: None,
@@ -132,7 +148,7 @@ def explain_gaps(
         for record in reader.read(part.partition, first, last):
             progress(1)
             if record.offset in gaps:
-                result.causes.setdefault(cause(record.value), BitMap64()).add(record.offset)
+                result.causes.setdefault(cause(record), BitMap64()).add(record.offset)
     absent = gaps - BitMap64().union(*result.causes.values())
     if absent:
         result.causes[ABSENT] = absent

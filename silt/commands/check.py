@@ -1,7 +1,7 @@
 """silt check: validate the contracts and the deployment."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -75,15 +75,15 @@ def run(options: argparse.Namespace) -> int:
         contracts = load_contracts(folder)
     except ContractError as error:
         return _refused(list(dict.fromkeys([*error.problems, *of_deployment])), options)
-    compiled = [_compile(contract) for contract in contracts.values()]
+    compiled = [_compile(contract) for contract in contracts]
     problems = [problem for problem in compiled if problem is not None]
     problems += [
         f"{contract.file}: {reason}"
-        for contract in contracts.values()
+        for contract in contracts
         for reason in unreadable_partitions(contract)
     ]
     problems += [problem for problem in of_deployment if problem not in problems]
-    warnings = [line for contract in contracts.values() for line in warnings_of(contract.file)]
+    warnings = [line for contract in contracts for line in warnings_of(contract.file)]
     for problem in problems:
         output.complain(problem)
     result = [
@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
             "version": contract.version,
             "file": contract.file,
         }
-        for contract in contracts.values()
+        for contract in contracts
     ]
     checked_samples = None
     if options.sample and not problems:
@@ -130,15 +130,15 @@ def run(options: argparse.Namespace) -> int:
     return int(failed)
 
 
-def _changes(folder: Path, contracts: Mapping[str, Contract], against: str) -> list[ContractChange]:
+def _changes(folder: Path, contracts: Sequence[Contract], against: str) -> list[ContractChange]:
     """Return what contracts do to a table, or to those of what they were. Raises UsageError."""
     if not is_place(against):
         return changes_since(folder, contracts, against)
-    contract = contract_at(against, {each.table: each for each in contracts.values()})
+    contract = contract_at(against, {each.table: each for each in contracts})
     if contract is None:
         raise UsageError(
             f"--against {against}: no contract of {folder} has this table. Its place ends with the "
-            f"name of one: {', '.join(sorted(each.table for each in contracts.values()))}."
+            f"name of one: {', '.join(sorted(each.table for each in contracts))}."
         )
     use_credentials_for(against)
     return [change_of_table(contract, against.rstrip("/"))]

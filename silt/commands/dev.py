@@ -7,7 +7,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 
 from handler.contract.contract import Contract
-from handler.contract.load import load_contracts
+from handler.contract.load import by_topic, load_contracts
 from handler.delta.retry import Deadline, SystemClock
 from handler.delta.store import Pool, open_store
 from handler.delta.tables import Table
@@ -20,7 +20,6 @@ from silt.kafka_options import add_broker_arguments, client_of, explain_failure
 from silt.local.contract_watch import ContractWatch
 from silt.local.destinations import Destination
 from silt.local.dev_view import DevView
-from silt.local.filters import Filters
 from silt.local.mapping import MappingConfig, StuckBatch
 from silt.local.pollers import LocalMapping, LocalSettings
 from silt.table_places import Location, add_place_arguments, place_of
@@ -89,9 +88,6 @@ def _add_mapping_arguments(group: "argparse._ArgumentGroup") -> None:
         help="a mapping without ReportBatchItemFailures: the function raises instead",
     )
     group.add_argument(
-        "--filter", action="append", default=[], metavar="PATTERN", help="a filter; may repeat"
-    )
-    group.add_argument(
         "--on-failure", metavar="PLACE", help="folder or s3:// URI for batches that are given up"
     )
     group.add_argument(
@@ -119,32 +115,34 @@ def run(options: argparse.Namespace) -> int:
     place = place_of(options)
     place.announce()
     options.table_root, options.contracts = place.root, place.contracts or CONTRACTS
-    contracts = load_contracts(options.contracts)
-    if options.topic not in contracts:
+    known = by_topic(load_contracts(options.contracts))
+    if options.topic not in known:
         raise UsageError(
             f"There is no contract for {options.topic!r} in {options.contracts}, only for "
-            f"{', '.join(sorted(contracts))}."
+            f"{', '.join(sorted(known))}."
         )
-    contract = contracts[options.topic]
+    contracts = known[options.topic]
     deployed = place.deployment.stream_source if place.deployment is not None else None
     options.source = options.source or deployed or os.environ.get("SILT_SOURCE", "local")
     use_credentials_for(options.table_root)
     if options.on_failure:
         use_credentials_for(options.on_failure)
     settings, config = _settings(options, place)
-    _check_table_root(contract, options.table_root, makes_it=not options.dry_run)
+    for contract in contracts:
+        _check_table_root(contract, options.table_root, makes_it=not options.dry_run)
     servers = options.bootstrap_servers
     say = output.hint if options.json else output.say
     try:
         mapping = LocalMapping(settings, config, tell=output.complain)
     except KafkaException as error:
         raise explain_failure(servers, options.topic, error) from error
-    uri = contract.uri(options.table_root)
-    say(f"Reading {options.topic} of {servers} into {uri}. Ctrl-C ends it.")
-    view = DevView(mapping, contract, uri, say, options.dry_run)
+    uris = [contract.uri(options.table_root) for contract in contracts]
+    say(f"Reading {options.topic} of {servers} into {', '.join(uris)}. Ctrl-C ends it.")
+    view = DevView(mapping, options.topic, uris, say, options.dry_run)
     contracts_watch = None
     if options.reload:
-        contracts_watch = ContractWatch(Path(options.contracts), options.topic, contract.table)
+        tables = tuple(contract.table for contract in contracts)
+        contracts_watch = ContractWatch(Path(options.contracts), options.topic, tables)
     mapping.start()
     stuck: StuckBatch | None = None
     try:
@@ -161,7 +159,8 @@ def run(options: argparse.Namespace) -> int:
         output.as_json(view.summary(str(options.log)))
     else:
         where = f"--table-root {options.table_root} --contracts {options.contracts}"
-        view.summarize(str(options.log), f"silt redrive {contract.table} {where}")
+        commands = [f"silt redrive {contract.table} {where}" for contract in contracts]
+        view.summarize(str(options.log), commands)
     if stuck is not None:
         output.complain(
             f"{stuck} Nothing is lost: the offsets were not committed. Fix the cause and start "
@@ -194,7 +193,6 @@ def _settings(options: argparse.Namespace, place: Location) -> tuple[LocalSettin
             maximum_record_age_s=options.max_age,
             bisect_batch_on_function_error=options.bisect,
             report_batch_item_failures=not options.no_partial_responses,
-            filters=Filters(options.filter),
             on_failure=Destination(kept_in, shape) if kept_in is not None else None,
             stops_when_stuck=not (options.keep_going or options.reload),
             dry_run=options.dry_run,

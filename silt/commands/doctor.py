@@ -2,9 +2,10 @@
 
 import argparse
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
-from handler.contract.load import load_contracts
+from handler.contract.load import by_topic, load_contracts
 from handler.errors import ContractError, counted
 from handler.health import Finding, healthy
 from silt import output
@@ -110,7 +111,7 @@ def _look(options: argparse.Namespace) -> Iterator[Finding]:
 
 def _look_at_tables(options: argparse.Namespace) -> Iterator[Finding]:
     try:
-        contracts = load_contracts(options.contracts)
+        contracts = by_topic(load_contracts(options.contracts))
     except ContractError as error:
         for problem in error.problems:
             fix = "Fix the contract: silt check"
@@ -119,7 +120,8 @@ def _look_at_tables(options: argparse.Namespace) -> Iterator[Finding]:
     if unknown := [topic for topic in options.topic if topic not in contracts]:
         raise UsageError(f"There is no contract for {', '.join(unknown)}.")
     topics = options.topic or sorted(contracts)
-    yield from of_tables([contracts[topic] for topic in topics], options.table_root)
+    chosen = chain.from_iterable(contracts[topic] for topic in topics)
+    yield from of_tables(list(chosen), options.table_root)
 
 
 def _choose(deployment: Deployment, names: list[str]) -> list[TopicDeployment]:

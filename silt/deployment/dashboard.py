@@ -46,7 +46,8 @@ def dashboard(deployment: Deployment) -> dict[str, Any]:
     tables = [
         name
         for topic in deployment.topics
-        for name in (topic.contract.table, topic.contract.dead_letters)
+        for contract in topic.contracts
+        for name in (contract.table, contract.dead_letters)
     ]
     rows.append(
         [

@@ -7,7 +7,7 @@ from silt.deployment.deploy_yml import DeploymentModel
 from silt.deployment.mapping_section import Vpc
 from silt.deployment.names import function_key, function_name, maintenance_name
 from silt.deployment.permissions import Statement, of_maintenance, of_topic, policy
-from silt.deployment.plan import Deployment
+from silt.deployment.plan import Deployment, TopicDeployment
 from silt.packaging.artifact import DIST, artifact_name
 
 MAINTENANCE_KEY = "Maintenance"
@@ -49,7 +49,7 @@ def functions_of(deployment: Deployment) -> list[LambdaFunction]:
         LambdaFunction(
             key=function_key(topic.topic),
             name=function_name(model.name, topic.topic),
-            description=f"Silt: topic {topic.topic} into table {topic.contract.table}"[:256],
+            description=_description(topic)[:256],
             handler="handler.app.lambda_handler",
             artifact=artifact_name("ingest", deployment.target),
             memory_mb=topic.function.memory_mb,
@@ -97,12 +97,19 @@ def _maintenance(deployment: Deployment) -> LambdaFunction:
     )
 
 
+def _description(topic: TopicDeployment) -> str:
+    tables = [contract.table for contract in topic.contracts]
+    noun = "table" if len(tables) == 1 else "tables"
+    return f"Silt: topic {topic.topic} into {noun} {', '.join(tables)}"
+
+
 def _storage_mb(deployment: Deployment) -> int:
     """Return how much room the engine gets: it spills there only where it sorts."""
     upkeeps = [
         upkeep
         for topic in deployment.topics
-        for upkeep in (topic.contract.upkeep, topic.contract.dead_letter_upkeep)
+        for contract in topic.contracts
+        for upkeep in (contract.upkeep, contract.dead_letter_upkeep)
     ]
     return STORAGE_MAX_MB if any(upkeep.sort_by for upkeep in upkeeps) else STORAGE_MIN_MB
 

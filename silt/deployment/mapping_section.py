@@ -183,9 +183,9 @@ class Mapping(Section):
     )
     filters: Annotated[list[str], Field(max_length=10)] = Field(
         [],
-        description="FilterCriteria over `value`, as JSON: AWS drops other records before the "
-        "function, so they are neither rows nor dead letters nor counted. A rule of the contract "
-        "counts what it drops.",
+        description="Discouraged. FilterCriteria over `value`, as JSON: AWS drops other records "
+        "before the function, so they are neither rows nor dead letters nor counted, and an audit "
+        "reports them as lost. `where` in the contract counts what it drops.",
     )
     consumption_mode: Literal["stream", "queue"] = Field(
         "stream", description="queue (share groups) gives up the order, and is rejected."

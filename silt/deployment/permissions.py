@@ -111,7 +111,8 @@ def _logs(name: str) -> Statement:
 def _places(deployment: Deployment, topics: Iterable[TopicDeployment]) -> list[str]:
     """Return where the tables of topics and their dead letters are."""
     root = deployment.model.table_root
-    return [uri for topic in topics for _name, uri in topic.contract.places(root)]
+    contracts = [contract for topic in topics for contract in topic.contracts]
+    return [uri for contract in contracts for _name, uri in contract.places(root)]
 
 
 def _objects(tables: Sequence[str]) -> Iterator[Any]:

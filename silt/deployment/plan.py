@@ -11,11 +11,11 @@ from silt.packaging.wheels import Platform
 
 @dataclass(frozen=True, slots=True)
 class TopicDeployment:
-    """One topic with its contract and what holds for it; `path` is its place in deploy.yml."""
+    """One topic with its contracts and what holds for it; `path` is its place in deploy.yml."""
 
     topic: str
     group: str
-    contract: Contract
+    contracts: tuple[Contract, ...]
     mapping: Mapping
     function: FunctionSection
     alarms: Alarms

@@ -6,7 +6,7 @@ from typing import NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from handler.contract import yaml_file
-from handler.contract.load import load_contracts
+from handler.contract.load import by_topic, load_contracts
 from handler.contract.reserved import nearest
 from handler.contract.yaml_errors import explain
 from silt.command_errors import DeploymentError, UsageError
@@ -57,7 +57,7 @@ def read_deployment(file: Path) -> Deployment:
         _raise(file, result)
     if result:
         _raise(file, result)
-    contracts = load_contracts(file.parent / model.contracts)
+    contracts = by_topic(load_contracts(file.parent / model.contracts))
     for i, topic in enumerate(model.topics):
         if topic.topic not in contracts:
             path = ("topics", i)

@@ -1,12 +1,12 @@
 """Which deployments would lose records, or could not work: refused before anything is made."""
 
+import json
 from collections.abc import Iterator
 
 from handler.delta.store import unsupported
 from silt.deployment.mapping_section import Msk, SelfManaged
 from silt.deployment.names import bucket_and_prefix, function_key, function_name, maintenance_name
 from silt.deployment.plan import Deployment, TopicDeployment
-from silt.local.filters import FilterError, Filters
 
 Problem = tuple[tuple[str | int, ...], str]
 AGE_MIN_S = 60
@@ -26,7 +26,7 @@ def problems_of(deployment: Deployment) -> list[Problem]:
 
 
 def _place(
-    deployment: Deployment, topic: TopicDeployment, path: tuple[str, ...]
+    deployment: Deployment, topic: TopicDeployment, path: tuple[str | int, ...]
 ) -> tuple[str | int, ...]:
     """Return where a value of a topic's mapping is written: at the topic, or for all."""
     own = deployment.model.topics[int(topic.path[1])].mapping
@@ -96,7 +96,7 @@ def _self_managed(cluster: SelfManaged) -> Iterator[Problem]:
         )
 
 
-def _mapping(topic: TopicDeployment) -> Iterator[tuple[tuple[str, ...], str]]:
+def _mapping(topic: TopicDeployment) -> Iterator[Problem]:
     mapping = topic.mapping
     if mapping.consumption_mode == "queue":
         yield (
@@ -114,10 +114,10 @@ def _mapping(topic: TopicDeployment) -> Iterator[tuple[tuple[str, ...], str]]:
                 "batch that the circuit breaker stopped would stay below its limit"
             ),
         )
-    try:
-        Filters(mapping.filters)
-    except FilterError as error:
-        yield ("mapping", "filters"), str(error)
+    for i, pattern in enumerate(mapping.filters):
+        if not _is_pattern(pattern):
+            text = 'is not a filter over `value`. Expected JSON such as {"value": {"kind": ["a"]}}'
+            yield ("mapping", "filters", i), f"{pattern!r} {text}"
     if mapping.pollers is not None:
         if mapping.pollers.minimum > mapping.pollers.maximum:
             yield (
@@ -234,8 +234,9 @@ def _of_stack(deployment: Deployment) -> Iterator[Problem]:
 def _tables(deployment: Deployment) -> Iterator[Problem]:
     """Give what is wrong with the places of the tables."""
     own = deployment.model.on_failure.bucket
-    for topic in deployment.topics:
-        table = topic.contract.uri(deployment.model.table_root)
+    contracts = [(topic, contract) for topic in deployment.topics for contract in topic.contracts]
+    for topic, contract in contracts:
+        table = contract.uri(deployment.model.table_root)
         if not table.startswith("s3://"):
             yield (
                 topic.path,
@@ -249,6 +250,15 @@ def _tables(deployment: Deployment) -> Iterator[Problem]:
         if own is not None and own == bucket_and_prefix(table)[0]:
             text = f"the bucket of {table} cannot be the one of failed batches, which expire"
             yield ("on_failure", "bucket"), text
+
+
+def _is_pattern(text: str) -> bool:
+    """Return whether a filter is JSON over the record's value. AWS checks what is inside."""
+    try:
+        pattern = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(pattern, dict) and list(pattern) == ["value"]
 
 
 def _shared(deployment: Deployment) -> dict[str, int]:

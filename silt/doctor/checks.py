@@ -75,7 +75,9 @@ def of_deployment(
     if account is None:
         return
     buckets = dict.fromkeys(
-        bucket_and_prefix(topic.contract.uri(model.table_root))[0] for topic in topics
+        bucket_and_prefix(contract.uri(model.table_root))[0]
+        for topic in topics
+        for contract in topic.contracts
     )
     for bucket in buckets:
         yield account.bucket(bucket)
@@ -163,7 +165,7 @@ def _of_topic(
     answer = account.configuration(function.name)
     if isinstance(answer, Finding) or not invoke:
         # The function cannot say how it is with its own role, so this machine tries with ours.
-        yield from of_tables([topic.contract], deployment.model.table_root, account.region)
+        yield from of_tables(topic.contracts, deployment.model.table_root, account.region)
     if isinstance(answer, Finding):
         yield answer
         return

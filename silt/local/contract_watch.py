@@ -15,7 +15,7 @@ class ContractWatch:
 
     folder: Path
     topic: str
-    table: str
+    tables: tuple[str, ...]
     _seen: list[_Stamp] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,9 +42,9 @@ class ContractWatch:
             contracts = load_contracts(self.folder)
         except ContractError as error:
             return f"{counted(len(error.problems), 'problem')}:\n" + "\n".join(error.problems)
-        contract = contracts.get(self.topic)
-        if contract is None:
+        tables = tuple(c.table for c in contracts if c.topic == self.topic)
+        if not tables:
             return f"no contract is for {self.topic} any more"
-        if contract.table != self.table:
-            return f"its table is {contract.table} now: start the command again"
+        if tables != self.tables:
+            return f"its tables are {', '.join(tables)} now: start the command again"
         return None

@@ -2,11 +2,11 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
+from handler.contract.contract import DEAD_LETTERS_SUFFIX
 from handler.errors import counted
 from silt import output
 from silt.local.contract_watch import ContractWatch
@@ -25,8 +25,8 @@ class DevView:
     """Prints how a mapping goes on; `say` takes what is not the summary itself."""
 
     mapping: LocalMapping
-    contract: Contract
-    uri: str
+    topic: str
+    uris: Sequence[str]
     say: Callable[[str], None]
     dry_run: bool = False
     _printed: int = 0
@@ -102,13 +102,12 @@ class DevView:
         """Return what became of the records, for a script."""
         progress, counts = self.mapping.progress, self.mapping.counts
         return {
-            "topic": self.contract.topic,
-            "table": self.uri,
+            "topic": self.topic,
+            "tables": list(self.uris),
             "dry_run": self.dry_run,
             "records": self.mapping.records,
             **{name: counts[name] for name in COUNTS},
             **({"unsettled": counts["unsettled"]} if self.dry_run else {}),
-            "filtered": sum(p.filtered for p in progress),
             "given_up": sum(p.given_up for p in progress),
             "invocations": sum(p.invocations for p in progress),
             "retries": sum(p.retries for p in progress),
@@ -116,8 +115,8 @@ class DevView:
             "log": log,
         }
 
-    def summarize(self, log: str, redrive: str) -> None:
-        """Print the summary; `redrive` is the command that brings dead letters back."""
+    def summarize(self, log: str, redrives: Sequence[str]) -> None:
+        """Print the summary; `redrives` are the commands that bring dead letters back, by table."""
         totals = self.summary(log)
         invocations = counted(totals["invocations"], "invocation")
         begin = f"{counted(totals['records'], 'record')} settled by {invocations}"
@@ -142,7 +141,8 @@ class DevView:
         title = "Records that would be rejected" if self.dry_run else "Dead letters"
         output.table(title, ["code", "path", "records", "example"], rows)
         if not self.dry_run:
+            places = ", ".join(f"{uri}{DEAD_LETTERS_SUFFIX}" for uri in self.uris)
             output.say(
-                f"They are stored in {self.uri}{DEAD_LETTERS_SUFFIX}. Once the contract or the "
-                f"producer is fixed: {redrive}"
+                f"They are stored in {places}. Once the contract or the producer is fixed: "
+                f"{' and '.join(redrives)}"
             )

@@ -48,12 +48,14 @@ class InvocationLog:
             return
         if not isinstance(entry, dict):
             return
-        if entry.get("message") not in ("invocation", "invocation failed"):
+        if entry.get("message") not in ("invocation", "invocation failed", "table failed"):
             if entry.get("level") in ("WARNING", "ERROR"):
                 self.on_warning(str(entry.get("message")))
             return
         with self._arrived:
-            self._last = entry
+            # Of several tables, one that explains why records are unsettled comes first.
+            if self._last is None:
+                self._last = entry
             self._count(entry)
             self._arrived.notify_all()
 

@@ -25,7 +25,6 @@ from silt.local.events import (
     event_of,
     failed_identifiers,
 )
-from silt.local.filters import Filters
 from silt.local.runtime_api import InvocationOutcome
 
 RETRIES_WITH_DESTINATION = 10
@@ -48,7 +47,6 @@ class MappingConfig:
     maximum_record_age_s: int = -1
     bisect_batch_on_function_error: bool = False
     report_batch_item_failures: bool = True
-    filters: Filters = field(default_factory=lambda: Filters(()))
     on_failure: Destination | None = None
     stops_when_stuck: bool = False
     """Whether to end when a batch that is retried without end fails again and again alike."""
@@ -98,7 +96,6 @@ class Progress:
     records: int = 0
     retries: int = 0
     given_up: int = 0
-    filtered: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
 
 
@@ -150,29 +147,20 @@ class Poller:
 
     def _gather(self) -> tuple[list[KafkaRecord], dict[int, int]]:
         """Return records until the batch is full, the window is over, or the event would be too
-        large; and the last offset of each partition that was read, filtered records included.
+        large; and the last offset of each partition that was read.
         """
         batch: list[KafkaRecord] = []
         passed: dict[int, int] = {}
         size = EventSize(self._source)
         ends_at = self._now() + self._config.maximum_batching_window_s
-        polls = 0
         while len(batch) < self._config.batch_size:
             if not self._waiting:
                 left_s = ends_at - self._now()
-                # What the client has read already is taken after the window too, but not without
-                # end: filters may let nothing through for long.
-                if left_s <= 0 and polls >= self._config.batch_size:
-                    break
-                record = self._records.poll(max(left_s, 0.0 if polls else _FIRST_POLL_S))
-                polls += 1
+                # What the client has read already is taken after the window, too.
+                record = self._records.poll(max(left_s, 0.0 if batch else _FIRST_POLL_S))
                 if record is None:
                     break
                 self.busy = True
-                if not self._config.filters.take(record.value):
-                    self.progress.filtered += 1
-                    passed[record.partition] = record.offset
-                    continue
                 self._waiting.append((record, len(encode(record.to_event()))))
             record, record_bytes = self._waiting[0]
             if batch and size.with_record(record, record_bytes) > PAYLOAD_LIMIT_BYTES:

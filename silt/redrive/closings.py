@@ -4,10 +4,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from handler.contract.contract import REDRIVEN_AS, REDRIVEN_AT, ROW
+from handler.contract.where import RULE as WHERE
+from handler.sink.outcomes import TOMBSTONE_RULE
 
-TOMBSTONE_RULE = "on_tombstone"
-"""The rule that drops a tombstone, as `redriven_as` names it."""
-_LABELS = (None, ROW, TOMBSTONE_RULE)
+_LABELS = (None, ROW, TOMBSTONE_RULE, WHERE)
 
 
 class Closings:
@@ -29,7 +29,7 @@ class Closings:
         self._numbers.extend(bytes(letters))
 
     def close(self, position: int, label: str) -> None:
-        """Close the letter at a position as ROW or TOMBSTONE_RULE."""
+        """Close the letter at a position as ROW, or as the rule that drops it."""
         self._numbers[position] = _LABELS.index(label)
 
     def edit(self, rows: pa.Table, at_us: int) -> pa.Table:

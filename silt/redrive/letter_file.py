@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from handler.contract.contract import ROW
+from handler.contract.where import RULE as WHERE
 from handler.delta.active import ActiveFile
 from handler.errors import Problem, RejectCode
 from handler.kafka.offsets import Stream
-from handler.sink.outcomes import Outcome, Plan
-from silt.redrive.closings import TOMBSTONE_RULE, Closings
+from handler.sink.outcomes import TOMBSTONE_RULE, Outcome, Plan
+from silt.redrive.closings import Closings
 from silt.redrive.letters import Letter, LetterBatch, batches_of, read_letters
 from silt.redrive.origins import Origins, UnknownStream
 from silt.redrive.redrive_report import RedriveReport
@@ -95,6 +96,7 @@ class LetterFile:
                     self.closings.close(letter.position, ROW)
                 case Outcome.SKIP:
                     of_code.dropped += 1
-                    self.closings.close(letter.position, TOMBSTONE_RULE)
+                    rule = TOMBSTONE_RULE if letter.record["value"] is None else WHERE
+                    self.closings.close(letter.position, rule)
                 case _:
                     self.report.add_rejected(letter, decided.problems[i])

@@ -19,14 +19,13 @@ from handler.delta.retry import Deadline
 from handler.delta.tables import Table
 from handler.errors import Superseded
 from handler.kafka.offsets import Stream, streams_of
-from handler.sink.checked_batch import CheckedBatch, check_batch
+from handler.sink.checked_batch import CheckedBatch, TopicChecker
 from handler.sink.commit_info import commit_info
 from handler.sink.decision import Files, append_rows
-from handler.sink.outcomes import Outcome, Plan, plan
+from handler.sink.outcomes import Outcome, Plan
 from handler.sink.table_schema import Schemas, TableSchema
 from handler.sink.terms import Governed, Term, Terms
 from handler.sink.view import Admission, View
-from handler.validate.batch import Checker
 from silt.lone_records import without_stops
 from silt.redrive.letters import LetterBatch
 
@@ -36,7 +35,7 @@ class LetterWriter:
 
     def __init__(self, contract: Contract, letters: Table, rows: Table) -> None:
         self._contract = without_stops(contract)
-        self._checker = Checker(contract)
+        self._checker = TopicChecker([contract])
         self._letters = letters
         self._rows = rows
         self._schemas = Schemas.of(contract)
@@ -78,9 +77,8 @@ class LetterWriter:
 
         Raises Superseded, TableError, StoreError or OutOfTime.
         """
-        batch = check_batch(
-            self._contract, self._checker, letters.batch, letters.batch.source, letters.generation
-        )
+        checked = self._checker.check(letters.batch, letters.batch.source, letters.generation)
+        (batch,) = checked
         queries = _queries(batch)
         transaction = Transaction((self._letters, self._rows), deadline)
         files = Files()
@@ -128,9 +126,7 @@ def plan_letters(batch: CheckedBatch, known: Matches) -> Plan:
     A letter is in the table if a row has its partition, offset and timestamp, whatever the
     contract says of it today.
     """
-    decided = plan(
-        batch.contract, batch.flat.streams, batch.checked.rejects, batch.tombstones, duplicates=()
-    )
+    decided = batch.plan()
     outcomes = bytearray(decided.outcomes)
     of_partition: dict[int, Mapping[int, frozenset[int | None]]] = {}
     for i, (partition, offset, timestamp) in enumerate(

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from handler.app import InvocationReport, would
 from handler.errors import counted
+from handler.sink.invocation_report import InvocationReport, TableOutcome, would
 from handler.sink.outcomes import Outcome
 from handler.sink.response import PARTS
 from silt.local.invocation_log import Reason
@@ -20,6 +20,7 @@ class ReplayReport:
 
     dry_run: bool
     events: int = 0
+    records: int = 0
     failed: int = 0
     left: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -30,13 +31,18 @@ class ReplayReport:
     def add(self, report: InvocationReport) -> None:
         """Take in what became of an event."""
         self.events += 1
-        self.counts.update(report.counts)
-        if self.dry_run:
-            self.would.update(would(report.result))
-            self.left += would(report.result)["leave_unsettled"]
-        else:
+        self.records += report.delivered
+        if not self.dry_run:
             self.left += len(report.failures)
-        for each in report.line.get("rejects", ()):
+        for table in report.tables:
+            self._add_table(table)
+
+    def _add_table(self, table: TableOutcome) -> None:
+        self.counts.update(table.counts)
+        if self.dry_run:
+            self.would.update(would(table.result))
+            self.left += would(table.result)["leave_unsettled"]
+        for each in table.line.get("rejects", ()):
             reason = each["code"], each["path"]
             self.rejects[reason] += each["records"]
             self.examples.setdefault(reason, each["example"])
@@ -57,7 +63,7 @@ class ReplayReport:
     def summary(self) -> str:
         """Return the totals in a line."""
         failed = f"; {counted(self.failed, 'event')} failed" if self.failed else ""
-        of = f"{counted(self.events, 'event')} with {counted(self.counts['delivered'], 'record')}"
+        of = f"{counted(self.events, 'event')} with {counted(self.records, 'record')}"
         if self.dry_run:
             expected = describe_dry_run(self.counts, self.would)
             return f"{of}: dry run, nothing was committed. {expected}{failed}."
@@ -74,19 +80,33 @@ def describe_dry_run(counts: Mapping[str, int], would: Mapping[str, int]) -> str
     )
 
 
-def result_of(name: str, report: InvocationReport, *, dry_run: bool) -> dict[str, Any]:
-    """Return what became of one event, for a script."""
-    return {
-        "event": name,
-        "topic": report.topic,
-        **report.counts,
-        **({"would": would(report.result)} if dry_run else {"versions": report.line["versions"]}),
-        "unsettled_because": report.why,
-        "rejects": rejects_of(report),
-    }
+def results_of(name: str, report: InvocationReport, *, dry_run: bool) -> list[dict[str, Any]]:
+    """Return what became of one event in each table, for a script."""
+    written: list[dict[str, Any]] = [
+        {
+            "event": name,
+            "topic": report.topic,
+            "table": table.table,
+            **table.counts,
+            **({"would": would(table.result)} if dry_run else {"versions": table.line["versions"]}),
+            "unsettled_because": table.why,
+            "rejects": rejects_of(table),
+        }
+        for table in report.tables
+    ]
+    failed = [
+        {
+            "event": name,
+            "topic": report.topic,
+            "table": each.batch.contract.table,
+            "error": str(each.error),
+        }
+        for each in report.failed
+    ]
+    return written + failed
 
 
-def rejects_of(report: InvocationReport) -> list[Mapping[str, Any]]:
+def rejects_of(report: TableOutcome) -> list[Mapping[str, Any]]:
     """Return the rejects of a batch that are not settled from before."""
     plan, flat = report.result.plan, report.result.batch.flat
     if plan is None:

@@ -4,15 +4,16 @@ import contextlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from handler.app import Function, InvocationReport, would
+from handler.app import Function
 from handler.contract.load import load_contracts
 from handler.errors import SiltError
 from handler.settings import Settings
+from handler.sink.invocation_report import InvocationReport, would
 from silt import output
 from silt.command_errors import UsageError
 from silt.credentials import use_credentials_for
 from silt.replay.replay_plan import ReplayPlan
-from silt.replay.replay_report import ReplayReport, describe_dry_run, rejects_of, result_of
+from silt.replay.replay_report import ReplayReport, describe_dry_run, rejects_of, results_of
 
 REJECTS_SHOWN = 20
 EVENTS_SHOWN = 20
@@ -38,7 +39,7 @@ class ReplayRun:
         use_credentials_for(self.settings.table_root)
         contracts = load_contracts(self.settings.contracts)
         # A person replays what may be missing below the watermark: it is never taken on trust.
-        looked_up = {t: replace(c, redelivered="look_up") for t, c in contracts.items()}
+        looked_up = [replace(contract, redelivered="look_up") for contract in contracts]
         function = Function(self.settings, contracts=looked_up)
         for topic in self.plan.topics:
             self._ask_before_generation(function, topic)
@@ -71,9 +72,9 @@ class ReplayRun:
                     continue
                 report.add(done)
                 if advance is not None:
-                    advance(done.counts["delivered"])
+                    advance(done.delivered)
                 if self.as_json:
-                    self.results.append(result_of(name, done, dry_run=report.dry_run))
+                    self.results += results_of(name, done, dry_run=report.dry_run)
                 elif has_lines:
                     self._print(name, done)
                 if done.why and not (self.as_json or report.dry_run):
@@ -92,15 +93,15 @@ class ReplayRun:
         """
         if not self.generation_is_given:
             return
-        table = function.begins_generation(topic)
-        if table is None:
+        tables = function.begins_generation(topic)
+        if not tables:
             return
         generation = self.settings.generation
         output.warn(
-            f"{table} is fed by an earlier generation. The first commit in generation {generation} "
-            "makes it refuse functions of the earlier one: their partitions wait until they are "
-            f"deployed with SILT_GENERATION={generation}. No row is duplicated: the same "
-            "partition, offset and timestamp is a duplicate."
+            f"{', '.join(tables)}: fed by an earlier generation. The first commit in generation "
+            f"{generation} makes it refuse functions of the earlier one: their partitions wait "
+            f"until they are deployed with SILT_GENERATION={generation}. No row is duplicated: the "
+            "same partition, offset and timestamp is a duplicate."
         )
         if self.settings.dry_run or self.yes:
             return
@@ -108,17 +109,18 @@ class ReplayRun:
             raise UsageError("Nothing was replayed. To start the generation, use --yes.")
 
     def _print(self, name: str, done: InvocationReport) -> None:
-        counts = done.counts
-        if self.settings.dry_run:
-            expected = describe_dry_run(counts, would(done.result))
-            output.say(
-                f"{name}: dry run, nothing was committed. Of {counts['delivered']} records "
-                f"{expected}."
-            )
-        else:
-            summary = ", ".join(f"{n} {part.replace('_', ' ')}" for part, n in counts.items())
-            output.say(f"{name}: {summary}.")
-        rejects = rejects_of(done)
+        for table in done.tables:
+            counts, into = table.counts, f" into {table.table}" if len(done.tables) > 1 else ""
+            if self.settings.dry_run:
+                expected = describe_dry_run(counts, would(table.result))
+                output.say(
+                    f"{name}{into}: dry run, nothing was committed. Of {counts['delivered']} "
+                    f"records {expected}."
+                )
+            else:
+                summary = ", ".join(f"{n} {part.replace('_', ' ')}" for part, n in counts.items())
+                output.say(f"{name}{into}: {summary}.")
+        rejects = [reject for table in done.tables for reject in rejects_of(table)]
         if rejects:
             rows = [list(reject.values()) for reject in rejects[:REJECTS_SHOWN]]
             columns = ["partition", "offset", "code", "path", "message"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handler.contract.contract import Contract
+from handler.contract.load import by_topic
 from handler.errors import counted
 from silt import output
 from silt.command_errors import UsageError
@@ -17,9 +18,9 @@ REJECTS_SHOWN = 20
 
 @dataclass(slots=True)
 class CheckedSamples:
-    """What became of samples, by topic; `warnings` are of columns that none of them fills."""
+    """What became of samples, by contract; `warnings` are of columns that none of them fills."""
 
-    judgements: list[tuple[str, Judgement]] = field(default_factory=list)
+    judgements: list[tuple[Contract, Judgement]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -32,14 +33,15 @@ class CheckedSamples:
         return [
             {
                 "sample": each.name,
-                "topic": topic,
+                "topic": contract.topic,
+                "table": contract.table,
                 "outcome": each.outcome,
                 "problems": [
                     {"code": str(p.code), "path": p.path, "message": p.message}
                     for p in each.problems
                 ],
             }
-            for topic, each in self.judgements
+            for contract, each in self.judgements
         ]
 
     def show(self) -> None:
@@ -54,38 +56,49 @@ class CheckedSamples:
             output.table("Rejected samples", columns, rejects[:REJECTS_SHOWN])
             if len(rejects) > REJECTS_SHOWN:
                 output.say(f"... and {len(rejects) - REJECTS_SHOWN} more; --json lists all.")
-        counts = Counter(each.outcome for _, each in self.judgements)
-        output.say(
-            f"{counted(len(self.judgements), 'sample')}: {counts['row']:,} would be rows, "
-            f"{counts['rejected']:,} rejected, {counts['dropped']:,} dropped by a rule.",
-            None if self.rejected else "green",
-        )
+        tables = list(dict.fromkeys(contract.table for contract, _ in self.judgements))
+        for table in tables:
+            counts = Counter(each.outcome for c, each in self.judgements if c.table == table)
+            into = f"{table}: " if len(tables) > 1 else ""
+            output.say(
+                f"{into}{counted(counts.total(), 'sample')}: {counts['row']:,} would be rows, "
+                f"{counts['rejected']:,} rejected, {counts['dropped']:,} dropped by a rule.",
+                None if self.rejected else "green",
+            )
 
 
 def check_samples(
-    contracts: Mapping[str, Contract], sources: Sequence[str], topic: str | None
+    contracts: Sequence[Contract], sources: Sequence[str], topic: str | None
 ) -> CheckedSamples:
     """Judge samples, each by the contract of its topic. Bare values are of `topic`, or of the only
     contract.
 
     Raises UsageError where a topic has no contract, or nobody says it.
     """
-    by_topic: dict[str, list[Sample]] = {}
+    known = by_topic(contracts)
+    samples_of: dict[str, list[Sample]] = {}
     for sample in read_samples(sources):
-        by_topic.setdefault(_topic_of(sample, contracts, topic), []).append(sample)
+        samples_of.setdefault(_topic_of(sample, known, topic), []).append(sample)
     result = CheckedSamples()
-    for name, samples in by_topic.items():
-        contract = contracts[name]
-        result.judgements += [(name, each) for each in judge(contract, samples)]
+    pairs = [(contract, given) for name, given in samples_of.items() for contract in known[name]]
+    for contract, samples in pairs:
+        judged = list(judge(contract, samples))
+        result.judgements += [(contract, each) for each in judged]
+        own = [s for s, j in zip(samples, judged, strict=True) if j.outcome != "dropped"]
         result.warnings += [
-            f"{contract.file}: columns.{column}: none of {counted(len(samples), 'sample')} has its "
+            f"{contract.file}: columns.{column}: none of {counted(len(own), 'sample')} has its "
             "field. Is it written like this? `source` names the field of the JSON"
-            for column in find_unmet_columns(contract, samples)
+            for column in find_unmet_columns(contract, own)
         ]
+        if contract.where is not None and not own:
+            text = f"where: it keeps none of {counted(len(samples), 'sample')}"
+            result.warnings.append(f"{contract.file}: {text}. Are its fields written like this?")
     return result
 
 
-def _topic_of(sample: Sample, contracts: Mapping[str, Contract], topic: str | None) -> str:
+def _topic_of(
+    sample: Sample, contracts: Mapping[str, Sequence[Contract]], topic: str | None
+) -> str:
     name = sample.topic or topic or (next(iter(contracts)) if len(contracts) == 1 else None)
     if name is None:
         raise UsageError(

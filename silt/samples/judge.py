@@ -12,9 +12,8 @@ from handler.contract.contract import Contract
 from handler.errors import Problem
 from handler.kafka.event import parse_event
 from handler.sink.arrow_tables import build_rows, find_added_columns
-from handler.sink.checked_batch import check_batch
-from handler.sink.outcomes import Outcome, plan
-from handler.validate.batch import Checker
+from handler.sink.checked_batch import TopicChecker
+from handler.sink.outcomes import Outcome
 from handler.validate.wire import wire_columns
 from silt.lone_records import without_stops
 from silt.samples.read_samples import Sample
@@ -38,22 +37,20 @@ class Judgement:
 def judge(contract: Contract, samples: Sequence[Sample]) -> Iterator[Judgement]:
     """Yield what becomes of each sample, in order. Raises EventError for a broken record."""
     contract = without_stops(contract)
-    checker = Checker(contract)
+    checker = TopicChecker([contract])
     for start in range(0, len(samples), AT_ONCE):
         yield from _judge_batch(contract, checker, samples[start : start + AT_ONCE])
 
 
 def _judge_batch(
-    contract: Contract, checker: Checker, samples: Sequence[Sample]
+    contract: Contract, checker: TopicChecker, samples: Sequence[Sample]
 ) -> Iterator[Judgement]:
     # Places of their own: samples of several files may have the same.
     place = {"topic": contract.topic, "partition": 0}
     records = [{**s.record, **place, "offset": i} for i, s in enumerate(samples)]
     event = {"eventSource": "SelfManagedKafka", "records": {f"{contract.topic}-0": records}}
-    batch = check_batch(contract, checker, parse_event(event, "samples"), "samples", 0)
-    decided = plan(
-        contract, batch.flat.streams, batch.checked.rejects, batch.tombstones, duplicates=()
-    )
+    (batch,) = checker.check(parse_event(event, "samples"), "samples", 0)
+    decided = batch.plan()
     rows = decided.indices(Outcome.APPEND)
     added = find_added_columns(contract, batch.checked, (), rows)
     table = build_rows(contract, batch.flat, batch.checked, rows, added) if rows else None
@@ -74,7 +71,7 @@ def find_unmet_columns(contract: Contract, samples: Sequence[Sample]) -> list[st
 
     A field of a struct is named only where some sample has the struct.
     """
-    columns = wire_columns([c for c in contract.columns if c.derived is None])
+    columns = wire_columns([c for c in contract.columns if c.derived is None and not c.of_message])
     met = set[str]()
     objects = 0
     for sample in samples:

@@ -13,9 +13,11 @@ from typing import Any
 import obstore
 import pytest
 
+from handler.app import Function
 from handler.delta.log import commit_key
 from handler.delta.store import ObjectStore
 from handler.errors import AccessDenied, AlreadyExists, BadStore, SourceMismatch, Unavailable
+from handler.sink.writer import Writer
 from tests.builders import (
     NOW_MS,
     SMALL,
@@ -283,6 +285,10 @@ def _put_checkpoint(store: ObjectStore, log: bytes, version: int) -> None:
     store.put("_delta_log/_last_checkpoint", json.dumps({"version": version, "size": 9}).encode())
 
 
+def writers_of(function: Function) -> list[Writer]:
+    return [writer for topic in function._writers.values() for writer in topic.writers]
+
+
 def test_recreated_table_is_read_cold(lab: Lab) -> None:
     idle = lab.sandbox()
     idle.handle(event(rows(0, 3)), None)
@@ -291,7 +297,7 @@ def test_recreated_table_is_read_cold(lab: Lab) -> None:
     other.handle(event(rows(0, 1, partition=1)), None)
     fresh = lab.memory.stores
     # The idle sandbox looks at the same place, where another table stands now.
-    for writer in idle._writers.values():
+    for writer in writers_of(idle):
         for table in writer.tables:
             uri = lab.uri + ("__dead_letters" if "dead" in table.name else "")
             table.store._inner = fresh.setdefault(uri, table.store._inner)
@@ -447,7 +453,7 @@ def test_recreated_table_with_as_many_versions_is_another_table(lab: Lab) -> Non
     """The version that the idle sandbox knows is there again, and it is not the same."""
     idle = lab.sandbox(source="a")
     idle.handle(event(rows(0, 3)), None)
-    tables = [table for writer in idle._writers.values() for table in writer.tables]
+    tables = [table for writer in writers_of(idle) for table in writer.tables]
     for inner in lab.memory.stores.values():
         for entry in inner.list("", ""):
             obstore.delete(inner._store, entry.key)

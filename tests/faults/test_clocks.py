@@ -255,11 +255,11 @@ def test_status_and_health_report_a_table_that_forgets(tmp_path: Path, capsys) -
 def test_warm_dry_run_sees_what_others_have_written(tmp_path: Path) -> None:
     dry = function_for(tmp_path, dry_run=True)
     batch = event(rows(0, 20))
-    assert dry.run(batch, None).line["would"]["append"] == 20
+    assert dry.run(batch, None).tables[0].line["would"]["append"] == 20
     function_for(tmp_path).handle(event(rows(0, 10)), None)
-    assert dry.run(batch, None).line["would"]["append"] == 10
+    assert dry.run(batch, None).tables[0].line["would"]["append"] == 10
     function_for(tmp_path).handle(batch, None)
-    assert dry.run(batch, None).line["would"]["append"] == 0
+    assert dry.run(batch, None).tables[0].line["would"]["append"] == 0
 
 
 def replay(folder: Path, *more: str) -> list[str]:
@@ -298,9 +298,9 @@ def test_replay_asks_where_a_generation_begins_in_the_dead_letters(tmp_path: Pat
 def test_timestamp_that_is_no_age_is_not_in_the_freshness(timestamp: int, tmp_path: Path) -> None:
     odd = record(1, {"id": 1}, timestamp=timestamp)
     report = function_for(tmp_path).run(event([*rows(0, 1), odd]), None)
-    assert report.measures["freshness_ms"] == 100_000
-    assert report.counts["appended"] == 2
+    assert report.tables[0].measures["freshness_ms"] == 100_000
+    assert report.tables[0].counts["appended"] == 2
     alone = function_for(tmp_path).run(event([record(2, {"id": 1}, timestamp=timestamp)]), None)
-    assert "freshness_ms" not in alone.measures
+    assert "freshness_ms" not in alone.tables[0].measures
     ahead = event([record(3, {"id": 3}, timestamp=NOW_MS + 10**12)])
-    assert function_for(tmp_path).run(ahead, None).measures["freshness_ms"] == 0
+    assert function_for(tmp_path).run(ahead, None).tables[0].measures["freshness_ms"] == 0

@@ -293,7 +293,7 @@ def test_dead_letters_stay_dead_letters_after_a_lost_race(
 
     ours.before = before
     report = function.run(event([*rows(1, 5), record(5, b"x"), record(6, b"y")]), None)
-    assert report.counts == {
+    assert report.tables[0].counts == {
         "delivered": 6,
         "appended": 2,
         "dead_lettered": 2,

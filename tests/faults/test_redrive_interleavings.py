@@ -27,6 +27,7 @@ from handler.errors import Superseded
 from handler.kafka.event import parse_event
 from handler.sink import table_schema, terms
 from handler.sink.outcomes import Plan
+from handler.sink.topic_writer import TopicWriter
 from handler.sink.writer import Writer
 from silt.redrive import letter_writer
 from silt.redrive.letter_writer import LetterWriter
@@ -65,7 +66,8 @@ class World:
         return Asking(self.objects, DEAD if uri.endswith(DEAD_LETTERS_SUFFIX) else ROWS)
 
     def function(self, name: str, contract: Contract, *batches: list[dict[str, Any]]) -> Actor:
-        writer = Writer(contract, "t", self.open_store, InlinePool(), generation=0)
+        made = Writer(contract, "t", self.open_store, InlinePool(), generation=0)
+        writer = TopicWriter([made], generation=0)
 
         def settle(batch: list[dict[str, Any]]) -> str:
             clock = FakeClock()

@@ -26,8 +26,9 @@ from handler.sink import table_schema, terms
 from handler.sink.outcomes import Outcome
 from handler.sink.table_schema import TableSchema
 from handler.sink.terms import Term, Terms, governor_of, term_of
+from handler.sink.topic_writer import TopicWriter
 from handler.sink.view import Admission
-from handler.sink.writer import Writer
+from handler.sink.writer import Result, Writer
 from tests.builders import NOW_MS, SMALL, FakeClock, contract_of, event, function_for, record
 from tests.explore import Actor, Asking, Case, InlinePool, Objects, Violation, explore, new_id
 from tests.fakes import Memory, nothing
@@ -65,18 +66,20 @@ class World:
         def open_store(uri: str) -> Asking:
             return Asking(self.objects, DEAD if uri.endswith(DEAD_LETTERS_SUFFIX) else ROWS)
 
-        writer = Writer(contract, "t", open_store, InlinePool(), generation=0)
+        made = Writer(contract, "t", open_store, InlinePool(), generation=0)
+        writer = TopicWriter([made], generation=0)
         batches = [NOTHING, RECORD] if warm else [RECORD]
         self.actors.append(Actor(name, [self._settle(name, writer, batch) for batch in batches]))
 
-    def _settle(self, name: str, writer: Writer, batch: Batch) -> Callable[[], str]:
+    def _settle(self, name: str, writer: TopicWriter, batch: Batch) -> Callable[[], str]:
         def operation() -> str:
             clock = FakeClock()
             deadline = Deadline(clock, clock.now_s + 1e6, lambda: 0.0)
             try:
-                result = writer.write(batch, "s", deadline, dry_run=False)
+                (result,) = writer.write(batch, "s", deadline, dry_run=False)
             except Superseded:
                 return "superseded"
+            assert isinstance(result, Result)
             assert result.out_of_time is None
             assert not result.outcomes.count(Outcome.UNSETTLED)
             self.settled += [name] if batch is RECORD else []

@@ -155,10 +155,13 @@ def test_the_collector_is_as_it_was_afterwards(tmp_path: Path) -> None:
 def test_limit_holds_outside_lambda_and_caps_the_deadline_inside(tmp_path: Path) -> None:
     clock = FakeClock()
     function = function_for(tmp_path, clock=clock, runtime_limit_s=20)
-    assert function.run(event(rows(0, 1)), None).measures["deadline_left_ms"] == 20_000
+    assert function.run(event(rows(0, 1)), None).tables[0].measures["deadline_left_ms"] == 20_000
     inside = function.run(event(rows(1, 2)), Context(600_000))
-    assert inside.measures["deadline_left_ms"] == 20_000
-    assert function.run(event(rows(2, 3)), Context(13_000)).measures["deadline_left_ms"] == 10_000
+    assert inside.tables[0].measures["deadline_left_ms"] == 20_000
+    assert (
+        function.run(event(rows(2, 3)), Context(13_000)).tables[0].measures["deadline_left_ms"]
+        == 10_000
+    )
 
 
 def test_freshness_is_the_age_of_the_oldest_record_appended(tmp_path: Path) -> None:
@@ -169,8 +172,8 @@ def test_freshness_is_the_age_of_the_oldest_record_appended(tmp_path: Path) -> N
         record(2, {"id": 2}, timestamp=clock.epoch_ms() - 7_000),
     ]
     report = function_for(tmp_path, clock=clock).run(event(batch), None)
-    assert report.measures["freshness_ms"] == 7_000
-    assert report.line["cold_start"] is True
+    assert report.tables[0].measures["freshness_ms"] == 7_000
+    assert report.tables[0].line["cold_start"] is True
 
 
 def test_counts_that_do_not_add_up_fail_the_invocation() -> None:

@@ -23,7 +23,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "parse": (app, "parse_event"),
     "agree": (Terms, "agree"),
     "snapshot": (Table, "read"),
-    "check": (Checker, "check"),
+    "check": (Checker, "check_parsed"),
     "look-up": (Table, "look_up"),
     "decide": (writer, "decide"),
     "stage": (commit.Transaction, "stage"),
@@ -31,7 +31,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "look": (Table, "is_current"),
     "commit": (ObjectStore, "put_if_absent"),
     "catch-up": (commit, "catch_up"),
-    "answer": (app.Function, "_report"),
+    "answer": (app, "report_invocation"),
 }
 """Each step of an invocation, in order, with the function that does it."""
 VARIABLE = "TORTURE_AT"

@@ -7,7 +7,7 @@ import pytest
 from deltalake import DeltaTable
 from jsonschema import Draft202012Validator
 
-from handler.contract.load import json_schema, load_contracts
+from handler.contract.load import by_topic, json_schema, load_contracts
 from handler.errors import ContractError
 from tests.builders import (
     ROOT,
@@ -24,7 +24,7 @@ HEAD = "topic: t\ntable: t\n"
 
 def test_example_contracts_are_right() -> None:
     contracts = load_contracts(ROOT / "schemas")
-    assert sorted(contracts) == ["clicks", "orders", "sensors"]
+    assert [contract.topic for contract in contracts] == ["clicks", "orders", "sensors"]
 
 
 def test_json_schema_is_not_stale() -> None:
@@ -290,7 +290,7 @@ def test_all_problems_of_a_file_are_shown_at_once() -> None:
         assert part in text
 
 
-def test_two_contracts_for_one_topic_or_table_are_refused(tmp_path) -> None:
+def test_two_contracts_for_one_table_are_refused(tmp_path) -> None:
     for name, topic, table in (
         ("a", "t", "x"),
         ("b", "t", "y"),
@@ -301,9 +301,17 @@ def test_two_contracts_for_one_topic_or_table_are_refused(tmp_path) -> None:
         (tmp_path / f"{name}.yaml").write_text(text)
     with pytest.raises(ContractError) as caught:
         load_contracts(tmp_path)
-    assert len(caught.value.problems) == 3
-    assert "a topic can have only one contract" in str(caught.value)
-    assert "a table can be fed by only one topic" in str(caught.value)
+    assert len(caught.value.problems) == 2
+    assert "c.yaml:2: table: 'x' is the table of" in str(caught.value)
+    assert "a table can have only one contract" in str(caught.value)
+
+
+def test_contracts_may_share_a_topic(tmp_path) -> None:
+    for name, table in (("a", "x"), ("b", "y")):
+        text = f"topic: t\ntable: {table}\ncolumns: {{a: {{type: long}}}}\n"
+        (tmp_path / f"{name}.yaml").write_text(text)
+    contracts = by_topic(load_contracts(tmp_path))
+    assert [contract.table for contract in contracts["t"]] == ["x", "y"]
 
 
 def test_empty_folder_is_an_error(tmp_path) -> None:

@@ -66,7 +66,7 @@ def test_dry_run_health_and_status_know_it(tmp_path: Path, capsys: Any) -> None:
     commits = sorted(log.iterdir())
     function = function_for(tmp_path, SMALL, dry_run=True)
     report = function.run(event(rows(2, 5)), None)
-    assert report.line["would"] == {"append": 3, "dead_letter": 0, "leave_unsettled": 0}
+    assert report.tables[0].line["would"] == {"append": 3, "dead_letter": 0, "leave_unsettled": 0}
     health = function_for(tmp_path, clock=SystemClock()).handle({"silt": "health"}, None)
     found = health["findings"][0]
     assert found["state"] == "ok", found
@@ -157,8 +157,10 @@ def test_dry_run_of_records_that_were_there_before_knows_it(tmp_path: Path) -> N
     DeltaTable(tmp_path / "tables/sales/orders").delete()
     batch = [record(i, {"id": i, "name": [1]}) for i in range(6)]
     report = function_for(tmp_path, WRONG[1], dry_run=True).run(event(batch), None)
-    assert report.line["would"]["append"] == 6
-    assert function_for(tmp_path, WRONG[1]).run(event(batch), None).counts["appended"] == 6
+    assert report.tables[0].line["would"]["append"] == 6
+    assert (
+        function_for(tmp_path, WRONG[1]).run(event(batch), None).tables[0].counts["appended"] == 6
+    )
 
 
 def test_emptiness_is_known_from_a_checkpoint_too(tmp_path: Path) -> None:

@@ -181,8 +181,8 @@ def test_what_is_wrong_is_named_with_its_line(
             "starting_position: at_timestamp, starting_timestamp: 1795000000000",
             "starting_timestamp: it should be less than 10000000000",
         ),
-        ("filters: ['{']", "filters: The filter '{' is not JSON"),
-        ("filters: ['{\"key\": [1]}']", "filters: The filter"),
+        ("filters: ['{']", "filters.0: '{' is not a filter over `value`"),
+        ("filters: ['{\"key\": [1]}']", "filters.0: "),
         ("schema_registry: glue", "schema_registry: 'glue' is not one of off"),
     ],
 )

@@ -18,7 +18,6 @@ from silt.local.events import (
     event_of,
     failed_identifiers,
 )
-from silt.local.filters import Filters
 from silt.local.mapping import MappingConfig, Poller
 from silt.local.runtime_api import InvocationOutcome
 from silt.replay.saved import read_events, saved_file
@@ -146,17 +145,6 @@ def test_record_beyond_six_megabytes_is_given_up_and_never_sent(tmp_path: Path) 
     document = json.loads(saved.read_text())
     assert document["requestContext"]["condition"] == "MaximumPayloadSizeExceeded"
     assert document["responseContext"] is None
-
-
-def test_filter_that_takes_nothing_ends_a_batch_all_the_same() -> None:
-    """On a busy topic there is always one more record: the window is over nevertheless."""
-    filters = Filters(['{"value": {"a": [1]}}'])
-    records = [kafka(i) for i in range(1000)]
-    made, feed, seen = poller(records, [], filters=filters, batch_size=10)
-    ticks = iter(range(10**6))
-    made._now = lambda: float(next(ticks))
-    assert made.run_once()
-    assert (seen, feed.committed) == ([], {0: 10})
 
 
 def test_bisecting_uses_up_no_retry() -> None:
@@ -303,18 +291,6 @@ def test_throttled_invocation_is_tried_again_and_uses_up_no_retry() -> None:
     made.run_once()
     assert (len(seen), made.progress.given_up) == (5, 0)
     assert made.progress.outcomes == {"throttle": 3, "error": 1, "response": 1}
-
-
-def test_filtered_records_are_never_sent_and_their_offsets_are_committed() -> None:
-    filters = Filters(['{"value": {"kind": ["sale"]}}'])
-    values = [b'{"kind": "sale"}', b'{"kind": "test"}', b"x", None, b'{"kind": "sale"}', b"\xff"]
-    records = [kafka(i, value=value) for i, value in enumerate(values)]
-    made, feed, seen = poller(records, [], filters=filters)
-    made.run_once()
-    assert (seen, feed.committed, made.progress.filtered) == ([[0, 4]], {0: 6}, 4)
-    made, feed, seen = poller([kafka(9, value=b"x")], [], filters=filters)
-    assert made.run_once()
-    assert (seen, feed.committed) == ([], {0: 10})
 
 
 @pytest.mark.parametrize("scheme", ["folder", "bucket"])
