@@ -12,4 +12,5 @@ def without_stops(contract: Contract) -> Contract:
     """Return a contract that stops at nothing: `on_invalid: fail` and the circuit breaker are about
     new records that may be delivered again.
     """
-    return replace(contract, on_invalid="dead_letter", circuit_breaker=_NO_CIRCUIT_BREAKER)
+    on_invalid = "dead_letter" if contract.on_invalid == "fail" else contract.on_invalid
+    return replace(contract, on_invalid=on_invalid, circuit_breaker=_NO_CIRCUIT_BREAKER)

@@ -224,7 +224,7 @@ def test_examples_of_contracts_take_their_samples(
 
 def test_examples_of_contracts_are_found() -> None:
     assert len(_examples(ROOT / "docs/conversions.md")) == 2
-    assert len(_examples(ROOT / "docs/contract.md")) == 2
+    assert len(_examples(ROOT / "docs/contract.md")) == 3
 
 
 def test_example_of_several_types_gives_each_record_its_table(tmp_path: Path) -> None:

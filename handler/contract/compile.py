@@ -63,7 +63,7 @@ def compile_columns(model: ContractModel, report: Report) -> tuple[Column, ...]:
     for i, name in enumerate(model.retired):
         filled = {f"_kafka_{kind}" for kind in ("partition", "offset", "timestamp")}
         filled |= {f"_kafka_{kind}" for kind in model.kafka_columns}
-        if model.unknown_fields in ("rescue", "add"):
+        if model.unknown_fields in ("rescue", "add") or model.on_invalid == "rescue":
             filled.add(RESCUED)
         if name in by_name or name in filled:
             report(("retired", i), f"{name!r} is a column of the contract, so it is not retired")

@@ -106,4 +106,4 @@ class Contract:
     @property
     def keeps_unknown(self) -> bool:
         """Return whether the table has the column `_rescued`."""
-        return self.unknown_fields in ("rescue", "add")
+        return self.unknown_fields in ("rescue", "add") or self.on_invalid == "rescue"

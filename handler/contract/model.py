@@ -228,9 +228,11 @@ class ContractModel(_Model):
         description="With `unknown_fields: add`, data adds no column to a table that already has "
         "this many; what it would add is rescued. Columns of the contract may be more.",
     )
-    on_invalid: Literal["dead_letter", "fail"] = Field(
+    on_invalid: Literal["dead_letter", "fail", "rescue"] = Field(
         "dead_letter",
-        description="What happens with a reject: a dead letter, or its stream stops there.",
+        description="What happens with a reject: a dead letter, or its stream stops there. With "
+        "rescue, a value that is not of its column's type becomes null and is kept in _rescued; "
+        "the record is a row, unless the value is required or breaks another rule.",
     )
     circuit_breaker: CircuitBreakerModel = Field(CircuitBreakerModel(ratio=0.5, min_records=100))
     redelivered: Literal["look_up", "skip"] = Field(

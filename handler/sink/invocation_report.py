@@ -96,7 +96,7 @@ def report_invocation(
 def _measures(result: Result, now_ms: int) -> dict[str, float]:
     """Return the measures of one table."""
     freshness = freshness_ms(result.batch.flat, result.outcomes, now_ms)
-    beyond = result.beyond_max_columns
+    beyond, rescued = result.beyond_max_columns, result.batch.checked.rescued
     return {
         **({"freshness_ms": freshness} if freshness is not None else {}),
         "decided_again": result.conflicts.total(),
@@ -104,6 +104,7 @@ def _measures(result: Result, now_ms: int) -> dict[str, float]:
         "value_bytes": result.batch.value_bytes,
         "file_bytes": sum(f.size for c in result.committed.values() for f in c.change.files),
         **({"fields_beyond_max_columns": beyond} if beyond else {}),
+        **({"rescued": rescued} if rescued else {}),
     }
 
 

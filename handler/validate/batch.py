@@ -6,7 +6,7 @@ value is ever cast: Arrow's builders would turn 2.5 into 2 and true into 1.0, so
 checked before.
 """
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ import pyarrow as pa
 from handler.contract.compiled import Column
 from handler.contract.contract import Contract
 from handler.delta.types import to_arrow
-from handler.errors import Problem, RejectCode
+from handler.errors import Problem
 from handler.validate.batch_diagnosis import BatchDiagnosis
 from handler.validate.checked import (
     Checked,
@@ -31,14 +31,12 @@ from handler.validate.kinds import all_convert, kind_problem, object_type, refus
 from handler.validate.numbers import Doubles
 from handler.validate.places import Finished
 from handler.validate.replace_values import ValueRefused, holding
+from handler.validate.rescue import rescue_rejects
 from handler.validate.size import Sizes
 from handler.validate.slices import Slice
-from handler.validate.unknown import TooManyPaths, UnknownFields
+from handler.validate.unknown import TOO_MANY_PATHS, TooManyPaths, UnknownFields
 from handler.validate.wire import LiteralKeys, reveal, wire_columns
 
-SLICE_VALUES = 4_000_000
-"""Columns are made from so many values at once: what the parser's objects and Arrow's builders need
-at one time is bounded by it."""
 MANY_COLUMNS = 64
 """From so many columns on it pays to build only those that a batch brings."""
 LARGE_BYTES = 1 << 20
@@ -50,6 +48,7 @@ class Checker:
 
     def __init__(self, contract: Contract) -> None:
         self._unknown_fields = contract.unknown_fields
+        self._rescues = contract.on_invalid == "rescue"
         columns = [c for c in contract.columns if c.derived is None and not c.of_message]
         self._names = [column.name for column in columns]
         self._columns = wire_columns(columns)
@@ -93,14 +92,51 @@ class Checker:
             batch = batch.without(verdict.final)
         positions: list[int] = []
         finished: list[list[pa.Array]] = []
-        for part in self._slices(batch, verdict):
+        for part in self._sizes.slices(batch, verdict):
             kept, arrays = self._check_slice(part, verdict)
             positions += kept
             finished.append(arrays)
+        rescued = 0
+        if self._rescues and verdict.first:
+            rescued = self._rescue(verdict, payloads, positions, finished)
         objects = dict(zip(parsed.positions, parsed.objects, strict=True)) if verdict.first else {}
         rejects: dict[int, Sequence[Problem]] = {i: [p] for i, p in verdict.final.items()}
         rejects |= self._diagnosis.explain(verdict.first, payloads, objects)
-        return Checked(self._named(finished), positions, rejects, verdict.unknown)
+        columns = self._named(finished)
+        if rescued:
+            order = sorted(range(len(positions)), key=positions.__getitem__)
+            positions.sort()
+            rows = pa.array(order, pa.int64())
+            columns = {name: array.take(rows) for name, array in columns.items()}
+        return Checked(columns, positions, rejects, verdict.unknown, rescued=rescued)
+
+    def _rescue(
+        self,
+        verdict: Verdict,
+        payloads: Sequence[bytes],
+        positions: list[int],
+        finished: list[list[pa.Array]],
+    ) -> int:
+        """Check rejects once more, without the values that are not of their columns' types.
+
+        Adds those that are rows now to `positions` and `finished`. Returns how many.
+        """
+        again = Verdict()
+        records, rescued = rescue_rejects(verdict.first, payloads, self._columns, again.final)
+        total = 0
+        for part in self._sizes.slices(records, again):
+            kept, arrays = self._check_slice(part, again, rescued=True)
+            positions += kept
+            finished.append(arrays)
+            total += len(kept)
+            for position in kept:
+                del verdict.first[position]
+                unknown = again.unknown.get(position, {})
+                verdict.unknown[position] = {**unknown, **rescued[position]}
+        for position, problem in again.final.items():
+            verdict.first.pop(position)
+            verdict.final[position] = problem
+        return total
 
     def _named(self, slices: Sequence[Sequence[pa.Array]]) -> dict[str, pa.Array]:
         """Return the columns of the contract, in its order."""
@@ -111,40 +147,16 @@ class Checker:
             columns = {name: pa.chunked_array([part[name] for part in parts]) for name in parts[0]}
         return {name: columns[name] for name in self._names}
 
-    def _slices(self, batch: Slice, verdict: Verdict) -> Iterator[Slice]:
-        """Refuse records that expand to too many values, and part the others by how many they are.
+    def _check_slice(
+        self, part: Slice, verdict: Verdict, *, rescued: bool = False
+    ) -> tuple[list[int], list[pa.Array]]:
+        """Check records together. Returns which are rows, and their finished columns.
 
-        There is always one slice, if only an empty one.
+        The objects of `rescued` records are not what their payloads say.
         """
-        bounds = [self._sizes.bound(payload) for payload in batch.payloads]
-        limits = [self._sizes.limit(payload) for payload in batch.payloads]
-        if sum(bounds) > SLICE_VALUES:
-            bounds = [self._sizes.count(record) for record in batch.objects]
-        for i, limit in enumerate(limits):
-            if bounds[i] > limit and (size := self._sizes.count(batch.objects[i])) > limit:
-                verdict.final[batch.positions[i]] = Problem(
-                    RejectCode.TOO_LARGE,
-                    "",
-                    f"the record's {len(batch.payloads[i])} bytes become {size} values of the "
-                    f"contract's columns, and at most {limit} are taken: see max_values",
-                )
-                bounds[i] = 0
-        if sum(bounds) <= SLICE_VALUES:
-            yield batch.without(verdict.final) if verdict.final else batch
-            return
-        start = size = 0
-        for i, values in enumerate(bounds):
-            if size and size + values > SLICE_VALUES:
-                yield batch.between(start, i).without(verdict.final)
-                start, size = i, 0
-            size += values
-        yield batch.between(start, len(bounds)).without(verdict.final)
-
-    def _check_slice(self, part: Slice, verdict: Verdict) -> tuple[list[int], list[pa.Array]]:
-        """Check records together. Returns which are rows, and their finished columns."""
         usual = self._usual_kinds is not None and all_convert(part.objects, self._usual_kinds)
         refused = {} if usual else self._check_kinds(part)
-        refused |= self._find_unknown(part, refused, verdict)
+        refused |= self._find_unknown(part, refused, verdict, rescued=rescued)
         verdict.first.update(refused)
         rest = part.without({**refused, **verdict.final}) if refused or verdict.final else part
         late: dict[int, FirstProblem] = {}
@@ -196,7 +208,7 @@ class Checker:
         return refused
 
     def _find_unknown(
-        self, part: Slice, refused: Container[int], verdict: Verdict
+        self, part: Slice, refused: Container[int], verdict: Verdict, *, rescued: bool
     ) -> dict[int, FirstProblem]:
         """Find the fields that the contract lacks, where it says something of them."""
         if self._known_only is None:
@@ -211,17 +223,14 @@ class Checker:
                 results[position] = unknown_problem
                 continue
             try:
-                if len(payload) > LARGE_BYTES and self._unknown_fields == "rescue":
+                large = len(payload) > LARGE_BYTES and not rescued
+                if large and self._unknown_fields == "rescue":
                     verdict.unknown[position] = self._collect_large(part, i)
                 else:
                     numbers = parse_numbers(payload)
                     verdict.unknown[position] = self._unknown.collect(numbers, payload)
             except TooManyPaths:
-                verdict.final[position] = Problem(
-                    RejectCode.TOO_LARGE,
-                    "",
-                    "the paths of its unknown fields are many times as long as the record",
-                )
+                verdict.final[position] = TOO_MANY_PATHS
         return results
 
     def _collect_large(self, part: Slice, i: int) -> dict[str, Written]:

@@ -38,7 +38,11 @@ class Conversions:
         """Convert the values of a record, whose kinds are right, in place. Raises ValueRefused."""
         written: Mapping[str, Any] = record
         if self._decoder is not None:
-            written = self._decoder.decode(payload)
+            try:
+                written = self._decoder.decode(payload)
+            except msgspec.ValidationError:  # of a record whose wrong values were rescued
+                whole = Column("", ("",), "struct", parts=self._columns)
+                written = _decode_each(msgspec.Raw(payload), whole)
         replace_values(record, written, self._columns, _converted)
 
 
@@ -83,6 +87,28 @@ def _needs_text(column: Column) -> bool:
 def _typed_dict(columns: Sequence[Column]) -> Any:
     fields: dict[str, Any] = {column.source: _type(column) for column in columns}
     return TypedDict("Converted", fields, total=False)  # type: ignore[operator] # made at run time
+
+
+def _decode_each(raw: Any, column: Column) -> Any:
+    """Decode a value part by part; what is of another kind than its column is None."""
+    parts: Any
+    try:
+        match column.type:
+            case "struct":
+                parts = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+                known = [part for part in column.parts if part.source in parts]
+                return {part.source: _decode_each(parts[part.source], part) for part in known}
+            case "array":
+                parts = msgspec.json.decode(raw, type=list[msgspec.Raw])
+                return [_decode_each(part, column.parts[0]) for part in parts]
+            case "map":
+                parts = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+                return {key: _decode_each(part, column.parts[0]) for key, part in parts.items()}
+            case "json" | "string":
+                return raw
+    except msgspec.ValidationError:
+        return None
+    return msgspec.json.Decoder(float_hook=Literal).decode(raw)
 
 
 def _type(column: Column) -> Any:

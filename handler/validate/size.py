@@ -3,10 +3,13 @@
 `{}` in an array of structs of fifty fields is three bytes and fifty values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from handler.contract.compiled import Column
+from handler.errors import Problem, RejectCode
+from handler.validate.checked import Verdict
+from handler.validate.slices import Slice
 
 VALUES_PER_BYTE = 4
 """A record may become so many values for each of its bytes. Without this bound, many small records
@@ -15,6 +18,11 @@ SPARE_BYTES = 512
 """Counted as if each record had so many bytes more: a small record may have a few wide items."""
 _BYTES_OF_AN_ITEM = 2
 """The shortest item of an array: a digit and its comma."""
+
+
+SLICE_VALUES = 4_000_000
+"""Columns are made from so many values at once: what the parser's objects and Arrow's builders need
+at one time is bounded by it."""
 
 
 class Sizes:
@@ -43,6 +51,35 @@ class Sizes:
         if not self._repeated or not isinstance(record, dict):
             return self.flat
         return self.flat + sum(_items(record.get(c.source), c) for c in self._repeated)
+
+    def slices(self, batch: Slice, verdict: Verdict) -> Iterator[Slice]:
+        """Refuse records that expand to too many values, and part the others by how many they are.
+
+        There is always one slice, if only an empty one.
+        """
+        bounds = [self.bound(payload) for payload in batch.payloads]
+        limits = [self.limit(payload) for payload in batch.payloads]
+        if sum(bounds) > SLICE_VALUES:
+            bounds = [self.count(record) for record in batch.objects]
+        for i, limit in enumerate(limits):
+            if bounds[i] > limit and (size := self.count(batch.objects[i])) > limit:
+                verdict.final[batch.positions[i]] = Problem(
+                    RejectCode.TOO_LARGE,
+                    "",
+                    f"the record's {len(batch.payloads[i])} bytes become {size} values of the "
+                    f"contract's columns, and at most {limit} are taken: see max_values",
+                )
+                bounds[i] = 0
+        if sum(bounds) <= SLICE_VALUES:
+            yield batch.without(verdict.final) if verdict.final else batch
+            return
+        start = size = 0
+        for i, values in enumerate(bounds):
+            if size and size + values > SLICE_VALUES:
+                yield batch.between(start, i).without(verdict.final)
+                start, size = i, 0
+            size += values
+        yield batch.between(start, len(bounds)).without(verdict.final)
 
 
 def _width(column: Column) -> int:

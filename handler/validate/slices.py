@@ -22,6 +22,11 @@ class Slice:
         """Return some of the records, by their indices in this slice."""
         return Slice(*(part[start:stop] for part in self.parts))
 
+    def append(self, position: int, value: Any, payload: bytes) -> None:
+        """Add a record."""
+        for part, item in zip(self.parts, (position, value, payload), strict=True):
+            part.append(item)
+
     @property
     def parts(self) -> tuple[list[Any], ...]:
         """Return the three lists."""

@@ -4,12 +4,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handler.contract.compiled import Column
+from handler.errors import Problem, RejectCode
 from handler.validate.decode import dump_exactly
 from handler.validate.diagnose import join
 from handler.validate.size import SPARE_BYTES
 
 CHARACTERS_PER_BYTE = 20
 """The paths of a record's unknown fields may have so many characters for each of its bytes."""
+
+
+def characters_max(payload: bytes) -> int:
+    """Return how many characters the paths of a record's unknown fields may have."""
+    return CHARACTERS_PER_BYTE * (len(payload) + SPARE_BYTES)
+
+
+TOO_MANY_PATHS = Problem(
+    RejectCode.TOO_LARGE,
+    "",
+    "the paths of the fields that _rescued would keep are many times as long as the record",
+)
 
 
 class TooManyPaths(Exception):
@@ -28,9 +41,7 @@ class UnknownFields:
         Raises TooManyPaths: a long key above many fields would be repeated for each of them.
         """
         result: dict[str, Any] = {}
-        _Collection(result, CHARACTERS_PER_BYTE * (len(payload) + SPARE_BYTES)).object(
-            record, self._level, None
-        )
+        _Collection(result, characters_max(payload)).object(record, self._level, None)
         return result
 
 

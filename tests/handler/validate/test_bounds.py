@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handler.validate import batch, batch_diagnosis, diagnose
+from handler.validate import batch_diagnosis, diagnose, size
 from handler.validate.batch import Checker
 from handler.validate.batch_diagnosis import DIAGNOSES_VALUES, DIAGNOSIS_VALUES
 from handler.validate.size import SPARE_BYTES, VALUES_PER_BYTE
@@ -96,7 +96,7 @@ def test_slices_give_the_same_columns_and_rejects(monkeypatch: pytest.MonkeyPatc
     ]
     whole = Checker(columns_contract(WIDE)).check(payloads)
     for values in (1, 100, 1000):
-        monkeypatch.setattr(batch, "SLICE_VALUES", values)
+        monkeypatch.setattr(size, "SLICE_VALUES", values)
         sliced = Checker(columns_contract(WIDE)).check(payloads)
         assert sliced.positions == whole.positions
         assert sliced.rejects == whole.rejects
@@ -107,7 +107,7 @@ def test_slices_give_the_same_columns_and_rejects(monkeypatch: pytest.MonkeyPatc
 def test_slices_are_written_as_one_file_a_partition(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "SLICE_VALUES", 100)
+    monkeypatch.setattr(size, "SLICE_VALUES", 100)
     contract = SMALL.replace("  name:", "  a: {type: array, items: {type: date}}\n  name:") + (
         "  year: {type: integer, from: year(_kafka_timestamp)}\npartition_by: [year]\n"
     )
