@@ -97,7 +97,8 @@ class _Collection:
             level = self._level_of(part) if part.type == "struct" else None
             for i, item in enumerate(value):
                 # Most items have nothing unknown, and nothing within that could have.
-                if level is None or level.inside or not level.known.issuperset(item or ()):
+                plain = not isinstance(item, dict) or (level and level.known.issuperset(item))
+                if level is None or level.inside or not plain:
                     self._value(item, part, (path, i))
         elif column.type == "map" and isinstance(value, dict):
             part = column.parts[0]

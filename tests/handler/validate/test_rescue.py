@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from handler.validate.batch import Checker
@@ -137,6 +137,8 @@ def test_rows_keep_the_order_of_the_offsets_in_the_table(tmp_path: Path) -> None
 
 
 @settings(max_examples=300)
+@example([{"a": [True]}])
+@example([{"m": {"k": 5}, "r": [1], "a": [{"p": 1}, 7]}])
 @given(st.lists(objects, max_size=6))
 def test_what_is_accepted_anyway_is_the_same_and_nothing_is_lost(batch: list[Any]) -> None:
     from dataclasses import replace
