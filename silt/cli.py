@@ -17,6 +17,8 @@ from silt.command_errors import UsageError
 from silt.help_format import HelpFormatter
 
 COMMANDS = {
+    "infer": "make a contract from records, a topic, a table or a schema",
+    "contract": "write a contract in the format of other tools",
     "check": "validate the contracts and the deployment",
     "replay": "give saved events, or what the topic still has, to the function again",
     "redrive": "give dead letters to the contract again: what passes becomes rows",

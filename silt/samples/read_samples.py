@@ -36,7 +36,7 @@ def read_samples(sources: Sequence[str]) -> list[Sample]:
             data = file.read()
         except OSError as error:
             raise SavedEventError(f"{file.name} cannot be read: {error}") from error
-        found = list(_samples_of(data, file.name))
+        found = list(samples_in(data, file.name))
         if not found:
             raise SavedEventError(f"{file.name} has no samples.")
         samples += found
@@ -54,7 +54,8 @@ def samples_of_values(values: Sequence[Any]) -> list[Sample]:
     ]
 
 
-def _samples_of(data: bytes, name: str) -> Iterator[Sample]:
+def samples_in(data: bytes, name: str) -> Iterator[Sample]:
+    """Yield the samples of a file's content. Raises SavedEventError."""
     whole = _document(data)
     if isinstance(whole, dict):
         yield from _of_document(whole, data.strip(), name)

@@ -1,0 +1,1 @@
+"""From records, tables and schemas to a contract."""

@@ -1,0 +1,222 @@
+"""From what was seen to columns: the narrowest types that take all of it, and are safe for more."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from silt.infer.column_names import Names, is_readable
+from silt.infer.observe import Observation
+from silt.infer.text_formats import (
+    AMBIGUOUS,
+    BINARY,
+    DECIMAL,
+    FINE,
+    TEXT_FORMATS,
+    UUID,
+)
+
+REQUIRED_MIN = 20
+"""A column that was never missing in so many records is required."""
+ENUM_MAX, ENUM_MIN_RECORDS = 10, 200
+DEPTH_MAX = 10
+"""What lies deeper is kept as JSON."""
+COLUMNS_MAX = 500
+"""An object with more fields is kept as JSON."""
+KEYS_MIN = 40
+"""Of so many keys and more, most of which are rare, the keys are data."""
+_TIME_NAME = re.compile(
+    r"(?:^|_|\b)(?:at|ts|time|timestamp|date|datetime|created|updated|modified|epoch|millis|nanos)$"
+    r"|(?:At|Ts|Time|Timestamp|Date|Millis|Nanos)$|^(?:timestamp|time|ts|epoch)",
+)
+_DATA_NAME = re.compile(
+    r"data|payload|content|body|blob|binary|bytes|base64|b64|image|raw|signature|cert",
+    re.IGNORECASE,
+)
+_VERSION_NAME = re.compile(r"version|\bver\b", re.IGNORECASE)
+_KEY_OF_DATA = re.compile(
+    r"[0-9]+|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9]{4}-[0-9]{2}-[0-9]{2}.*"
+    r"|[0-9a-f]{16,}"
+)
+_EPOCHS = (
+    ("s", 10**9, 4 * 10**9),
+    ("ms", 10**12, 4 * 10**12),
+    ("us", 10**15, 4 * 10**15),
+    ("ns", 10**18, 4 * 10**18),
+)
+"""Units with the numbers that they have from 2001 to 2096."""
+
+
+@dataclass(slots=True)
+class Inferred:
+    """A column, a field or an item of a contract. `keys` are those of the YAML besides its parts.
+
+    `notes` become comments.
+    """
+
+    keys: dict[str, Any]
+    fields: dict[str, "Inferred"] | None = None
+    inner: "Inferred | None" = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def type(self) -> str:
+        """Return its type."""
+        return str(self.keys["type"])
+
+
+def choose_columns(seen: Observation, records: int) -> tuple[dict[str, Inferred], list[str]]:
+    """Return the columns of records by name, and the fields that no column can read."""
+    return _fields_of(seen, records, 1)
+
+
+def _fields_of(
+    seen: Observation, records: int, depth: int
+) -> tuple[dict[str, Inferred], list[str]]:
+    names = Names(top=depth == 1)
+    result: dict[str, Inferred] = {}
+    unreadable = []
+    for key, inner in seen.fields.items():
+        if not is_readable(key):
+            unreadable.append(key)
+            continue
+        name = names.name_of(key)
+        column = _choose(inner, key, depth)
+        keys: dict[str, Any] = {"type": column.keys.pop("type")}
+        if name != key:
+            keys["source"] = [key]
+        keys |= column.keys
+        if inner.values == records and records >= REQUIRED_MIN:
+            keys["required"] = True
+        column.keys = keys
+        result[name] = column
+    return result, unreadable
+
+
+def _choose(seen: Observation, key: str, depth: int) -> Inferred:
+    kinds = {kind for kind, count in seen.kinds.items() if count and kind != "null"}
+    if not kinds:
+        return Inferred({"type": "json"}, notes=["only null was seen"])
+    if kinds == {"object"}:
+        return _choose_object(seen, depth)
+    if kinds == {"array"}:
+        return _choose_array(seen, key, depth)
+    if kinds == {"boolean"}:
+        return Inferred({"type": "boolean"})
+    if kinds == {"string"}:
+        return _choose_text(seen, key)
+    if kinds <= {"integer", "float"}:
+        return _choose_number(seen, key, kinds)
+    if kinds == {"integer", "string"} and "integer" in seen.formats and not seen.large:
+        return Inferred({"type": "long", "accept": ["string"]}, notes=["numbers, also as strings"])
+    return Inferred({"type": "json"}, notes=["values are " + _listed(sorted(kinds))])
+
+
+def _listed(kinds: list[str]) -> str:
+    plural = {
+        "boolean": "booleans",
+        "float": "fractions",
+        "integer": "integers",
+        "string": "strings",
+        "object": "objects",
+        "array": "arrays",
+    }
+    words = [plural[kind] for kind in kinds]
+    return ", ".join(words[:-1]) + f" and {words[-1]}"
+
+
+def _choose_object(seen: Observation, depth: int) -> Inferred:
+    if not seen.fields:
+        return Inferred({"type": "json"}, notes=["only empty objects were seen"])
+    if _has_data_as_keys(seen):
+        merged = seen.merged_fields()
+        inner = _choose(merged, "", depth + 1)
+        inner.keys.pop("required", None)
+        if depth < DEPTH_MAX and not _is_wide(inner):
+            return Inferred({"type": "map"}, inner=inner, notes=["its keys are data"])
+        return Inferred({"type": "json"}, notes=["its keys are data"])
+    if depth >= DEPTH_MAX or len(seen.fields) > COLUMNS_MAX:
+        what = "deep" if depth >= DEPTH_MAX else "wide"
+        return Inferred({"type": "json"}, notes=[f"it is too {what} for columns"])
+    fields, unreadable = _fields_of(seen, seen.kinds["object"], depth + 1)
+    if unreadable or not fields:
+        return Inferred({"type": "json"}, notes=["it has keys that no column can read"])
+    return Inferred({"type": "struct"}, fields=fields)
+
+
+def _is_wide(column: Inferred) -> bool:
+    return len(column.fields or {}) > COLUMNS_MAX
+
+
+def _has_data_as_keys(seen: Observation) -> bool:
+    """Return whether the keys of objects are data, such as ids, and no names of fields."""
+    if seen.too_many_fields:
+        return True
+    keys = list(seen.fields)
+    if all(map(_KEY_OF_DATA.fullmatch, keys)):
+        return True
+    rare = sum(1 for f in seen.fields.values() if f.kinds.total() * 5 < seen.kinds["object"])
+    return len(keys) >= KEYS_MIN and rare * 10 >= 9 * len(keys)
+
+
+def _choose_array(seen: Observation, key: str, depth: int) -> Inferred:
+    if seen.items is None:
+        return Inferred({"type": "json"}, notes=["only empty arrays were seen"])
+    if depth >= DEPTH_MAX:
+        return Inferred({"type": "json"}, notes=["it is too deep for columns"])
+    inner = _choose(seen.items, key, depth + 1)
+    if inner.type == "json" and inner.notes and inner.notes[0].startswith("values are"):
+        return Inferred({"type": "json"}, notes=[f"its {inner.notes[0]}"])
+    return Inferred({"type": "array"}, inner=inner)
+
+
+def _choose_number(seen: Observation, key: str, kinds: set[str]) -> Inferred:
+    if seen.large:
+        return Inferred({"type": "json"}, notes=["integers beyond 64 bits"])
+    assert seen.least is not None
+    assert seen.most is not None
+    if kinds == {"integer"}:
+        for unit, low, high in _EPOCHS:
+            if low <= seen.least and seen.most <= high:
+                if _TIME_NAME.search(key) and unit != "ns":
+                    return Inferred({"type": "timestamp", "unit": unit})
+                note = f"maybe a timestamp: {{type: timestamp, unit: {unit}}}"
+                return Inferred({"type": "long"}, notes=[note])
+        return Inferred({"type": "long"})
+    if seen.inexact:
+        return Inferred({"type": "json"}, notes=["numbers that a double does not hold exactly"])
+    return Inferred({"type": "double"})
+
+
+def _choose_text(seen: Observation, key: str) -> Inferred:
+    formats = seen.formats
+    if seen.longest == 0:
+        return Inferred({"type": "string"}, notes=["only empty strings were seen"])
+    if any(formats.issuperset(pair) for pair in AMBIGUOUS):
+        note = "dates, of which nobody can tell the day from the month"
+        return Inferred({"type": "string"}, notes=[note])
+    for name, form in TEXT_FORMATS.items():
+        if name in formats and name != "integer":
+            return Inferred({"type": form.type, **form.keys})
+    if FINE in formats:
+        note = "finer than microseconds: {type: timestamp, format: iso8601, fraction: truncate}"
+        return Inferred({"type": "string"}, notes=[f"{note} would cut them"])
+    if DECIMAL in formats and not _VERSION_NAME.search(key):
+        precision = 18 if seen.digits + 4 + seen.scale <= 18 else 38
+        return Inferred({"type": f"decimal({precision},{seen.scale})"})
+    if BINARY in formats and _DATA_NAME.search(key):
+        return Inferred({"type": "binary"}, notes=["base64"])
+    if UUID in formats:
+        return Inferred({"type": "string"}, notes=["UUIDs"])
+    maybe = ["maybe base64: {type: binary}"] if BINARY in formats else []
+    return Inferred({"type": "string"}, notes=[*maybe, *_enum_note(seen)])
+
+
+def _enum_note(seen: Observation) -> list[str]:
+    distinct = seen.distinct
+    if distinct is None or seen.values < ENUM_MIN_RECORDS or len(distinct) > ENUM_MAX:
+        return []
+    if min(distinct.values()) < 3 or len(distinct) < 2:
+        return []
+    from silt.infer.write_contract import inline
+
+    return [f"only {len(distinct)} values were seen: enum: {inline(sorted(distinct))}"]

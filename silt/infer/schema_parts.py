@@ -1,0 +1,60 @@
+"""What readers of schemas share: columns of named fields, and rules by their names elsewhere."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from silt.infer.choose_types import Inferred
+from silt.infer.column_names import Names, is_readable
+
+Columns = dict[str, Inferred]
+_BOUNDS = {
+    "minimum": "minimum",
+    "maximum": "maximum",
+    "exclusiveMinimum": "exclusive_minimum",
+    "exclusiveMaximum": "exclusive_maximum",
+    "minLength": "min_length",
+    "maxLength": "max_length",
+    "minItems": "min_length",
+    "maxItems": "max_length",
+}
+
+
+def named_columns(
+    fields: Sequence[tuple[str, Any, bool, Any]], read: Callable[[Any], Inferred], *, top: bool
+) -> Columns:
+    """Return columns of fields: their names, schemas, whether they are required, and their
+    descriptions.
+    """
+    names, result = Names(top=top), Columns()
+    for key, schema, required, description in fields:
+        name, column = names.name_of(key), read(schema)
+        if not is_readable(key):
+            column = Inferred({"type": "json"}, notes=["no column can read a field of this name"])
+        if name != key:
+            column.keys["source"] = [key]
+        if required:
+            column.keys["required"] = True
+        if description:
+            column.keys["description"] = " ".join(str(description).split())[:200]
+        result[name] = column
+    return result
+
+
+def json_column(why: str) -> Inferred:
+    """Return a column for what no other type is, and why."""
+    return Inferred({"type": "json"}, notes=[why])
+
+
+def rules_of(schema: Mapping[str, Any], ending: str) -> dict[str, Any]:
+    """Return the rules of a schema whose names have an ending."""
+    return {
+        _BOUNDS[key]: value
+        for key, value in schema.items()
+        if key in _BOUNDS and key.endswith(ending) and type(value) in (int, float)
+    }
+
+
+def enum_of(values: Any, kind: type) -> dict[str, Any]:
+    """Return the rule that values are among these, if all are of a kind."""
+    known = [v for v in values or () if v is not None]
+    return {"enum": known} if known and all(type(v) is kind for v in known) else {}
