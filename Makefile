@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo picture test nightly browser tools deploy remove snapshots torture package bench cold-start cost aged contention soak readers lint format lock
+.PHONY: help setup demo picture test nightly browser tools deploy remove snapshots torture wheel package bench cold-start cost aged contention soak readers lint format lock
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -85,6 +85,9 @@ format: $(READY) ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 	@COLUMNS=100 $(BIN)/python -m silt.docs
+
+wheel: $(READY) ## Build the package of the command, silt-delta, into dist/
+	@$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python -o dist .
 
 package: $(READY) ## Make the artifacts that run in Lambda; ARGS="--arch x86_64 --python 3.12"
 	@$(BIN)/silt package $(ARGS)

@@ -21,7 +21,7 @@ function run(args, stdout, variables) {
     });
   } catch (error) {
     const why =
-      error.code === "ENOENT" ? "the command is not installed: run make setup" : "see above";
+      error.code === "ENOENT" ? "the command is not installed: pipx install 'silt-delta[cli]', or make setup in a clone" : "see above";
     throw new Error(`silt ${args.join(" ")} failed: ${why}`);
   }
 }

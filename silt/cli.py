@@ -17,6 +17,7 @@ from silt.command_errors import UsageError
 from silt.help_format import HelpFormatter
 
 COMMANDS = {
+    "init": "begin a project of your own",
     "infer": "make a contract from records, a topic, a table or a schema",
     "contract": "write a contract in the format of other tools",
     "check": "validate the contracts and the deployment",

@@ -82,7 +82,7 @@ def _print(artifact: Artifact) -> None:
         output.say(
             f"No Python {artifact.target.python} is on this machine, so there is no byte code in "
             "it, and each cold start compiles it again: docs/performance.md#cold-start. Install "
-            f"that Python (.venv/bin/uv python install {artifact.target.python}), or choose "
+            f"that Python (uv python install {artifact.target.python}), or choose "
             "another with --python.",
             "yellow",
         )

@@ -24,6 +24,8 @@ COLUMNS_MAX = 500
 """An object with more fields is kept as JSON."""
 KEYS_MIN = 40
 """Of so many keys and more, most of which are rare, the keys are data."""
+SCALE_MAX = 12
+"""Of more digits behind the point nobody knows how many there will be."""
 _TIME_NAME = re.compile(
     r"(?:^|_|\b)(?:at|ts|time|timestamp|date|datetime|created|updated|modified|epoch|millis|nanos)$"
     r"|(?:At|Ts|Time|Timestamp|Date|Millis|Nanos)$|^(?:timestamp|time|ts|epoch)",
@@ -106,8 +108,13 @@ def _choose(seen: Observation, key: str, depth: int) -> Inferred:
         return _choose_text(seen, key)
     if kinds <= {"integer", "float"}:
         return _choose_number(seen, key, kinds)
-    if kinds == {"integer", "string"} and "integer" in seen.formats and not seen.large:
-        return Inferred({"type": "long", "accept": ["string"]}, notes=["numbers, also as strings"])
+    if "string" in kinds and kinds <= {"integer", "float", "string"} and not seen.large:
+        if "integer" in seen.formats and "float" not in kinds:
+            notes = ["numbers, also as strings"]
+            return Inferred({"type": "long", "accept": ["string"]}, notes=notes)
+        if DECIMAL in seen.formats and (found := _decimal(seen)) is not None:
+            found.notes.append("numbers, also as strings")
+            return found
     return Inferred({"type": "json"}, notes=["values are " + _listed(sorted(kinds))])
 
 
@@ -200,15 +207,24 @@ def _choose_text(seen: Observation, key: str) -> Inferred:
     if FINE in formats:
         note = "finer than microseconds: {type: timestamp, format: iso8601, fraction: truncate}"
         return Inferred({"type": "string"}, notes=[f"{note} would cut them"])
-    if DECIMAL in formats and not _VERSION_NAME.search(key):
-        precision = 18 if seen.digits + 4 + seen.scale <= 18 else 38
-        return Inferred({"type": f"decimal({precision},{seen.scale})"})
+    if DECIMAL in formats and seen.scale and not _VERSION_NAME.search(key):
+        found = _decimal(seen)
+        if found is not None:
+            return found
     if BINARY in formats and _DATA_NAME.search(key):
         return Inferred({"type": "binary"}, notes=["base64"])
     if UUID in formats:
         return Inferred({"type": "string"}, notes=["UUIDs"])
     maybe = ["maybe base64: {type: binary}"] if BINARY in formats else []
     return Inferred({"type": "string"}, notes=[*maybe, *_enum_note(seen)])
+
+
+def _decimal(seen: Observation) -> Inferred | None:
+    """Return a decimal with room for larger numbers, None where 38 digits are too few."""
+    if seen.digits + seen.scale > 38 or seen.scale > SCALE_MAX:
+        return None
+    precision = 18 if seen.digits + 4 + seen.scale <= 18 else 38
+    return Inferred({"type": f"decimal({precision},{seen.scale})"})
 
 
 def _enum_note(seen: Observation) -> list[str]:

@@ -34,6 +34,7 @@ class Observation:
         self.formats: set[str] = {*TEXT_FORMATS, *OTHER_FORMATS}
         self.scale = 0
         self.digits = 0
+        """Of decimals, as texts or as numbers: digits behind the point, and before it."""
         self.longest = 0
         self.distinct: Counter[Any] | None = Counter()
         """Short values with how often each was seen; None once there are too many."""
@@ -87,12 +88,18 @@ class Observation:
         if isinstance(value, Literal) and not value.is_integer:
             self.kinds["float"] += 1
             number: int | float = float(value.text)
-            self.inexact |= len(value.text) > 15 and Decimal(value.text) != Decimal(repr(number))
+            exact = Decimal(value.text)
+            self.inexact |= len(value.text) > 15 and exact != Decimal(repr(number))
+            exponent = exact.as_tuple().exponent
+            assert isinstance(exponent, int)
+            self.scale = max(self.scale, -exponent)
+            self.digits = max(self.digits, exact.adjusted() + 1)
         else:
             self.kinds["integer"] += 1
             number = int(value.text) if isinstance(value, Literal) else value
             self.large |= not -(1 << 63) <= number < 1 << 63
             self.inexact |= abs(number) > EXACT_MAX
+            self.digits = max(self.digits, len(str(abs(number))))
         self._count(number)
         self.least = number if self.least is None else min(self.least, number)
         self.most = number if self.most is None else max(self.most, number)

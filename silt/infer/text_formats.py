@@ -9,7 +9,7 @@ from handler.contract.form import ISO8601, USUAL, Form
 from handler.contract.scalar import Refused
 from handler.contract.values import read_scalar
 
-_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,24})\.([0-9]{1,9})")
+_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,24})(?:\.([0-9]{1,9}))?")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{16,}={0,2}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _FINE = re.compile(r"\.[0-9]{7,}")
@@ -88,7 +88,7 @@ FINE_TIMESTAMP = TextFormat(
 def scale_of(text: str) -> int:
     """Return how many digits a decimal has after its point, none for another text."""
     match = _DECIMAL.fullmatch(text)
-    return len(match[1]) if match is not None else 0
+    return len(match[1] or "") if match is not None else 0
 
 
 def digits_of(text: str) -> int:

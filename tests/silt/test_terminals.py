@@ -50,6 +50,7 @@ def arguments_of(verb: str, place: Path, topic: Topic) -> tuple[list[str], int]:
     own = ["--table-root", str(topic.folder / "t"), "--contracts", str(topic.folder / "contracts")]
     dev = [*broker, *own, "--until-idle", "3", "--window", "0.1", "--group", topic.name]
     return {
+        "init": ([str(place / "project")], 0),
         "infer": ([str(place / "saved.json")], 1),
         "contract": (["export", "sales/orders", "--odcs", *tables[2:]], 0),
         "check": ([str(place / "contracts")], 0),

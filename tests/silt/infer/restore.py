@@ -62,7 +62,7 @@ def same(column: Column, value: Any, stored: Any) -> bool:
                 return bool(Decimal(str(value)) * UNIT_NS[column.form.unit] == stored_ns)
             return parse_time(column, value) == stored
     assert column.type.startswith("decimal"), column.type
-    return Decimal(value) == stored
+    return Decimal(str(value)) == stored
 
 
 def same_json(one: Any, other: Any) -> bool:
