@@ -264,6 +264,35 @@ def test_function_raises_where_every_table_failed(tmp_path: Path) -> None:
         function_of(tmp_path, *broken).handle(event(MIXED), None)
 
 
+class Killed(BaseException):
+    """Ends the process between two tables."""
+
+
+@pytest.mark.parametrize("table", [0, 1, 2])
+@pytest.mark.parametrize("after", [False, True])
+def test_kill_between_two_tables_loses_and_doubles_nothing(
+    table: int, after: bool, tmp_path: Path
+) -> None:
+    contracts = (ORDERS, CLICKS, ALL)
+    function = function_of(tmp_path, *contracts)
+    writer = function._writer("orders").writers[table]
+    write = writer.write
+
+    def killed(*arguments: Any, **options: Any) -> Any:
+        if after:
+            write(*arguments, **options)
+        raise Killed
+
+    writer.write = killed  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        function.handle(event(MIXED), None)
+    assert function_of(tmp_path, *contracts).handle(event(MIXED), None) == OK
+    assert [rows_in(tmp_path, t) for t in ("orders", "clicks")] == [[(0,)], [(1,)]]
+    assert sorted(rows_in(tmp_path, "all")) == [("0",), ("1",), ("2",), ("4",), ("x",)]
+    assert len(rows_in(tmp_path, "orders__dead_letters", '"offset"')) == 2
+    assert len(rows_in(tmp_path, "clicks__dead_letters", '"offset"')) == 1
+
+
 def test_record_that_is_unsettled_in_one_table_is_reported(tmp_path: Path) -> None:
     strict = ORDERS + "on_invalid: fail\n"
     answer = function_of(tmp_path, strict, CLICKS).handle(event(MIXED[:5]), None)

@@ -9,6 +9,8 @@ import yaml
 
 from silt.cli import main
 from silt.command_errors import DeploymentError
+from silt.deployment.dashboard import dashboard
+from silt.deployment.functions import functions_of
 from silt.deployment.names import FUNCTION_NAME_MAX, consumer_group, function_key, function_name
 from silt.deployment.read import read_deployment
 from tests.builders import ROOT
@@ -378,3 +380,25 @@ def test_names_stay_within_the_limits_of_aws_and_apart() -> None:
     assert function_key(long) != function_key(longer)
     assert len(function_key(long)) <= 200
     assert function_key(long).isalnum()
+
+
+def test_function_of_a_topic_may_write_all_its_tables_and_no_other(tmp_path: Path) -> None:
+    for table in ("a/orders", "a/refunds"):
+        text = f"topic: events\ntable: {table}\ncolumns: {{id: {{type: long}}}}\n"
+        text += f"where: {{type: {{equals: {table}}}}}\n"
+        (tmp_path / "schemas").mkdir(exist_ok=True)
+        (tmp_path / "schemas" / f"{table[2:]}.yaml").write_text(text)
+    deployment_text = of_one_contract(tmp_path, "other", "b/other")
+    file = tmp_path / "deploy.yml"
+    file.write_text(deployment_text.replace("['other']", "[events, other]"))
+    deployment = read_deployment(file)
+    events, other, maintenance = functions_of(deployment)
+    assert events.description == "Silt: topic events into tables a/orders, a/refunds"
+    tables = ("a/orders", "a/orders__dead_letters", "a/refunds", "a/refunds__dead_letters")
+    for name in tables:
+        place = f"my-lake/tables/{name}"
+        assert place in str(events.statements), name
+        assert place in str(maintenance.statements), name
+        assert place not in str(other.statements), name
+    assert "b/other" not in str(events.statements)
+    assert set(tables) <= set(json.dumps(dashboard(deployment)).replace('"', "\\").split("\\"))
