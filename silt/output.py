@@ -15,6 +15,8 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
+from silt.command_errors import UsageError
+
 console = Console(highlight=False, soft_wrap=True, emoji=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
@@ -60,6 +62,15 @@ def ask(question: str) -> bool:
 def as_it_is(text: str) -> None:
     """Print a text for a script or a file."""
     sys.stdout.write(text + "\n")
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file, with the folders above it. Raises UsageError where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def as_json(value: Any) -> None:

@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     if options.out is None:
         output.as_it_is(text.rstrip("\n"))
     else:
-        options.out.write_text(text, "utf-8")
+        output.write_new(options.out, text)
         output.say(f"{options.out} is written.", "green")
     return 0
 

@@ -19,7 +19,7 @@ from silt.infer.documents import batches_of_files, batches_of_topic, name_of_fil
 from silt.infer.from_records import Inference
 from silt.infer.from_schemas import columns_of_schema, columns_of_table
 from silt.infer.schema_parts import Columns
-from silt.infer.write_contract import write_contract
+from silt.infer.write_contract import inline, write_contract
 from silt.kafka_options import add_broker_arguments, client_of
 from silt.local.topic_reader import TopicReader
 from silt.replay.saved import SavedFile, find_files
@@ -37,6 +37,8 @@ an Avro schema, or an ODCS contract; or the place of a Delta table. Without a so
 takes all of them, without loss, but for those that it says it would reject."""
 RECORDS = 100_000
 LIMIT_S = 60.0
+SCHEMA_BYTES_MAX = 4 << 20
+"""A larger file has records."""
 _TABLE = re.compile(r"[^A-Za-z0-9_./-]+")
 
 
@@ -69,14 +71,14 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"{options.out} exists. Nothing was written; name a new file.")
     if options.count < 1:
         raise UsageError("--count must be at least 1.")
+    _check_names(options)
     text, rejected = _infer(options)
     problems: list[str] = []
     parse_contract(text, str(options.out or "the contract"), problems)
-    if options.out is None:
+    if options.out is None or problems:
         output.as_it_is(text.rstrip("\n"))
     else:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text, "utf-8")
+        output.write_new(options.out, text)
         output.say(
             f"{options.out} is written. Look through it, then: silt check {options.out.parent}",
             "green",
@@ -84,6 +86,17 @@ def run(options: argparse.Namespace) -> int:
     for problem in problems:
         output.complain(problem)
     return int(bool(problems or rejected))
+
+
+def _check_names(options: argparse.Namespace) -> None:
+    """Raise UsageError for a topic or a table that no contract can have."""
+    problems: list[str] = []
+    topic, table = options.topic or "t", options.table or "t"
+    text = f"topic: {inline(topic)}\ntable: {inline(table)}\ncolumns: {{c: {{type: long}}}}\n"
+    parse_contract(text, "", problems)
+    for problem in problems:
+        _, _, reason = problem.split(":", 2)
+        raise UsageError(f"--{reason.strip()}")
 
 
 def _infer(options: argparse.Namespace) -> tuple[str, bool]:
@@ -97,12 +110,19 @@ def _infer(options: argparse.Namespace) -> tuple[str, bool]:
     for source in options.sources:
         if source.startswith("s3://"):
             use_credentials_for(source)
-    files = find_files(options.sources)
+    files = [file for file in find_files(options.sources) if not _is_skipped(file, options.sources)]
+    if not files:
+        raise UsageError(f"{', '.join(options.sources)} has no files with records.")
     columns = _columns_of(files)
     name = name_of_files(files)
     if columns is not None:
         return _write(options, columns, name, _stem(files[0].name)), False
     return _of_records(options, partial(batches_of_files, files), name, _stem(files[0].name))
+
+
+def _is_skipped(file: SavedFile, sources: Sequence[str]) -> bool:
+    """Return whether a file of a folder is no data, such as _SUCCESS and .DS_Store."""
+    return file.name not in sources and Path(file.name).name.startswith((".", "_"))
 
 
 def _stem(name: str) -> str:
@@ -113,8 +133,11 @@ def _columns_of(files: Sequence[SavedFile]) -> Columns | None:
     """Return the columns of a schema, None where the files have records."""
     if len(files) != 1:
         return None
-    suffixes = (".json", ".avsc", ".yaml", ".yml")
-    if not files[0].name.endswith(suffixes):
+    suffixes = (".json", ".avsc", ".jsonschema", ".yaml", ".yml")
+    path = Path(files[0].name)
+    if not files[0].name.endswith(suffixes) and files[0].name != "standard input":
+        return None
+    if path.is_file() and path.stat().st_size > SCHEMA_BYTES_MAX:
         return None
     try:
         return columns_of_schema(files[0].read(), files[0].name)
@@ -159,6 +182,8 @@ def _read_table(place: str) -> Any:
 
 def _of_table(options: argparse.Namespace, place: str) -> str:
     metadata = _read_table(place)
+    if metadata is None:
+        raise UsageError(f"{place} has no Delta table: its log is empty.")
     stem = place.rstrip("/").rsplit("/", 1)[-1]
     partitions = (
         {"partition_by": list(metadata.partition_columns)} if metadata.partition_columns else {}
@@ -171,7 +196,9 @@ def _of_table(options: argparse.Namespace, place: str) -> str:
         **({"kafka_columns": kept} if kept else {}),
         **({"unknown_fields": "rescue"} if "_rescued" in names else {}),
     }
-    return _write(options, columns_of_table(metadata.fields), place, stem, keys)
+    columns, left = columns_of_table(metadata.fields)
+    notes = [f"No contract can have a column of this name: {name}" for name in left]
+    return _write(options, columns, place, stem, keys, notes)
 
 
 def _write(
@@ -180,11 +207,12 @@ def _write(
     name: str,
     stem: str,
     keys: dict[str, Any] | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     if not columns:
         raise SiltError(f"{name} has no fields for columns.")
     topic = options.topic or _topic_name(stem)
-    head = [f"Inferred by silt infer from {name}."]
+    head = [f"Inferred by silt infer from {name}.", *notes]
     table = options.table or _table_name(topic)
     return write_contract(topic, table, columns, keys=keys or {}, head=head)
 

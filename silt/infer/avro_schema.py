@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from handler.delta.types import parse_decimal
 from silt.infer.choose_types import Inferred
 from silt.infer.schema_parts import Columns, json_column, named_columns
 
@@ -27,14 +28,24 @@ class AvroSchema:
         "local-timestamp-micros": {"type": "timestamp_ntz", "unit": "us"},
     }
 
-    def __init__(self) -> None:
+    def __init__(self, document: Any) -> None:
         self._types: dict[str, Any] = {}
         self._open: list[str] = []
+        self._space = ""
+        if isinstance(document, list):
+            for each in document:
+                self._collect(each)
+
+    def _collect(self, schema: Any) -> None:
+        """Know a named type of a list by its full name."""
+        if isinstance(schema, Mapping) and "name" in schema:
+            self._types[_full_name(schema, "")] = schema
 
     def fields(self, record: Mapping[str, Any], *, top: bool = False) -> Columns:
-        name = str(record.get("name", ""))
+        name, outside = _full_name(record, self._space), self._space
         self._types[name] = record
         self._open.append(name)
+        self._space = name.rpartition(".")[0]
         fields = [
             (str(f["name"]), f.get("type"), not _is_optional(f), f.get("doc"))
             for f in record.get("fields") or ()
@@ -42,6 +53,7 @@ class AvroSchema:
         ]
         result = named_columns(fields, self.column, top=top)
         self._open.pop()
+        self._space = outside
         return result
 
     def column(self, schema: Any) -> Inferred:
@@ -57,24 +69,30 @@ class AvroSchema:
     def _by_name(self, name: str) -> Inferred:
         if name in self._PRIMITIVES:
             return Inferred({"type": self._PRIMITIVES[name]})
-        if name in self._open:
+        full = name if "." in name else f"{self._space}.{name}".lstrip(".")
+        if full in self._open:
             return json_column(f"{name} contains itself")
-        if name in self._types:
-            return self.column(self._types[name])
+        if full in self._types:
+            return self.column(self._types[full])
         return json_column(f"{name}, of which JSON says nothing")
 
     def _column(self, schema: Mapping[str, Any]) -> Inferred:
         if (logical := self._LOGICAL.get(str(schema.get("logicalType")))) is not None:
             return Inferred(dict(logical))
         if schema.get("logicalType") == "decimal":
-            precision, scale = schema.get("precision", 38), schema.get("scale", 0)
+            type_name = f"decimal({schema.get('precision', 38)},{schema.get('scale', 0)})"
+            if parse_decimal(type_name) is None:
+                return json_column(f"{type_name}, which no column can be")
             note = "if it is sent as a number or a string"
-            return Inferred({"type": f"decimal({precision},{scale})"}, notes=[note])
+            return Inferred({"type": type_name}, notes=[note])
         match schema.get("type"):
             case "record":
-                return Inferred({"type": "struct"}, fields=self.fields(schema))
+                fields = self.fields(schema)
+                if not fields:
+                    return json_column("a record without fields")
+                return Inferred({"type": "struct"}, fields=fields)
             case "enum":
-                self._types[str(schema.get("name"))] = schema
+                self._types[_full_name(schema, self._space)] = schema
                 return Inferred({"type": "string", "enum": list(schema.get("symbols") or ())})
             case "array":
                 return Inferred({"type": "array"}, inner=self.column(schema.get("items")))
@@ -83,6 +101,19 @@ class AvroSchema:
         return self.column(schema.get("type"))
 
 
+def find_record(document: Any) -> Mapping[str, Any] | None:
+    """Return the record of an Avro schema: itself, or the last of a list."""
+    schemas = document if isinstance(document, list) else [document]
+    records = [s for s in schemas if isinstance(s, Mapping) and s.get("type") == "record"]
+    return records[-1] if records else None
+
+
+def _full_name(schema: Mapping[str, Any], space: str) -> str:
+    """Return the name of a type with its namespace, that of what it is in if it has none."""
+    name = str(schema.get("name", ""))
+    return name if "." in name else f"{schema.get('namespace', space)}.{name}".lstrip(".")
+
+
 def _is_optional(f: Mapping[str, Any]) -> bool:
     kind = f.get("type")
-    return "default" in f or (isinstance(kind, list) and "null" in kind)
+    return "default" in f or kind == "null" or (isinstance(kind, list) and "null" in kind)

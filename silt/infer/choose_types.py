@@ -24,20 +24,36 @@ COLUMNS_MAX = 500
 """An object with more fields is kept as JSON."""
 KEYS_MIN = 40
 """Of so many keys and more, most of which are rare, the keys are data."""
+ENUM_NOTE = "no other values were seen: enum"
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,23}")
 SCALE_MAX = 12
 """Of more digits behind the point nobody knows how many there will be."""
 _TIME_NAME = re.compile(
     r"(?:^|_|\b)(?:at|ts|time|timestamp|date|datetime|created|updated|modified|epoch|millis|nanos)$"
     r"|(?:At|Ts|Time|Timestamp|Date|Millis|Nanos)$|^(?:timestamp|time|ts|epoch)",
 )
-_DATA_NAME = re.compile(
-    r"data|payload|content|body|blob|binary|bytes|base64|b64|image|raw|signature|cert",
+_SPAN_NAME = re.compile(
+    r"cpu|response|elapsed|play|duration|latency|uptime|wait|run_?time|session|spent|taken|total"
+    r"|timeout|interval|ttl",
     re.IGNORECASE,
 )
-_VERSION_NAME = re.compile(r"version|\bver\b", re.IGNORECASE)
+"""Times that do not count from 1970."""
+_DATA_NAME = re.compile(
+    r"(?:^|_)(?:data|payload|content|body|blob|binary|bytes|base64|b64|image|raw|cert|pdf)$"
+    r"|(?:Data|Payload|Content|Body|Blob|Bytes|Image|Base64)$"
+)
+_AMOUNT_NAME = re.compile(
+    r"price|amount|total|cost|fee|tax|rate|balance|subtotal|discount|revenue|value|qty|quantity"
+    r"|weight|lat|lon|lng|percent|ratio|score|btc|eth|usd|eur",
+    re.IGNORECASE,
+)
+_VERSION_NAME = re.compile(
+    r"version|release|section|build|firmware|chapter|(?:^|_)(?:ver|fw|os|id)(?:$|_)|hhmm|time",
+    re.IGNORECASE,
+)
 _KEY_OF_DATA = re.compile(
     r"[0-9]+|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9]{4}-[0-9]{2}-[0-9]{2}.*"
-    r"|[0-9a-f]{16,}"
+    r"|[0-9a-f]{16,}|[^@\s]+@[^@\s]+\.[^@\s]+|https?://.*"
 )
 _EPOCHS = (
     ("s", 10**9, 4 * 10**9),
@@ -46,6 +62,9 @@ _EPOCHS = (
     ("ns", 10**18, 4 * 10**18),
 )
 """Units with the numbers that they have from 2001 to 2096."""
+
+
+_EMPTY_TEXT = {"type": "string", "max_length": 0}
 
 
 @dataclass(slots=True)
@@ -59,6 +78,8 @@ class Inferred:
     fields: dict[str, "Inferred"] | None = None
     inner: "Inferred | None" = None
     notes: list[str] = field(default_factory=list)
+    placeholder: dict[str, Any] | None = None
+    """Keys that take only what was seen, so that the first other value is noticed."""
 
     @property
     def type(self) -> str:
@@ -66,9 +87,30 @@ class Inferred:
         return str(self.keys["type"])
 
 
-def choose_columns(seen: Observation, records: int) -> tuple[dict[str, Inferred], list[str]]:
-    """Return the columns of records by name, and the fields that no column can read."""
-    return _fields_of(seen, records, 1)
+def choose_columns(
+    seen: Observation, records: int, item_width: int = COLUMNS_MAX
+) -> tuple[dict[str, Inferred], list[str]]:
+    """Return the columns of records by name, and the fields that no column can read.
+
+    Structs in arrays that have more than `item_width` values are kept as JSON.
+    """
+    columns, unreadable = _fields_of(seen, records, 1)
+    for column in columns.values():
+        _narrow(column, item_width)
+    return columns, unreadable
+
+
+def _narrow(column: Inferred, width: int) -> int:
+    """Make JSON of the items of arrays and maps that are too wide. Returns the column's values."""
+    if column.fields is not None:
+        return sum(_narrow(part, width) for part in column.fields.values())
+    if column.inner is not None:
+        if _narrow(column.inner, width) > width:
+            column.keys = {**column.keys, "type": "json"}
+            column.inner = None
+            column.notes.insert(0, "its items have too many fields for columns")
+        return 1
+    return 1
 
 
 def _fields_of(
@@ -97,7 +139,7 @@ def _fields_of(
 def _choose(seen: Observation, key: str, depth: int) -> Inferred:
     kinds = {kind for kind, count in seen.kinds.items() if count and kind != "null"}
     if not kinds:
-        return Inferred({"type": "json"}, notes=["only null was seen"])
+        return Inferred({"type": "json"}, notes=["only null was seen"], placeholder=_EMPTY_TEXT)
     if kinds == {"object"}:
         return _choose_object(seen, depth)
     if kinds == {"array"}:
@@ -133,7 +175,8 @@ def _listed(kinds: list[str]) -> str:
 
 def _choose_object(seen: Observation, depth: int) -> Inferred:
     if not seen.fields:
-        return Inferred({"type": "json"}, notes=["only empty objects were seen"])
+        keys = {"type": "map", "max_length": 0}
+        return Inferred({"type": "json"}, notes=["only empty objects were seen"], placeholder=keys)
     if _has_data_as_keys(seen):
         merged = seen.merged_fields()
         inner = _choose(merged, "", depth + 1)
@@ -156,7 +199,7 @@ def _is_wide(column: Inferred) -> bool:
 
 def _has_data_as_keys(seen: Observation) -> bool:
     """Return whether the keys of objects are data, such as ids, and no names of fields."""
-    if seen.too_many_fields:
+    if seen.rest is not None:
         return True
     keys = list(seen.fields)
     if all(map(_KEY_OF_DATA.fullmatch, keys)):
@@ -167,7 +210,8 @@ def _has_data_as_keys(seen: Observation) -> bool:
 
 def _choose_array(seen: Observation, key: str, depth: int) -> Inferred:
     if seen.items is None:
-        return Inferred({"type": "json"}, notes=["only empty arrays were seen"])
+        keys = {"type": "array", "max_length": 0}
+        return Inferred({"type": "json"}, notes=["only empty arrays were seen"], placeholder=keys)
     if depth >= DEPTH_MAX:
         return Inferred({"type": "json"}, notes=["it is too deep for columns"])
     inner = _choose(seen.items, key, depth + 1)
@@ -184,7 +228,8 @@ def _choose_number(seen: Observation, key: str, kinds: set[str]) -> Inferred:
     if kinds == {"integer"}:
         for unit, low, high in _EPOCHS:
             if low <= seen.least and seen.most <= high:
-                if _TIME_NAME.search(key) and unit != "ns":
+                named = _TIME_NAME.search(key) and not _SPAN_NAME.search(key)
+                if named and unit != "ns" and "nanos" not in key.lower():
                     return Inferred({"type": "timestamp", "unit": unit})
                 note = f"maybe a timestamp: {{type: timestamp, unit: {unit}}}"
                 return Inferred({"type": "long"}, notes=[note])
@@ -197,21 +242,24 @@ def _choose_number(seen: Observation, key: str, kinds: set[str]) -> Inferred:
 def _choose_text(seen: Observation, key: str) -> Inferred:
     formats = seen.formats
     if seen.longest == 0:
-        return Inferred({"type": "string"}, notes=["only empty strings were seen"])
+        notes = ["only empty strings were seen"]
+        return Inferred({"type": "string"}, notes=notes, placeholder=_EMPTY_TEXT)
     if any(formats.issuperset(pair) for pair in AMBIGUOUS):
         note = "dates, of which nobody can tell the day from the month"
         return Inferred({"type": "string"}, notes=[note])
     for name, form in TEXT_FORMATS.items():
+        if name in formats and name == "boolean" and not _has_both(seen):
+            return Inferred({"type": "string"}, notes=["maybe {type: boolean, accept: [string]}"])
         if name in formats and name != "integer":
             return Inferred({"type": form.type, **form.keys})
     if FINE in formats:
         note = "finer than microseconds: {type: timestamp, format: iso8601, fraction: truncate}"
         return Inferred({"type": "string"}, notes=[f"{note} would cut them"])
-    if DECIMAL in formats and seen.scale and not _VERSION_NAME.search(key):
+    if DECIMAL in formats and _is_amount(seen, key):
         found = _decimal(seen)
         if found is not None:
             return found
-    if BINARY in formats and _DATA_NAME.search(key):
+    if BINARY in formats and seen.padded and _DATA_NAME.search(key):
         return Inferred({"type": "binary"}, notes=["base64"])
     if UUID in formats:
         return Inferred({"type": "string"}, notes=["UUIDs"])
@@ -219,20 +267,39 @@ def _choose_text(seen: Observation, key: str) -> Inferred:
     return Inferred({"type": "string"}, notes=[*maybe, *_enum_note(seen)])
 
 
+def _has_both(seen: Observation) -> bool:
+    """Return whether both true and false were seen as texts."""
+    words = {value.lower() for value in seen.distinct or () if isinstance(value, str)}
+    return {"true", "false"} <= words
+
+
+def _is_amount(seen: Observation, key: str) -> bool:
+    """Return whether texts of digits are decimals, not versions: as a number 1.10 would be 1.1."""
+    if not seen.scale or _VERSION_NAME.search(key):
+        return False
+    alike = len(seen.scales - {0}) == 1 and seen.scale >= 2
+    return alike or _AMOUNT_NAME.search(key) is not None
+
+
 def _decimal(seen: Observation) -> Inferred | None:
-    """Return a decimal with room for larger numbers, None where 38 digits are too few."""
-    if seen.digits + seen.scale > 38 or seen.scale > SCALE_MAX:
+    """Return a decimal with room for more digits, None where 38 are too few."""
+    alike = len(seen.scales - {0}) <= 1 and seen.scale == 2
+    scale = seen.scale if alike else max(seen.scale + 2, 4)
+    if seen.digits + scale > 38 or seen.scale > SCALE_MAX:
         return None
-    precision = 18 if seen.digits + 4 + seen.scale <= 18 else 38
-    return Inferred({"type": f"decimal({precision},{seen.scale})"})
+    precision = 18 if seen.digits + 4 + scale <= 18 else 38
+    return Inferred({"type": f"decimal({precision},{scale})"})
 
 
 def _enum_note(seen: Observation) -> list[str]:
+    """Suggest an enum of words such as `paid`: of names and other texts nothing is repeated."""
     distinct = seen.distinct
     if distinct is None or seen.values < ENUM_MIN_RECORDS or len(distinct) > ENUM_MAX:
         return []
     if min(distinct.values()) < 3 or len(distinct) < 2:
         return []
+    if not all(map(_CODE.fullmatch, distinct)):
+        return []
     from silt.infer.write_contract import inline
 
-    return [f"only {len(distinct)} values were seen: enum: {inline(sorted(distinct))}"]
+    return [f"{ENUM_NOTE}: {inline(sorted(distinct))}"]

@@ -21,7 +21,8 @@ class Names:
 
     def name_of(self, key: str) -> str:
         """Return the name for a key: the key itself where Delta takes it, and no other has it."""
-        name = _INVALID.sub("_", key)[:NAME_MAX].strip("_") if _INVALID.search(key) else key
+        clear = "".join(c if c.isprintable() else " " for c in key)
+        name = _INVALID.sub("_", clear)[:NAME_MAX].strip("_") if _INVALID.search(clear) else key
         name = name[:NAME_MAX] or "field"
         lower = name.lower()
         if self._top and (lower.startswith("_kafka_") or lower == "_rescued"):

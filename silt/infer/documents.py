@@ -1,8 +1,10 @@
 """The values of records in files, or of a topic: in batches, again from the first each time."""
 
 import base64
+import gzip
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import orjson
 
@@ -13,6 +15,9 @@ from silt.samples.read_samples import samples_in
 
 BATCH_RECORDS = 5_000
 BATCH_BYTES = 8 << 20
+_MARK = b"\xef\xbb\xbf"
+"""The byte order mark: of a file, and no part of its first record."""
+_GZIP = b"\x1f\x8b"
 
 
 def batches_of_files(files: Sequence[SavedFile]) -> Iterator[list[bytes]]:
@@ -27,22 +32,33 @@ def _values(file: SavedFile) -> Iterator[bytes]:
     path = Path(file.name)
     try:
         if path.is_file() and _has_lines(path):
-            with path.open("rb") as lines:
+            with _open(path) as lines:
                 for number, line in enumerate(lines, 1):
-                    yield from _of_line(line.strip(), f"{file.name}:{number}")
+                    text = line.removeprefix(_MARK) if number == 1 else line
+                    yield from _of_line(text.strip(), f"{file.name}:{number}")
             return
         data = file.read()
+        if data.startswith(_GZIP):
+            data = gzip.decompress(data)
+        data = data.removeprefix(_MARK)
     except OSError as error:
         raise SavedEventError(f"{file.name} cannot be read: {error}") from error
     yield from _of_samples(data, file.name)
 
 
+def _open(path: Path) -> BinaryIO:
+    """Open a file, also one that gzip has compressed."""
+    with path.open("rb") as file:
+        compressed = file.read(2) == _GZIP
+    return cast(BinaryIO, gzip.open(path)) if compressed else path.open("rb")
+
+
 def _has_lines(path: Path) -> bool:
     """Return whether the first line of a file is a JSON document of its own."""
-    with path.open("rb") as file:
+    with _open(path) as file:
         first = next((line for line in file if line.strip()), b"")
     try:
-        return isinstance(orjson.loads(first), dict)
+        return isinstance(orjson.loads(first.removeprefix(_MARK)), dict)
     except orjson.JSONDecodeError:
         return False
 

@@ -33,6 +33,9 @@ class Observation:
         """An integer beyond 64 bits."""
         self.formats: set[str] = {*TEXT_FORMATS, *OTHER_FORMATS}
         self.scale = 0
+        self.scales: set[int] = set()
+        self.padded = False
+        """A text ends with the padding of base64."""
         self.digits = 0
         """Of decimals, as texts or as numbers: digits behind the point, and before it."""
         self.longest = 0
@@ -41,7 +44,8 @@ class Observation:
         self.example: str | None = None
         """The first text that is short."""
         self.fields: dict[str, Observation] = {}
-        self.too_many_fields = False
+        self.rest: Observation | None = None
+        """What was seen in fields beyond FIELDS_MAX."""
         self.items: Observation | None = None
 
     @property
@@ -78,9 +82,8 @@ class Observation:
         found = self.fields.get(key)
         if found is None:
             if len(self.fields) >= FIELDS_MAX:
-                self.too_many_fields = True
-                key = next(iter(self.fields))
-                return self.fields[key]
+                self.rest = self.rest or Observation()
+                return self.rest
             found = self.fields[key] = Observation()
         return found
 
@@ -89,7 +92,8 @@ class Observation:
             self.kinds["float"] += 1
             number: int | float = float(value.text)
             exact = Decimal(value.text)
-            self.inexact |= len(value.text) > 15 and exact != Decimal(repr(number))
+            long = len(value.text) > 15 or "e" in value.text.lower()
+            self.inexact |= long and exact != Decimal(repr(number))
             exponent = exact.as_tuple().exponent
             assert isinstance(exponent, int)
             self.scale = max(self.scale, -exponent)
@@ -109,12 +113,14 @@ class Observation:
         if self.example is None and 0 < len(text) <= SHORT:
             self.example = text
         self._count(text)
+        self.padded |= text.endswith("=")
         if self.formats:
             seen_before = self.distinct is not None and self.distinct.get(text, 0) > 1
             if not seen_before:
                 self.formats = {name for name in self.formats if is_of(name, text)}
         if DECIMAL in self.formats:
             self.scale = max(self.scale, scale_of(text))
+            self.scales.add(scale_of(text))
             self.digits = max(self.digits, digits_of(text))
 
     def _count(self, value: Any) -> None:
@@ -132,6 +138,8 @@ class Observation:
         result = Observation()
         for field in self.fields.values():
             result.add(field)
+        if self.rest is not None:
+            result.add(self.rest)
         return result
 
     def add(self, other: "Observation") -> None:
@@ -153,7 +161,11 @@ class Observation:
             self.distinct += other.distinct
         if self.distinct is None or other.distinct is None or len(self.distinct) > DISTINCT_MAX:
             self.distinct = None
-        self.too_many_fields |= other.too_many_fields
+        self.scales |= other.scales
+        self.padded |= other.padded
+        if other.rest is not None:
+            self.rest = self.rest or Observation()
+            self.rest.add(other.rest)
         for key, field in other.fields.items():
             self._field(key).add(field)
         if other.items is not None:

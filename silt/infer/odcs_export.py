@@ -59,15 +59,27 @@ def odcs_of(contract: Contract) -> str:
 
 
 def _property(column: Column, contract: Contract) -> dict[str, Any]:
-    result = {"name": column.name, **_typed(column)}
-    if column.required:
-        result["required"] = True
-    if column.description:
-        result["description"] = column.description
+    result = {"name": column.name, **_typed(column), **_said(column)}
     if column.name in contract.partition_by:
         result["partitioned"] = True
         result["partitionKeyPosition"] = contract.partition_by.index(column.name) + 1
     return result
+
+
+def _said(column: Column) -> dict[str, Any]:
+    """Return what is said of a column besides its type."""
+    custom = []
+    if column.rules.allowed is not None:
+        values = sorted(_plain(value, column.type) for value in column.rules.allowed)
+        custom.append({"property": "enum", "value": values})
+    if column.type == "binary":
+        bounds = {key: getattr(column.rules, key) for key in ("min_length", "max_length")}
+        custom += [{"property": k, "value": v} for k, v in bounds.items() if v is not None]
+    return {
+        **({"required": True} if column.required else {}),
+        **({"description": column.description} if column.description else {}),
+        **({"customProperties": custom} if custom else {}),
+    }
 
 
 def _typed(column: Column) -> dict[str, Any]:
@@ -80,8 +92,7 @@ def _typed(column: Column) -> dict[str, Any]:
         result["logicalTypeOptions"] = options
     if column.type == "struct":
         result["properties"] = [
-            {"name": part.name, **_typed(part), **({"required": True} if part.required else {})}
-            for part in column.parts
+            {"name": part.name, **_typed(part), **_said(part)} for part in column.parts
         ]
     elif column.type == "array":
         result["items"] = _typed(column.parts[0])

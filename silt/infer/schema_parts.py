@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from handler.contract.patterns import PatternRefused, check_pattern
 from silt.infer.choose_types import Inferred
 from silt.infer.column_names import Names, is_readable
 
@@ -45,16 +46,31 @@ def json_column(why: str) -> Inferred:
     return Inferred({"type": "json"}, notes=[why])
 
 
-def rules_of(schema: Mapping[str, Any], ending: str) -> dict[str, Any]:
+def rules_of(schema: Mapping[str, Any], ending: str, *, integers: bool = False) -> dict[str, Any]:
     """Return the rules of a schema whose names have an ending."""
-    return {
-        _BOUNDS[key]: value
-        for key, value in schema.items()
-        if key in _BOUNDS and key.endswith(ending) and type(value) in (int, float)
-    }
+    found: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key not in _BOUNDS or not key.endswith(ending) or type(value) not in (int, float):
+            continue
+        whole = float(value).is_integer() and abs(value) < 1 << 63
+        if ending != "imum":
+            if whole and value >= 0:
+                found[_BOUNDS[key]] = int(value)
+        elif whole or not integers:
+            found[_BOUNDS[key]] = int(value) if integers else value
+    return found
 
 
 def enum_of(values: Any, kind: type) -> dict[str, Any]:
     """Return the rule that values are among these, if all are of a kind."""
     known = [v for v in values or () if v is not None]
     return {"enum": known} if known and all(type(v) is kind for v in known) else {}
+
+
+def is_pattern(pattern: str) -> bool:
+    """Return whether a contract takes a regular expression."""
+    try:
+        check_pattern(pattern)
+    except PatternRefused:
+        return False
+    return True

@@ -10,7 +10,9 @@ from handler.contract.scalar import Refused
 from handler.contract.values import read_scalar
 
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,24})(?:\.([0-9]{1,9}))?")
-_BASE64 = re.compile(r"[A-Za-z0-9+/]{16,}={0,2}")
+_BASE64 = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9+=])[A-Za-z0-9+/]{16,}={0,2}")
+_PADDED_DAY = re.compile(r"[0-9]{2}[./][0-9]{2}[./](?:19|20)[0-9]{2}(?: .*)?")
+"""A version such as 4.7.3056 is no date."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _FINE = re.compile(r"\.[0-9]{7,}")
 _UTC = "UTC"
@@ -76,6 +78,8 @@ def is_of(name: str, text: str) -> bool:
         return _BASE64.fullmatch(text) is not None and TEXT_BINARY.takes(text)
     if name == FINE:
         return _FINE.search(text) is not None and FINE_TIMESTAMP.takes(text)
+    if name[:5] in ("d/m/y", "m/d/y", "d.m.y") and _PADDED_DAY.fullmatch(text) is None:
+        return False
     return TEXT_FORMATS[name].takes(text)
 
 
