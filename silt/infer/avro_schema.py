@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from handler.delta.types import parse_decimal
-from silt.infer.choose_types import Inferred
+from silt.infer.inferred import Inferred
 from silt.infer.schema_parts import Columns, json_column, named_columns
 
 

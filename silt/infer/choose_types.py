@@ -1,10 +1,11 @@
 """From what was seen to columns: the narrowest types that take all of it, and are safe for more."""
 
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
 from silt.infer.column_names import Names, is_readable
+from silt.infer.inferred import Inferred
+from silt.infer.name_hints import AMOUNT_NAME, DATA_NAME, SPAN_NAME, TIME_NAME, VERSION_NAME
 from silt.infer.observe import Observation
 from silt.infer.text_formats import (
     AMBIGUOUS,
@@ -14,6 +15,7 @@ from silt.infer.text_formats import (
     TEXT_FORMATS,
     UUID,
 )
+from silt.infer.write_contract import inline
 
 REQUIRED_MIN = 20
 """A column that was never missing in so many records is required."""
@@ -28,29 +30,6 @@ ENUM_NOTE = "no other values were seen: enum"
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,23}")
 SCALE_MAX = 12
 """Of more digits behind the point nobody knows how many there will be."""
-_TIME_NAME = re.compile(
-    r"(?:^|_|\b)(?:at|ts|time|timestamp|date|datetime|created|updated|modified|epoch|millis|nanos)$"
-    r"|(?:At|Ts|Time|Timestamp|Date|Millis|Nanos)$|^(?:timestamp|time|ts|epoch)",
-)
-_SPAN_NAME = re.compile(
-    r"cpu|response|elapsed|play|duration|latency|uptime|wait|run_?time|session|spent|taken|total"
-    r"|timeout|interval|ttl",
-    re.IGNORECASE,
-)
-"""Times that do not count from 1970."""
-_DATA_NAME = re.compile(
-    r"(?:^|_)(?:data|payload|content|body|blob|binary|bytes|base64|b64|image|raw|cert|pdf)$"
-    r"|(?:Data|Payload|Content|Body|Blob|Bytes|Image|Base64)$"
-)
-_AMOUNT_NAME = re.compile(
-    r"price|amount|total|cost|fee|tax|rate|balance|subtotal|discount|revenue|value|qty|quantity"
-    r"|weight|lat|lon|lng|percent|ratio|score|btc|eth|usd|eur",
-    re.IGNORECASE,
-)
-_VERSION_NAME = re.compile(
-    r"version|release|section|build|firmware|chapter|(?:^|_)(?:ver|fw|os|id)(?:$|_)|hhmm|time",
-    re.IGNORECASE,
-)
 _KEY_OF_DATA = re.compile(
     r"[0-9]+|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9]{4}-[0-9]{2}-[0-9]{2}.*"
     r"|[0-9a-f]{16,}|[^@\s]+@[^@\s]+\.[^@\s]+|https?://.*"
@@ -65,26 +44,6 @@ _EPOCHS = (
 
 
 _EMPTY_TEXT = {"type": "string", "max_length": 0}
-
-
-@dataclass(slots=True)
-class Inferred:
-    """A column, a field or an item of a contract. `keys` are those of the YAML besides its parts.
-
-    `notes` become comments.
-    """
-
-    keys: dict[str, Any]
-    fields: dict[str, "Inferred"] | None = None
-    inner: "Inferred | None" = None
-    notes: list[str] = field(default_factory=list)
-    placeholder: dict[str, Any] | None = None
-    """Keys that take only what was seen, so that the first other value is noticed."""
-
-    @property
-    def type(self) -> str:
-        """Return its type."""
-        return str(self.keys["type"])
 
 
 def choose_columns(
@@ -228,7 +187,7 @@ def _choose_number(seen: Observation, key: str, kinds: set[str]) -> Inferred:
     if kinds == {"integer"}:
         for unit, low, high in _EPOCHS:
             if low <= seen.least and seen.most <= high:
-                named = _TIME_NAME.search(key) and not _SPAN_NAME.search(key)
+                named = TIME_NAME.search(key) and not SPAN_NAME.search(key)
                 if named and unit != "ns" and "nanos" not in key.lower():
                     return Inferred({"type": "timestamp", "unit": unit})
                 note = f"maybe a timestamp: {{type: timestamp, unit: {unit}}}"
@@ -259,7 +218,7 @@ def _choose_text(seen: Observation, key: str) -> Inferred:
         found = _decimal(seen)
         if found is not None:
             return found
-    if BINARY in formats and seen.padded and _DATA_NAME.search(key):
+    if BINARY in formats and seen.padded and DATA_NAME.search(key):
         return Inferred({"type": "binary"}, notes=["base64"])
     if UUID in formats:
         return Inferred({"type": "string"}, notes=["UUIDs"])
@@ -275,10 +234,10 @@ def _has_both(seen: Observation) -> bool:
 
 def _is_amount(seen: Observation, key: str) -> bool:
     """Return whether texts of digits are decimals, not versions: as a number 1.10 would be 1.1."""
-    if not seen.scale or _VERSION_NAME.search(key):
+    if not seen.scale or VERSION_NAME.search(key):
         return False
     alike = len(seen.scales - {0}) == 1 and seen.scale >= 2
-    return alike or _AMOUNT_NAME.search(key) is not None
+    return alike or AMOUNT_NAME.search(key) is not None
 
 
 def _decimal(seen: Observation) -> Inferred | None:
@@ -300,6 +259,4 @@ def _enum_note(seen: Observation) -> list[str]:
         return []
     if not all(map(_CODE.fullmatch, distinct)):
         return []
-    from silt.infer.write_contract import inline
-
     return [f"{ENUM_NOTE}: {inline(sorted(distinct))}"]

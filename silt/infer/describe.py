@@ -6,7 +6,8 @@ from typing import Any
 
 import orjson
 
-from silt.infer.choose_types import ENUM_NOTE, Inferred
+from silt.infer.choose_types import ENUM_NOTE
+from silt.infer.inferred import Inferred
 from silt.infer.observe import Observation
 from silt.infer.write_contract import inline
 from silt.mask import mask

@@ -12,7 +12,7 @@ from handler.contract.reserved import KAFKA_COLUMNS, RESCUED
 from handler.delta.types import Array, DataType, Field, Map, Primitive, Struct
 from silt.command_errors import UsageError
 from silt.infer.avro_schema import AvroSchema, find_record
-from silt.infer.choose_types import Inferred
+from silt.infer.inferred import Inferred
 from silt.infer.json_schema import JsonSchema, is_json_schema
 from silt.infer.odcs import columns_of_odcs
 from silt.infer.schema_parts import Columns

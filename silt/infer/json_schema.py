@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from silt.infer.choose_types import Inferred
+from silt.infer.inferred import Inferred
 from silt.infer.schema_parts import (
     Columns,
     enum_of,

@@ -7,7 +7,7 @@ from typing import Any
 from handler.contract.type_names import ELSEWHERE
 from handler.delta.types import parse_decimal
 from silt.command_errors import UsageError
-from silt.infer.choose_types import Inferred
+from silt.infer.inferred import Inferred
 from silt.infer.schema_parts import Columns, is_pattern, json_column, named_columns, rules_of
 
 _DECIMAL = re.compile(r"(?:decimal|numeric|number)\( *([0-9]+) *(?:, *([0-9]+) *)?\)")

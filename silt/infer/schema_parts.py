@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from handler.contract.patterns import PatternRefused, check_pattern
-from silt.infer.choose_types import Inferred
 from silt.infer.column_names import Names, is_readable
+from silt.infer.inferred import Inferred
 
 Columns = dict[str, Inferred]
 _BOUNDS = {

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from silt.infer.choose_types import Inferred
+from silt.infer.inferred import Inferred
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _NOT_PLAIN = re.compile(r"true|false|yes|no|on|off|null|y|n|~", re.IGNORECASE)

@@ -35,7 +35,7 @@ CASES: list[tuple[str, list[Any], str]] = [
     ("n", [1, "2"], "long"),
     # times that count from 1970, and those that do not
     ("created_ts", [1_764_000_000], "timestamp"),
-    ("ts_ms", [1_764_000_000_000], "long"),
+    ("ts_ms", [1_764_000_000_000], "timestamp"),
     ("timestamp", [1_764_000_000_000], "timestamp"),
     ("cpu_time", [1_200_000_000], "long"),
     ("elapsed_nanos", [1_500_000_000], "long"),
