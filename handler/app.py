@@ -108,7 +108,7 @@ class Function:
 
     def _log_failure(self, topic: str, failed: TableFailure) -> None:
         """Tell the operator that one table of several could not be written."""
-        table, error = failed.batch.contract.table, failed.error
+        table, error = failed.contract.table, failed.error
         extra = {
             "topic": topic,
             "table": table,

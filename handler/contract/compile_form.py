@@ -25,6 +25,7 @@ _ACCEPTS: Mapping[str, tuple[str, ...]] = {
 _TIMES = ("timestamp", "timestamp_ntz")
 _DIRECTIVES = "YymdHIMSfzpbBaA%"
 """The directives whose meaning no locale and no machine decides, but for English names."""
+_FRACTION = re.compile(r"[.,]%f[^.,0-9]*\Z")
 _DIRECTIVE = re.compile(r"%(.?)", re.DOTALL)
 
 
@@ -101,7 +102,8 @@ def _check_pattern(
 ) -> None:
     here = (*path, "format")
     used = _DIRECTIVE.findall(pattern)
-    if (reason := _refusal(type_name, pattern, used)) is not None:
+    truncated = model.fraction is not None
+    if (reason := _refusal(type_name, pattern, used, truncated=truncated)) is not None:
         report(here, reason)
     elif type_name == "timestamp" and "z" not in used and model.zone is None:
         report(here, "the pattern has no %z, so add `zone`, the time zone of its values, or UTC")
@@ -111,7 +113,7 @@ def _check_pattern(
         report(here, "with a pattern only its texts are taken: leave out `accept`, or the pattern")
 
 
-def _refusal(type_name: str, pattern: str, used: list[str]) -> str | None:
+def _refusal(type_name: str, pattern: str, used: list[str], *, truncated: bool) -> str | None:
     """Return what is wrong with a pattern."""
     if unknown := [word for word in used if not word or word not in _DIRECTIVES]:
         return (
@@ -134,6 +136,10 @@ def _refusal(type_name: str, pattern: str, used: list[str]) -> str | None:
         return "a timestamp_ntz has no offset, and the pattern has %z. Use the type timestamp"
     if ("I" in words) is not ("p" in words) or {"I", "H"}.issubset(words):
         return "the hour of a pattern is %H, or %I with %p"
+    if truncated and not _FRACTION.search(pattern):
+        return (
+            "`fraction: truncate` needs a pattern with .%f or ,%f, once and at the end of the time"
+        )
     sample = datetime(2026, 5, 1, 10, 30, tzinfo=UTC).strftime(pattern)
     try:
         datetime.strptime(sample, pattern)

@@ -30,6 +30,9 @@ FINER = (
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,6})?")
 """A number as JSON writes it."""
+_EXPONENT = re.compile(r"[eE][+-]?0*([0-9]+)\Z")
+EXPONENT_DIGITS_MAX = 6
+"""An exponent with more digits is of no number that a person means, and some Decimal refuses."""
 _INTEGER_DIGITS_MAX = 20
 """More digits than any integer of 64 bits has, without its sign."""
 
@@ -133,6 +136,9 @@ def _decimal(number: Literal) -> Decimal:
     if len(number.text) > DIGITS_MAX:
         message = f"the number has more than {DIGITS_MAX} characters"
         raise Refused(RejectCode.OUT_OF_RANGE, message)
+    exponent = _EXPONENT.search(number.text)
+    if exponent is not None and len(exponent[1]) > EXPONENT_DIGITS_MAX:
+        raise Refused(RejectCode.OUT_OF_RANGE, "the number's exponent is beyond all measure")
     return Decimal(number.text)
 
 

@@ -152,6 +152,8 @@ def _compile(document: Document, file: str, report: Any) -> Contract | None:
         )
     columns = compile_columns(model, report_unless_broken)
     where = None
+    if model.where is None and "where" in model.model_fields_set:
+        report_unless_broken(("where",), "there is no condition: leave `where` out")
     if model.where is not None:
         where = compile_where(model.where, ("where",), report_unless_near)
     types = {column.name: column.type for column in columns}
@@ -245,6 +247,8 @@ def _explain(document: Document, path: Path, detail: Mapping[str, Any]) -> str:
         expected = "size, such as 128 MiB" if is_size else "time, such as 12h or 7d"
         return f"{given!r} is not a valid {expected}"
     value_of_where = path[:1] == ("where",) and kind not in ("extra_forbidden", "model_type")
+    if value_of_where and last == "in":
+        return "expected a list of values, such as [order, refund]"
     if value_of_where and {"equals", "in", *BOUNDS}.intersection(path[2:]) and given != []:
         return "expected a string, a number, true or false"
     if last in BOUNDS and kind not in ("missing", "extra_forbidden"):

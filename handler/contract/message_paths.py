@@ -31,11 +31,10 @@ def parse_message_path(
         return None
     if model.source is not None:
         report((*here, "source"), "`source` is not allowed beside `from`, which says the place")
-    root, _, rest = text.partition(".")
-    if root == KEY and rest:
+    root, dot, rest = text.partition(".")
+    if root == KEY and dot:
         return (root, *parse_source(rest, (*here, "from"), report))
-    if text == f"{HEADERS}.":
-        report((*here, "from"), "the name of the header is missing: _kafka_headers.traceparent")
+    names = check_header(rest, (*here, "from"), report) if dot else ()
     what = "a header" if rest else "the key"
     if type_name in (*NESTED, "json", "binary"):
         instead = (
@@ -45,6 +44,17 @@ def parse_message_path(
             (*here, "type"),
             f"{what} is read as text, which is not a {type_name}. Use string, or {instead}",
         )
+    elif type_name == "date" and model.unit is not None:
+        report((*here, "unit"), f"{what} is read as text: a date as text has no unit")
     elif "string" not in (model.accept or ()) and (type_name in _OF_TEXT or model.unit is not None):
         report((*here, "type"), f"{what} is read as text: a {type_name} needs `accept: [string]`")
-    return (root, rest) if rest else (root,)
+    return (root, *names)
+
+
+def check_header(name: str, here: Path, report: Report) -> tuple[str, ...]:
+    """Return the name of a header as the last part of a path, and report one that is missing or
+    that no column can read.
+    """
+    if not name:
+        report(here, "the name of the header is missing: _kafka_headers.traceparent")
+    return parse_source([name], here, report)

@@ -7,12 +7,16 @@ from handler.contract.reserved import Report
 from handler.contract.yaml_file import Path
 
 _KEY = re.compile(r'[^"\\\x00-\x1f]*')
+KEYS_MAX = 100
 _INDEX = re.compile(r"\[[^\]]*\]")
 
 
 def parse_source(source: str | Sequence[str], here: Path, report: Report) -> tuple[str, ...]:
     """Return the keys that lead to a value: those of a list, or the parts of `payload.after.id`."""
     keys = tuple(source.split(".")) if isinstance(source, str) else tuple(source)
+    if len(keys) > KEYS_MAX:
+        report(here, f"a path has at most {KEYS_MAX} parts")
+        return keys[:1]
     if any(_KEY.fullmatch(key) is None for key in keys):
         report(here, "a field name may not contain quotes, backslashes or line breaks")
     elif isinstance(source, str) and (reason := _refusal(source, keys)) is not None:
@@ -23,7 +27,7 @@ def parse_source(source: str | Sequence[str], here: Path, report: Report) -> tup
 def _refusal(source: str, keys: Sequence[str]) -> str | None:
     """Return what is wrong with a path in a string, and the right way to write it."""
     if source.startswith("$"):
-        bare = source.lstrip("$").lstrip(".")
+        bare = _INDEX.sub("", source.lstrip("$").lstrip("."))
         return (
             f"a path does not begin with $. Write {bare or 'payload.id'!r}, which begins at the "
             f"record itself, or source: [{_quoted(source)}] for one field of that name"
@@ -64,7 +68,8 @@ def check_sources(paths: Iterable[tuple[str, tuple[str, ...]]], here: Path, repo
                 report(
                     (*here, name),
                     f"{name!r} reads a part of {'.'.join(path[:end])!r}, which {whole!r} reads as "
-                    f"a whole. Make it a field of {whole!r} (`from: {whole}.{path[-1]}` copies it "
-                    f"into a column), or list the fields you need and drop {whole!r}",
+                    f"a whole. List the fields you need in place of {whole!r} (`unknown_fields: "
+                    "rescue` keeps the rest). If it is a struct, make it a field, and copy that by "
+                    f"`from: {whole}.{path[-1]}`",
                 )
                 break

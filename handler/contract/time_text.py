@@ -35,6 +35,8 @@ _DIALECTS = (
     (rf"^({_DAY}T[0-9:.]+[+-][0-9]{{2}})$", r"\1:00"),
 )
 _TRUNCATION = (r"([.,][0-9]{6})[0-9]+", r"\1")
+_LAST_TRUNCATION = (r"([.,][0-9]{6})[0-9]+(?!.*[.,][0-9])", r"\1")
+"""In a text of a pattern, of which only the last number after a point is the fraction."""
 _ADJACENT = re.compile("%[YymdHIMSf]%[YymdHIMSf]")
 """Numbers of a pattern with nothing between them."""
 COMPACT_DATE = r"^([0-9]{4})([0-9]{2})([0-9]{2})$", r"\1-\2-\3"
@@ -126,7 +128,7 @@ def _parse_pattern(text: str, form: Form) -> tuple[int, int | None]:
     """Return microseconds of the text's own calendar, and those of its offset or None."""
     assert form.format is not None
     if form.truncate:
-        text = re.sub(*_TRUNCATION, text, count=1)
+        text = re.sub(*_LAST_TRUNCATION, text, count=1)
     # strptime takes the digits of every script; a contract means those of ASCII.
     if not text.isascii() and any(c.isdigit() and not c.isascii() for c in text):
         raise _not_of(form)
@@ -143,7 +145,7 @@ def _parse_pattern(text: str, form: Form) -> tuple[int, int | None]:
 
 def _is_padded(text: str, pattern: str, moment: datetime) -> bool:
     """Return whether each number has all its digits: without, `2026111` would be a guess."""
-    before, *variable = re.split("%[fz]", pattern)
+    before, *variable = re.split("%[fzaA]", pattern)
     exact = moment.strftime(before.replace("%Y", f"{moment.year:04}")).lower()
     return text.lower().startswith(exact) if variable else text.lower() == exact
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handler.contract.message_paths import HEADERS, KEY
+from handler.contract.message_paths import HEADERS, KEY, check_header
 from handler.contract.model import ConditionModel
-from handler.contract.reserved import Report
+from handler.contract.reserved import Report, nearest
 from handler.contract.source_paths import parse_source
 from handler.contract.yaml_file import Path
 
@@ -91,6 +91,19 @@ def _comparable(value: Any, bound: Any) -> bool:
     return _kind(value) is _kind(bound)
 
 
+def _check_condition(wants: ConditionModel, place: Path, report: Report) -> None:
+    """Report a condition that says nothing, or contradicts itself."""
+    given = wants.model_fields_set
+    if not given:
+        report(place, "there is no condition here. Expected one such as {equals: order}")
+    for name in sorted(given):
+        if getattr(wants, name) is None:
+            hint = ": for null or a missing field write exists: false" if name == "equals" else ""
+            report((*place, name.rstrip("_")), f"there is no value here{hint}")
+    if wants.exists is False and given != {"exists"}:
+        report(place, "exists: false is about a value that is missing: nothing else can hold of it")
+
+
 def compile_where(
     model: Mapping[str, ConditionModel | Sequence[Mapping[str, ConditionModel]]],
     here: Path,
@@ -109,17 +122,16 @@ def compile_where(
                 compile_where(each, (*place, i), report) for i, each in enumerate(wants)
             ]
             continue
-        if not wants.model_fields_set:
-            report(place, "there is no condition here. Expected one such as {equals: order}")
-        if "equals" in wants.model_fields_set and wants.equals is None:
-            report((*place, "equals"), "for null or a missing field write exists: false")
+        _check_condition(wants, place, report)
         root, _, rest = name.partition(".")
         if name == KEY:
             path: tuple[str, ...] = (KEY_TEXT,)
         elif root == HEADERS:
-            if not rest:
-                report(place, "the name of the header is missing: _kafka_headers.kind")
-            path = (root, rest)
+            path = (root, *check_header(rest, place, report))
+        elif root.startswith("_kafka_") and root != KEY:
+            hint = nearest(root, (HEADERS, KEY)) or f". Expected {HEADERS} or {KEY}"
+            report(place, f"a condition cannot be on {root!r}{hint}")
+            path = (root,)
         else:
             path = parse_source(name, place, report)
         conditions.append(Condition(path, wants))

@@ -82,6 +82,12 @@ class Deadline:
         """Return the deadline of a part of the work, which has to end earlier."""
         return Deadline(self.clock, ends_at, random=self.random, consequence=self.consequence)
 
+    def add(self, part: "Deadline") -> None:
+        """Count what a part of the work took."""
+        self.attempts += part.attempts
+        self.conflicts += part.conflicts
+        self.retries += part.retries
+
     def begin(self, what: str) -> None:
         """Allow an attempt, or raise OutOfTime because it could not end in the time left."""
         if self.left_s < ATTEMPT_MIN_S:

@@ -119,6 +119,9 @@ def build_rows(
         del columns[name]
     if contract.keeps_unknown:
         left = added.rescued if added is not None else _by_row(checked.unknown, indices)
+        if checked.rescued:
+            rescued = _by_row(checked.rescued, indices)
+            left = {row: {**left.get(row, {}), **rescued.get(row, {})} for row in {*left, *rescued}}
         texts = [rescued_text(left[row]) if row in left else None for row in range(len(indices))]
         columns[RESCUED] = pa.array(texts, pa.string())
     if added is not None:

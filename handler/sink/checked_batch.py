@@ -3,19 +3,18 @@ the tables. Pure.
 """
 
 import binascii
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import orjson
 
 from handler.contract.contract import Contract
-from handler.contract.where import RULE as WHERE
 from handler.errors import Problem, RejectCode
 from handler.kafka.event import Batch, decode_base64
 from handler.kafka.offsets import Evidence, Stream, storable_us
 from handler.sink.arrow_tables import Flat, flatten
 from handler.sink.message_columns import MessageColumns, MessageFields
-from handler.sink.outcomes import TOMBSTONE_RULE, Plan, drops_tombstones, plan
+from handler.sink.outcomes import Plan, drops_tombstones, plan
 from handler.validate.batch import Checker
 from handler.validate.checked import Checked
 from handler.validate.decode import Parsed, parse_payloads
@@ -53,21 +52,48 @@ class CheckedBatch:
             untested=self.untested,
         )
 
-    def rule_of(self, index: int) -> str:
-        """Return the name of the rule that drops a record."""
-        return WHERE if index in self.dropped else TOMBSTONE_RULE
+    def without_columns(self) -> "CheckedBatch":
+        """Return the batch without what only its commit needs, to spare the memory."""
+        bare = replace(self.checked, columns={}, unknown={}, of_messages={})
+        return replace(self, checked=bare)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedBatch:
+    """A batch that is decoded and parsed once for all contracts of its topic.
+
+    `present` are the indices of the records with a value, `keeps` says for each contract which of
+    the parsed objects its `where` keeps, None for all. `used` are those whose objects another
+    contract has changed.
+    """
+
+    batch: Batch
+    flat: Flat
+    present: Sequence[int]
+    payloads: Sequence[bytes]
+    parsed: Parsed
+    keeps: Sequence[Sequence[bool] | None]
+    used: set[int]
+
+    def dropped_by(self, number: int) -> frozenset[int]:
+        """Return the indices of the records that a contract's `where` drops."""
+        keeps = self.keeps[number]
+        if keeps is None:
+            return frozenset()
+        pairs = zip(self.parsed.positions, keeps, strict=True)
+        return frozenset(self.present[i] for i, keep in pairs if not keep)
 
 
 class TopicChecker:
-    """The contracts of one topic at work: a batch is decoded and parsed once for all of them."""
+    """The contracts of one topic at work."""
 
     def __init__(self, contracts: Sequence[Contract]) -> None:
         self._parts = [
             (c, Checker(c), MessageColumns(c), MessageFields(c.where)) for c in contracts
         ]
 
-    def check(self, batch: Batch, source: str, generation: int) -> Iterator[CheckedBatch]:
-        """Yield what each contract makes of a batch, in their order. Each is a batch of its own.
+    def decode(self, batch: Batch) -> DecodedBatch:
+        """Decode and parse a batch, and try each `where` on it: checking changes the objects.
 
         Raises EventError for base64 that is broken.
         """
@@ -75,50 +101,51 @@ class TopicChecker:
         present = [i for i, value in enumerate(flat.values) if value is not None]
         payloads = _decode(flat)
         parsed = parse_payloads(payloads)
-        # Checking changes the objects, so every `where` comes first.
-        kept = [
+        keeps = [
             None if contract.where is None else fields.keeps(contract.where, parsed, flat, present)
             for contract, _, _, fields in self._parts
         ]
-        used = set[int]()
-        for (contract, checker, messages, _), keeps in zip(self._parts, kept, strict=True):
-            mine, dropped = parsed, frozenset[int]()
-            if keeps is not None:
-                mine, dropped = _select(parsed, keeps)
-            if used:
-                mine = _fresh(mine, payloads, used)
-            if len(self._parts) > 1:
-                used.update(mine.positions)
-            untested = frozenset[int]()
-            if contract.where is not None:
-                objects = zip(mine.positions, mine.objects, strict=True)
-                no_objects = [i for i, value in objects if not isinstance(value, dict)]
-                untested = frozenset(present[i] for i in (*mine.problems, *no_objects))
-            checked = checker.check_parsed(mine, payloads)
-            if len(present) < len(flat.values):
-                checked = _at(checked, present)
-            yield _batch(
-                contract,
-                batch,
-                flat,
-                _with_messages(checked, messages, flat),
-                source,
-                generation,
-                dropped=frozenset(present[i] for i in dropped),
-                untested=untested,
-                value_bytes=sum(map(len, payloads)),
-            )
+        return DecodedBatch(batch, flat, present, payloads, parsed, keeps, set())
+
+    def check(
+        self, decoded: DecodedBatch, number: int, source: str, generation: int
+    ) -> CheckedBatch:
+        """Return what the contract with this number makes of a batch. Raises EventError."""
+        contract, checker, messages, _ = self._parts[number]
+        mine, present, keeps = decoded.parsed, decoded.present, decoded.keeps[number]
+        if keeps is not None:
+            mine = _select(mine, keeps)
+        if decoded.used:
+            mine = _fresh(mine, decoded.payloads, decoded.used)
+        if len(self._parts) > 1:
+            decoded.used.update(mine.positions)
+        untested = frozenset[int]()
+        if contract.where is not None:
+            objects = zip(mine.positions, mine.objects, strict=True)
+            no_objects = [i for i, value in objects if not isinstance(value, dict)]
+            untested = frozenset(present[i] for i in (*mine.problems, *no_objects))
+        checked = checker.check_parsed(mine, decoded.payloads)
+        if len(present) < len(decoded.flat.values):
+            checked = _at(checked, present)
+        return _batch(
+            contract,
+            decoded,
+            _with_messages(checked, messages, decoded.flat),
+            source,
+            generation,
+            dropped=decoded.dropped_by(number),
+            untested=untested,
+        )
 
 
-def _select(parsed: Parsed, keeps: Sequence[bool]) -> tuple[Parsed, frozenset[int]]:
-    """Return the records that a table is for, and the positions of the others."""
+def _select(parsed: Parsed, keeps: Sequence[bool]) -> Parsed:
+    """Return the records that a table is for."""
     pairs = list(zip(parsed.positions, parsed.objects, keeps, strict=True))
-    mine = Parsed(
+    return Parsed(
         [value for _, value, keep in pairs if keep],
         [i for i, _, keep in pairs if keep],
         parsed.problems,
     )
-    return mine, frozenset(i for i, _, keep in pairs if not keep)
 
 
 def _fresh(mine: Parsed, payloads: Sequence[bytes], used: Collection[int]) -> Parsed:
@@ -137,6 +164,7 @@ def _at(checked: Checked, present: Sequence[int]) -> Checked:
         positions=[present[i] for i in checked.positions],
         rejects={present[i]: problems for i, problems in checked.rejects.items()},
         unknown={present[i]: fields for i, fields in checked.unknown.items()},
+        rescued={present[i]: fields for i, fields in checked.rescued.items()},
     )
 
 
@@ -151,16 +179,15 @@ def _with_messages(checked: Checked, messages: MessageColumns, flat: Flat) -> Ch
 
 def _batch(
     contract: Contract,
-    batch: Batch,
-    flat: Flat,
+    decoded: DecodedBatch,
     checked: Checked,
     source: str,
     generation: int,
     *,
     dropped: frozenset[int],
     untested: frozenset[int],
-    value_bytes: int,
 ) -> CheckedBatch:
+    batch, flat = decoded.batch, decoded.flat
     tombstones = [i for i, value in enumerate(flat.values) if value is None]
     unseen = dropped.union(tombstones) if drops_tombstones(contract) else dropped
     checked = _without_bad_timestamps(checked, flat.timestamps)
@@ -179,7 +206,7 @@ def _batch(
         dropped=dropped,
         untested=untested,
         repeats=sum(stream.repeats for stream in batch.streams),
-        value_bytes=value_bytes,
+        value_bytes=sum(map(len, decoded.payloads)),
     )
 
 

@@ -52,7 +52,7 @@ class InvocationReport:
     @property
     def why(self) -> str | None:
         """Return why records are unsettled, None if none is."""
-        reasons = [f"{f.batch.contract.table}: {f.error}" for f in self.failed]
+        reasons = [f"{f.contract.table}: {f.error}" for f in self.failed]
         several = len(self.tables) + len(self.failed) > 1
         reasons += [
             f"{report.table}: {report.why}" if several else report.why
@@ -82,7 +82,8 @@ def report_invocation(
                 own = {**_measures(result, now_ms), **measures}
                 yield _report_table(batch, result, own, cold=cold, dry_run=dry_run)
 
-    flat = results[0].batch.flat
+    first = results[0]
+    flat = first.batch.flat if isinstance(first, Result) else first.flat
     return InvocationReport(
         topic=batch.topic,
         delivered=batch.delivered,
@@ -96,7 +97,7 @@ def report_invocation(
 def _measures(result: Result, now_ms: int) -> dict[str, float]:
     """Return the measures of one table."""
     freshness = freshness_ms(result.batch.flat, result.outcomes, now_ms)
-    beyond, rescued = result.beyond_max_columns, result.batch.checked.rescued
+    beyond, rescued = result.beyond_max_columns, len(result.batch.checked.rescued)
     return {
         **({"freshness_ms": freshness} if freshness is not None else {}),
         "decided_again": result.conflicts.total(),

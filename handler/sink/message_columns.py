@@ -43,8 +43,7 @@ class MessageFields:
             return value
         document = dict(value)
         if self._headers:
-            headers = _texts(record, self._headers)
-            document[HEADERS] = {name: t for name, t in headers.items() if isinstance(t, str)}
+            document[HEADERS] = _texts(record, self._headers)
         if self._key or self._key_text:
             key = decode_base64(record, "key")
             document[KEY] = _json(key) if self._key else None
@@ -62,7 +61,13 @@ class MessageColumns:
         self._key_json = any(c.source == KEY for c in columns) and not self._key_text
         self._checker: Checker | None = None
         if columns:
-            of_messages = replace(contract, columns=tuple(columns), unknown_fields="ignore")
+            of_messages = replace(
+                contract,
+                columns=tuple(columns),
+                unknown_fields="ignore",
+                # `_rescued` keeps values of the record; what the message has wrong is a reject.
+                on_invalid="dead_letter",
+            )
             self._checker = Checker(of_messages)
 
     def read(self, flat: Flat) -> tuple[Mapping[str, pa.Array], Mapping[int, Sequence[Problem]]]:

@@ -56,6 +56,11 @@ def count(outcomes: bytes) -> dict[str, int]:
     return {name: outcomes.count(outcome) for outcome, name in NAMES.items()}
 
 
+def unsettled_but(dropped: Collection[int], records: int) -> bytes:
+    """Return outcomes where nothing is known to be settled but what a rule drops."""
+    return bytes(Outcome.SKIP if i in dropped else Outcome.UNSETTLED for i in range(records))
+
+
 TOMBSTONE_RULE = "on_tombstone"
 """The name of the rule that drops a record without a value."""
 _TOMBSTONE = Problem(

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from handler.contract.contract import Contract
 from handler.delta.retry import Deadline
 from handler.kafka.event import Batch
-from handler.sink.checked_batch import CheckedBatch, TopicChecker
-from handler.sink.outcomes import Outcome
+from handler.sink.arrow_tables import Flat
+from handler.sink.checked_batch import DecodedBatch, TopicChecker
+from handler.sink.outcomes import Outcome, unsettled_but
 from handler.sink.writer import Result, Writer
 
 
@@ -15,13 +16,15 @@ from handler.sink.writer import Result, Writer
 class TableFailure:
     """Why nothing is known to be settled in a table: but for what its contract drops."""
 
-    batch: CheckedBatch
+    contract: Contract
+    flat: Flat
+    dropped: frozenset[int]
     error: Exception
 
     @property
     def outcomes(self) -> bytes:
         """Return what became of each record, as far as it is known."""
-        return Result(self.batch).outcomes
+        return unsettled_but(self.dropped, len(self.flat.offsets))
 
 
 class TopicWriter:
@@ -44,24 +47,39 @@ class TopicWriter:
 
         Raises EventError, and the first error where every table failed.
         """
-        clock = deadline.clock
+        decoded = self._checker.decode(batch)
         results: list[Result | TableFailure] = []
-        started_at = clock.monotonic()
-        checked_batches = self._checker.check(batch, source, self._generation)
-        for writer, checked in zip(self.writers, checked_batches, strict=True):
-            check_ms = (clock.monotonic() - started_at) * 1000
+        for number in range(len(self.writers)):
+            # A table that is slow or down leaves their share of the time to those after it.
+            own = deadline.until(deadline.ends_at - deadline.left_s * self._share_after(number))
             try:
-                result = writer.write(checked, source, deadline, dry_run=dry_run)
+                results.append(self._write_one(decoded, number, source, own, dry_run=dry_run))
             except Exception as error:  # the other tables go on
-                results.append(TableFailure(checked, error))
-            else:
-                result.milliseconds["check"] = check_ms
-                results.append(result)
-            started_at = clock.monotonic()
+                contract = self.contracts[number]
+                dropped = decoded.dropped_by(number)
+                results.append(TableFailure(contract, decoded.flat, dropped, error))
+            deadline.add(own)
         failures = [each.error for each in results if isinstance(each, TableFailure)]
         if len(failures) == len(results):
             raise failures[0]
         return results
+
+    def _share_after(self, number: int) -> float:
+        """Return the part of the time left that belongs to the tables after this one."""
+        left = len(self.writers) - number
+        return (left - 1) / left
+
+    def _write_one(
+        self, decoded: DecodedBatch, number: int, source: str, deadline: Deadline, *, dry_run: bool
+    ) -> Result:
+        started_at = deadline.clock.monotonic()
+        checked = self._checker.check(decoded, number, source, self._generation)
+        check_ms = (deadline.clock.monotonic() - started_at) * 1000
+        result = self.writers[number].write(checked, source, deadline, dry_run=dry_run)
+        result.milliseconds["check"] = check_ms
+        if len(self.writers) > 1:  # the memory of one table at a time
+            result.batch = result.batch.without_columns()
+        return result
 
 
 def unsettled_in_any(results: Sequence[Result | TableFailure]) -> bytes:
@@ -80,6 +98,6 @@ def unsettled_in_any(results: Sequence[Result | TableFailure]) -> bytes:
 
 def count_matched_none(results: Sequence[Result | TableFailure]) -> int | None:
     """Return how many records no contract is for; None where some contract takes them all."""
-    if any(each.batch.contract.where is None for each in results):
+    if any(each.contract.where is None for each in results):
         return None
-    return len(frozenset.intersection(*(each.batch.dropped for each in results)))
+    return len(frozenset.intersection(*(each.dropped for each in results)))

@@ -14,7 +14,7 @@ from handler.delta.tables import Table
 from handler.errors import OutOfTime, Superseded
 from handler.sink.checked_batch import CheckedBatch
 from handler.sink.decision import Decision, Files, Target, decide
-from handler.sink.outcomes import Outcome, Plan
+from handler.sink.outcomes import Outcome, Plan, unsettled_but
 from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS, Schemas
 from handler.sink.terms import Governed, Term, TermMoved, Terms
 from handler.sink.view import Admission, View, missing_queries, relies_on_watermark
@@ -40,6 +40,16 @@ class Result:
     milliseconds: dict[str, float] = field(default_factory=dict)
 
     @property
+    def contract(self) -> Contract:
+        """Return the contract of the table."""
+        return self.batch.contract
+
+    @property
+    def dropped(self) -> frozenset[int]:
+        """Return the records that the contract's `where` drops."""
+        return self.batch.dropped
+
+    @property
     def plan(self) -> Plan | None:
         """Return what was planned last."""
         return self.decision.plan if self.decision is not None else None
@@ -54,9 +64,7 @@ class Result:
         """Return what is known to be true: what was planned and is not committed is unsettled."""
         unsettled = bytes([Outcome.UNSETTLED])
         if self.plan is None:
-            dropped = self.batch.dropped
-            records = range(len(self.batch.flat.offsets))
-            return bytes(Outcome.SKIP if i in dropped else Outcome.UNSETTLED for i in records)
+            return unsettled_but(self.dropped, len(self.batch.flat.offsets))
         outcomes = self.plan.outcomes
         if Target.ROWS not in self.committed:
             outcomes = outcomes.replace(bytes([Outcome.APPEND]), unsettled)

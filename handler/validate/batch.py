@@ -8,6 +8,7 @@ checked before.
 
 from collections.abc import Container, Sequence
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
@@ -96,7 +97,7 @@ class Checker:
             kept, arrays = self._check_slice(part, verdict)
             positions += kept
             finished.append(arrays)
-        rescued = 0
+        rescued: dict[int, dict[str, Any]] = {}
         if self._rescues and verdict.first:
             rescued = self._rescue(verdict, payloads, positions, finished)
         objects = dict(zip(parsed.positions, parsed.objects, strict=True)) if verdict.first else {}
@@ -116,27 +117,26 @@ class Checker:
         payloads: Sequence[bytes],
         positions: list[int],
         finished: list[list[pa.Array]],
-    ) -> int:
+    ) -> dict[int, dict[str, Any]]:
         """Check rejects once more, without the values that are not of their columns' types.
 
-        Adds those that are rows now to `positions` and `finished`. Returns how many.
+        Adds those that are rows now to `positions` and `finished`. Returns their values.
         """
         again = Verdict()
         records, rescued = rescue_rejects(verdict.first, payloads, self._columns, again.final)
-        total = 0
+        kept_values = {}
         for part in self._sizes.slices(records, again):
             kept, arrays = self._check_slice(part, again, rescued=True)
             positions += kept
             finished.append(arrays)
-            total += len(kept)
             for position in kept:
                 del verdict.first[position]
-                unknown = again.unknown.get(position, {})
-                verdict.unknown[position] = {**unknown, **rescued[position]}
+                kept_values[position] = rescued[position]
+        verdict.unknown.update(again.unknown)
         for position, problem in again.final.items():
             verdict.first.pop(position)
             verdict.final[position] = problem
-        return total
+        return kept_values
 
     def _named(self, slices: Sequence[Sequence[pa.Array]]) -> dict[str, pa.Array]:
         """Return the columns of the contract, in its order."""

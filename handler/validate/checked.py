@@ -22,8 +22,8 @@ class Checked:
 
     `columns` are the finished columns of the contract that the JSON brings, by name. `rejects` and
     `unknown` (fields that the contract lacks, by path) are by index in the batch. `of_messages` are
-    the columns of keys and headers, with a value for each record of the batch. `rescued` is how
-    many rows have null in place of a value that was not of its column's type.
+    the columns of keys and headers, with a value for each record of the batch. `rescued` are
+    the values that were not of their column's type, by path, and are null in the row.
     """
 
     columns: Mapping[str, pa.Array]
@@ -31,7 +31,7 @@ class Checked:
     rejects: Mapping[int, Sequence[Problem]]
     unknown: Mapping[int, Mapping[str, Any]]
     of_messages: Mapping[str, pa.Array] = field(default_factory=dict)
-    rescued: int = 0
+    rescued: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -47,7 +47,7 @@ def reveal(columns: Sequence[Column], arrays: Sequence[pa.Array]) -> Iterator[tu
 
 
 class LiteralKeys:
-    """Finds records with a key such as `a.b` where a contract has the path `a.b`.
+    """Finds records with a value at a key such as `a.b` where a contract has the path `a.b`.
 
     Before a `source` was a path it named such a key. To read null then would lose the value.
     """
@@ -81,24 +81,21 @@ class LiteralKeys:
             return None
         if not self._paths.keys().isdisjoint(value):
             for key, path in self._paths.items():
-                if key in value and not _has(value, path):
+                if value.get(key) is not None and _at(value, path) is None:
                     return (key,)
         for column, keys in self._inside:
-            inner: Any = value
-            for step in column.path:
-                inner = inner.get(step) if isinstance(inner, dict) else None
+            inner = _at(value, column.path)
             for steps, item in _objects(inner, column):
                 if (found := keys._find(item)) is not None:
                     return (*column.path, *steps, *found)
         return None
 
 
-def _has(value: Any, path: Sequence[str]) -> bool:
+def _at(value: Any, path: Sequence[str]) -> Any:
+    """Return the value at a path, None where there is none."""
     for step in path:
-        if not isinstance(value, dict) or step not in value:
-            return False
-        value = value[step]
-    return True
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
 
 
 def _fields(column: Column) -> tuple[Column, ...]:

@@ -91,13 +91,13 @@ class Observation:
         if isinstance(value, Literal) and not value.is_integer:
             self.kinds["float"] += 1
             number: int | float = float(value.text)
-            exact = Decimal(value.text)
+            exact = _exact(value.text)
             long = len(value.text) > 15 or "e" in value.text.lower()
             self.inexact |= long and exact != Decimal(repr(number))
             exponent = exact.as_tuple().exponent
-            assert isinstance(exponent, int)
-            self.scale = max(self.scale, -exponent)
-            self.digits = max(self.digits, exact.adjusted() + 1)
+            if isinstance(exponent, int):
+                self.scale = max(self.scale, -exponent)
+                self.digits = max(self.digits, exact.adjusted() + 1)
         else:
             self.kinds["integer"] += 1
             number = int(value.text) if isinstance(value, Literal) else value
@@ -176,3 +176,9 @@ class Observation:
         """Yield some of the values that were kept."""
         for value, _ in (self.distinct or Counter()).most_common(count):
             yield value
+
+
+def _exact(text: str) -> Decimal:
+    """Return a number exactly; NaN, which equals nothing, for an exponent beyond all measure."""
+    exponent = text.lower().partition("e")[2]
+    return Decimal(text) if len(exponent) <= 7 else Decimal("NaN")

@@ -35,7 +35,7 @@ class LetterWriter:
 
     def __init__(self, contract: Contract, letters: Table, rows: Table) -> None:
         self._contract = without_stops(contract)
-        self._checker = TopicChecker([contract])
+        self._checker = TopicChecker([self._contract])
         self._letters = letters
         self._rows = rows
         self._schemas = Schemas.of(contract)
@@ -77,8 +77,8 @@ class LetterWriter:
 
         Raises Superseded, TableError, StoreError or OutOfTime.
         """
-        checked = self._checker.check(letters.batch, letters.batch.source, letters.generation)
-        (batch,) = checked
+        decoded = self._checker.decode(letters.batch)
+        batch = self._checker.check(decoded, 0, letters.batch.source, letters.generation)
         queries = _queries(batch)
         transaction = Transaction((self._letters, self._rows), deadline)
         files = Files()

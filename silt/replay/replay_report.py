@@ -98,7 +98,7 @@ def results_of(name: str, report: InvocationReport, *, dry_run: bool) -> list[di
         {
             "event": name,
             "topic": report.topic,
-            "table": each.batch.contract.table,
+            "table": each.contract.table,
             "error": str(each.error),
         }
         for each in report.failed

@@ -49,7 +49,8 @@ def _judge_batch(
     place = {"topic": contract.topic, "partition": 0}
     records = [{**s.record, **place, "offset": i} for i, s in enumerate(samples)]
     event = {"eventSource": "SelfManagedKafka", "records": {f"{contract.topic}-0": records}}
-    (batch,) = checker.check(parse_event(event, "samples"), "samples", 0)
+    decoded = checker.decode(parse_event(event, "samples"))
+    batch = checker.check(decoded, 0, "samples", 0)
     decided = batch.plan()
     rows = decided.indices(Outcome.APPEND)
     added = find_added_columns(contract, batch.checked, (), rows)

@@ -8,6 +8,7 @@ import pytest
 
 from silt.cli import main
 from silt.local.broker import EmbeddedBroker
+from tests.builders import SMALL, event, function_for, record, rows
 from tests.reader import rows_of_folder
 from tests.silt.topics import Topic
 
@@ -113,3 +114,20 @@ def test_check_says_what_samples_become_in_each_table(topic: Topic, capsys: Any)
     assert main(["check", folder, "--sample", str(samples)]) == 0
     err = " ".join(capsys.readouterr().err.split())
     assert err.count("where: it keeps none of 1 sample. Are its fields written like this?") == 2
+
+
+@pytest.mark.parametrize("stops", ["", "on_invalid: fail\n"])
+def test_redrive_stops_at_nothing_however_many_letters_stay_bad(
+    stops: str, tmp_path: Path, capsys: Any
+) -> None:
+    """The circuit breaker and on_invalid: fail are about new records."""
+    strict = SMALL.replace("name: {type: string}", "n: {type: long}")
+    bad = [record(i, {"id": "x"}) for i in range(110)]
+    good = [record(110 + i, {"id": i, "n": "1"}) for i in range(10)]
+    filler = rows(120, 320)
+    function_for(tmp_path, strict).handle(event([*bad, *good, *filler]), None)
+    loose = strict.replace("{type: long}", "{type: long, accept: [string]}") + stops
+    (tmp_path / "contracts" / "contract.yaml").write_text(loose)
+    place = ["--table-root", str(tmp_path / "tables"), "--contracts", str(tmp_path / "contracts")]
+    assert main(["redrive", "sales/orders", *place, "--yes"]) == 1
+    assert len(rows_of_folder(tmp_path / "tables" / "sales" / "orders", "id")) == 210

@@ -146,6 +146,10 @@ def test_samples_with_headers_are_judged(tmp_path: Path) -> None:
         ("{type: binary, from: _kafka_headers.n}", ["read as text", "kafka_columns: [headers]"]),
         ("{type: json, from: _kafka_key}", ["_kafka_key.field"]),
         ("{type: string, from: _kafka_headers.}", ["name of the header is missing"]),
+        ("{type: string, from: '_kafka_headers.a\"b'}", ["quotes, backslashes"]),
+        ("{type: string, from: _kafka_key.}", ["a part that is empty"]),
+        ("{type: date, from: _kafka_headers.x, unit: days}", ["has no unit"]),
+        ("{type: long, source: [" + "x, " * 101 + "y]}", ["at most 100 parts"]),
         ("{type: string, from: _kafka_headers.a, source: b}", ["`source` is not allowed beside"]),
         ("{type: string, from: _kafka_key..a}", ["a part that is empty"]),
         ("{type: string, from: '_kafka_key.a[0]'}", ["element of an array"]),
@@ -157,6 +161,25 @@ def test_what_no_key_or_header_can_be_is_refused(column: str, words: list[str]) 
     assert len(problems) == 1, problems
     for word in words:
         assert word in problems[0]
+
+
+def test_rescue_keeps_no_secret_of_keys_and_headers(tmp_path: Path) -> None:
+    """`_rescued` is for fields of the record: a key or a header that is wrong is a reject."""
+    contract = HEAD + COLUMNS + "  k: {type: integer, from: _kafka_key.id}\non_invalid: rescue\n"
+    found, rejected = settle(
+        tmp_path,
+        contract,
+        record(0, {"id": "x"}, headers=headers(("x.retries", b"3")), key=b'{"id": 5}'),
+        record(1, {"id": 1}, headers=headers(("x.retries", b"three"))),
+        record(2, {"id": 2}, key=b'{"id": "seven"}'),
+        record(3, {"id": 3}, key=b"[1]"),
+    )
+    assert [(row[0], row[2], row[4]) for row in found] == [(None, 3, 5)]
+    assert [path for _, path in rejected] == [
+        '_kafka_headers["x.retries"]',
+        "_kafka_key.id",
+        "_kafka_key",
+    ]
 
 
 def test_rejects_of_value_and_headers_are_listed_together(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handler.app import Function
-from handler.errors import TableMismatch
+from handler.errors import TableMismatch, Unavailable
 from handler.settings import Settings
 from tests.builders import FakeClock, contract_of, event, problems_of, record
-from tests.reader import rows_of_folder
+from tests.fakes import Memory
+from tests.reader import rows_of_folder, rows_of_memory
 
 OK = {"batchItemFailures": []}
 HEAD = "topic: orders\ntable: t\ncolumns: {a: {type: long}}\n"
@@ -98,12 +99,18 @@ def test_condition_holds_for_values_of_its_type_only(where: str, document: Any, 
         ("{any: [{x: 1}]}", ["where.any.0.x: expected a mapping"]),
         ("{$.a: {equals: 1}}", ["does not begin with $"]),
         ("{'a[0]': {equals: 1}}", ["element of an array"]),
-        ("{a: {in: []}}", ["where.a.in", "at least 1 item"]),
+        ("{a: {in: []}}", ["where.a.in: expected a list of values"]),
         ("{a: {equals: [1]}}", ["where.a.equals: expected a string, a number, true or false"]),
         ("{a: {minimum: true}}", ["where.a.minimum: expected a string, a number"]),
         ("{a: {equals: null}}", ["exists: false"]),
         ("{_kafka_headers: {equals: a}}", ["name of the header is missing"]),
         ("[1]", ["where: expected a mapping"]),
+        ("", ["there is no condition: leave `where` out"]),
+        ("{a: {minimum: }}", ["where.a.minimum: there is no value here"]),
+        ("{a: {exists: false, equals: 1}}", ["nothing else can hold"]),
+        ("{a: {in: order}}", ["expected a list of values"]),
+        ("{_kafka_header.kind: {equals: a}}", ["Did you mean '_kafka_headers'?"]),
+        ("{_kafka_partition: {equals: 0}}", ["cannot be on '_kafka_partition'"]),
     ],
 )
 def test_condition_that_says_nothing_is_refused(where: str, words: list[str]) -> None:
@@ -332,11 +339,54 @@ def test_conditions_on_headers_and_keys(tmp_path: Path) -> None:
         record(3, {"id": 3}, headers=kind(b"\xff"), key=b'{"n": 9}'),
         record(4, {"id": 4}, headers=kind(None), key=b"xyz"),
         record(5, {"id": 5}, key=b"x\xff"),
+        record(7, {"id": 7}, headers=kind(b"\xff")),
         record(6, {"id": 6, "_kafka_headers": {"kind": "a"}, "_kafka_key": {"n": 5}}),
     ]
     assert function.handle(event(records), None) == OK
     assert rows_in(tmp_path, "orders") == [(0,)]
     assert rows_in(tmp_path, "clicks") == [(4,)]
+
+
+def test_header_and_key_that_are_no_text_are_there(tmp_path: Path) -> None:
+    without = [
+        text.replace(before, f"{{{path}: {{exists: false}}}}")
+        for text, before, path in (
+            (ORDERS, "{type: {equals: order}}", "_kafka_headers.kind"),
+            (CLICKS, "{type: {equals: click}, page: {exists: true}}", "_kafka_key"),
+        )
+    ]
+    records = [
+        record(0, {"id": 0}, headers=[{"kind": [255]}], key=b"\xff"),
+        record(1, {"id": 1}, headers=[{"kind": None}]),
+    ]
+    assert function_of(tmp_path, *without).handle(event(records), None) == OK
+    assert rows_in(tmp_path, "orders") == rows_in(tmp_path, "clicks") == [(1,)]
+
+
+def test_table_that_is_down_leaves_time_to_the_others(tmp_path: Path) -> None:
+    """Each has its share of the time: in the order of the files the first would take it all."""
+
+    def refuse(_verb: str, _key: str) -> None:
+        raise Unavailable("503 SlowDown")
+
+    down, up = Memory(before=refuse), Memory()
+
+    def open_store(uri: str) -> Any:
+        is_down = uri.endswith(("/orders", "/orders__dead_letters"))
+        return (down if is_down else up).open(uri)
+
+    function_of(tmp_path, ORDERS, CLICKS)  # writes the contracts
+    values = {"table_root": "s3://lake", "contracts": str(tmp_path / "contracts")}
+    function = Function(
+        Settings(**values), clock=FakeClock(), open_store=open_store, random=lambda: 0.5
+    )
+    batch = [
+        record(0, {"id": 0, "type": "order"}),
+        record(1, {"id": 1, "type": "click", "page": "/"}),
+    ]
+    answer = function.handle(event(batch), None)
+    assert [f["itemIdentifier"]["offset"] for f in answer["batchItemFailures"]] == [0]
+    assert rows_of_memory(up, "s3://lake/by_type/clicks", ["id"]) == [(1,)]
 
 
 def test_dry_run_says_what_each_table_would_get(tmp_path: Path) -> None:

@@ -70,8 +70,7 @@ def test_value_of_another_type_is_null_and_kept(
     row = row_of(result)
     assert {name: row[name] for name in nulls} == nulls
     assert row["id"] == 1
-    assert rescued_text(result.unknown[0]) == rescued
-    assert result.rescued == 1
+    assert rescued_text(result.rescued[0]) == rescued
 
 
 @pytest.mark.parametrize(
@@ -93,7 +92,7 @@ def test_value_of_another_type_is_null_and_kept(
 def test_rules_and_required_values_still_reject(payload: str, codes: list[str]) -> None:
     result = check(payload)
     assert [str(problem.code) for problem in result.rejects[0]] == codes
-    assert result.unknown == {}
+    assert result.unknown == result.rescued == {}
 
 
 @pytest.mark.parametrize("size", [10, 2 << 20])
@@ -102,7 +101,8 @@ def test_unknown_fields_are_kept_beside_rescued_values(size: int) -> None:
     payload = f'{{"id":1,"d":5.0,"more":{{"k":1.50}},"s":{{"b":1,"c":2}},"filler":"{filler}"}}'
     result = check(payload, unknown_fields="rescue")
     assert row_of(result)["d"] is None
-    text = rescued_text(result.unknown[0]).replace(filler, "")
+    kept = {**result.unknown[0], **result.rescued[0]}
+    text = rescued_text(kept).replace(filler, "")
     assert text == '{"more":{"k":1.50},"filler":"","s.c":2,"d":5.0}'
     assert check('{"id":1,"d":5.0,"more":1}', unknown_fields="reject").rejects
 
@@ -156,5 +156,38 @@ def test_what_is_accepted_anyway_is_the_same_and_nothing_is_lost(batch: list[Any
         assert plain.unknown.get(position) == rescuing.unknown.get(position)
     for position in set(rescuing.positions) - set(plain.positions):
         # Every problem of a record that is a row now is of a value that was kept by its path.
-        kept = rescuing.unknown[position]
+        kept = rescuing.rescued[position]
         assert {problem.path for problem in plain.rejects[position]} <= set(kept)
+
+
+def test_paths_of_long_keys_are_whole() -> None:
+    """Cut to a length for messages, they would be one path, and one value would be lost."""
+    long = "k" * 250
+    record = {"id": 1, "m": {f"{long}1": "a", f"{long}2": "b"}}
+    result = check(json.dumps(record))
+    assert [value.text for value in result.rescued[0].values()] == ['"a"', '"b"']
+    contract = columns_contract(
+        "m: {type: map, values: {type: array, items: {type: long}}}", on_invalid="rescue"
+    )
+    payload = json.dumps({"m": {long: ["a", "b", "c"]}}).encode()
+    assert len(Checker(contract).check([payload]).rescued[0]) == 3
+
+
+def test_records_of_very_many_wrong_values_are_rejected() -> None:
+    contract = columns_contract("a: {type: array, items: {type: string}}", on_invalid="rescue")
+    payload = b'{"a":[' + b",".join([b"1"] * 50_000) + b"]}"
+    result = Checker(contract).check([payload, b'{"a":[1]}'])
+    assert str(result.rejects[0][0].code) == "too_large"
+    assert list(result.rescued) == [1]
+
+
+def test_rescued_values_become_no_columns(tmp_path: Path) -> None:
+    contract = "topic: orders\ntable: sales/orders\non_invalid: rescue\nunknown_fields: add\n"
+    contract += "columns:\n  id: {type: long}\n  email: {type: string, source: e_mail}\n"
+    value = {"id": 1, "e_mail": 5, "new": "x"}
+    function_for(tmp_path, contract).handle(event([record(0, value)]), None)
+    table = tmp_path / "tables" / "sales" / "orders"
+    found = rows_of_folder(table, "id, email, new, _rescued", "id")
+    assert found == [(1, None, "x", '{"e_mail":5}')]
+    with pytest.raises(Exception, match="e_mail"):
+        rows_of_folder(table, "e_mail", "id")

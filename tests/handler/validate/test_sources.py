@@ -61,6 +61,11 @@ def test_paths_take_values_without_keeping_the_structs() -> None:
         ({"payload": {"after": [7]}}, "wrong_type", "payload.after"),
         ({"payload": "x"}, "wrong_type", "payload"),
         ({"payload.after.id": 7}, "ambiguous_source", '["payload.after.id"]'),
+        (
+            {"payload.after.id": 7, "payload": {"after": {"id": None}}},
+            "ambiguous_source",
+            '["payload.after.id"]',
+        ),
         ({"payload.op": 1, "payload": {"after": {"id": 7}}}, "ambiguous_source", '["payload.op"]'),
     ],
 )
