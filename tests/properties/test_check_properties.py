@@ -89,7 +89,7 @@ payloads = st.one_of(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(st.lists(payloads, max_size=8))
 def test_any_bytes_give_rows_and_rejects_that_add_up(batch: list[bytes]) -> None:
     result = Checker(CONTRACT).check(batch)
@@ -100,7 +100,7 @@ def test_any_bytes_give_rows_and_rejects_that_add_up(batch: list[bytes]) -> None
         array.validate(full=True)
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(st.lists(objects, max_size=6))
 def test_the_whole_batch_accepts_exactly_what_the_reference_accepts(batch: list[Any]) -> None:
     payloads = [json.dumps(value).encode() for value in batch]

@@ -136,7 +136,7 @@ def test_rows_keep_the_order_of_the_offsets_in_the_table(tmp_path: Path) -> None
     assert dead == [("wrong_type", "id")]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @example([{"a": [True]}])
 @example([{"m": {"k": 5}, "r": [1], "a": [{"p": 1}, 7]}])
 @given(st.lists(objects, max_size=6))

@@ -77,7 +77,7 @@ alike = st.tuples(st.dictionaries(keys, values, min_size=1, max_size=5), st.inte
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.one_of(records, alike), st.integers(1, 4), st.integers(1, 12))
 def test_every_record_passes_its_contract_without_loss(
     given_records: list[Any], batch: int, sample: int
