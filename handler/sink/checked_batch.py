@@ -191,9 +191,6 @@ def _batch(
     tombstones = [i for i, value in enumerate(flat.values) if value is None]
     unseen = dropped.union(tombstones) if drops_tombstones(contract) else dropped
     checked = _without_bad_timestamps(checked, flat.timestamps)
-    if dropped:
-        rejects = {i: problems for i, problems in checked.rejects.items() if i not in dropped}
-        checked = replace(checked, rejects=rejects)
     return CheckedBatch(
         contract=contract,
         flat=flat,

@@ -11,6 +11,7 @@ from handler.contract.load import by_topic, json_schema, load_contracts
 from handler.errors import ContractError
 from tests.builders import (
     ROOT,
+    SMALL,
     columns_contract,
     contract_of,
     event,
@@ -430,3 +431,11 @@ def test_contract_of_too_many_values_says_that_alone() -> None:
     alias += "".join(f"  b{i}: *a\n" for i in range(9_000))
     (problem,) = problems_of(alias)
     assert "more than 20,000 values" in problem
+
+
+def test_version_stays_the_same_with_a_release_that_has_new_keys() -> None:
+    """Another version takes the tables over: a release alone must not be one."""
+    assert contract_of(SMALL).version == "b6c5a67c4848"
+    same = SMALL.replace("{type: string}", "{type: string, required: false}")
+    assert contract_of(same + "on_invalid: dead_letter\n").version == contract_of(SMALL).version
+    assert contract_of(SMALL + "on_invalid: fail\n").version != contract_of(SMALL).version

@@ -214,12 +214,40 @@ def test_each_table_gets_its_records_and_its_own_accounting(tmp_path: Path, caps
         "by_type/clicks": [8, 1, 1, 6],
         "by_type/all": [8, 5, 2, 1],
     }
+    # Each of six tables, dead letters included, is made and appended to.
+    attempts = [line["commit_attempts"] for line in captured if line.get("message") == "invocation"]
+    assert attempts == [12, 12, 12]
     metrics = [line for line in captured if "_aws" in line]
     tables = {line["table"] for line in metrics if "table" in line}
     assert tables == {"by_type/orders", "by_type/clicks", "by_type/all"}
     # The topic's own metrics add up those of its tables.
     assert sum(line.get("appended", [0])[0] for line in metrics if "table" not in line) == 7
     assert not any("matched_none" in line for line in metrics)
+
+
+def test_tables_do_not_see_each_others_conversions(tmp_path: Path) -> None:
+    """Conversions change the parsed objects: each table begins with what was sent."""
+    head = "topic: orders\ntable: by_type/{}\ncolumns:\n  id: {{type: long}}\n  v: {}\n"
+    contracts = (
+        head.format("orders", "{type: timestamp, unit: s, accept: [float]}"),
+        head.format("clicks", "{type: double}"),
+        head.format("all", "{type: json}"),
+    )
+    function = function_of(tmp_path, *contracts)
+    assert function.handle(event([record(0, b'{"id": 0, "v": 1764000000.50}')]), None) == OK
+    assert rows_in(tmp_path, "clicks", "v") == [(1764000000.5,)]
+    assert rows_in(tmp_path, "all", "v") == [("1764000000.50",)]
+    assert rows_in(tmp_path, "orders", "epoch_us(v)") == [(1764000000500000,)]
+
+
+def test_record_that_where_drops_is_no_evidence_of_a_recreated_topic(tmp_path: Path) -> None:
+    function = function_of(tmp_path, ORDERS)
+    assert (
+        function.handle(event([record(0, {"id": 0, "type": "order"}, timestamp=10**12)]), None)
+        == OK
+    )
+    other = record(0, {"id": 0, "type": "other"}, timestamp=2 * 10**12)
+    assert function_of(tmp_path, ORDERS).handle(event([other]), None) == OK
 
 
 def test_records_that_no_table_is_for_are_counted(tmp_path: Path, capsys: Any) -> None:
@@ -369,7 +397,8 @@ def test_table_that_is_down_leaves_time_to_the_others(tmp_path: Path) -> None:
     def refuse(_verb: str, _key: str) -> None:
         raise Unavailable("503 SlowDown")
 
-    down, up = Memory(before=refuse), Memory()
+    clock = FakeClock()
+    down, up = Memory(before=refuse), Memory(before=lambda _verb, _key: clock.sleep(0.15))
 
     def open_store(uri: str) -> Any:
         is_down = uri.endswith(("/orders", "/orders__dead_letters"))
@@ -377,9 +406,7 @@ def test_table_that_is_down_leaves_time_to_the_others(tmp_path: Path) -> None:
 
     function_of(tmp_path, ORDERS, CLICKS)  # writes the contracts
     values = {"table_root": "s3://lake", "contracts": str(tmp_path / "contracts")}
-    function = Function(
-        Settings(**values), clock=FakeClock(), open_store=open_store, random=lambda: 0.5
-    )
+    function = Function(Settings(**values), clock=clock, open_store=open_store, random=lambda: 0.5)
     batch = [
         record(0, {"id": 0, "type": "order"}),
         record(1, {"id": 1, "type": "click", "page": "/"}),
