@@ -20,6 +20,24 @@ from tests.fakes import Memory
 from tests.reader import read_folder, rows_of_folder, rows_of_memory
 
 OK = {"batchItemFailures": []}
+
+
+def create_by_engine(folder: Path) -> None:
+    """Make the table of the small contract as another writer would."""
+    import pyarrow as pa
+
+    schema = pa.schema(
+        {
+            "_kafka_partition": pa.int32(),
+            "_kafka_offset": pa.int64(),
+            "_kafka_timestamp": pa.timestamp("us", "UTC"),
+            "id": pa.int64(),
+            "name": pa.string(),
+        }
+    )
+    DeltaTable.create(str(folder), schema=schema)
+
+
 MORE = (
     SMALL
     + """
@@ -126,18 +144,7 @@ def test_plain_text_does_not_become_the_text_of_json(
 
 
 def test_string_column_of_another_writer_takes_the_text_of_json(tmp_path: Path) -> None:
-    import pyarrow as pa
-
-    schema = pa.schema(
-        {
-            "_kafka_partition": pa.int32(),
-            "_kafka_offset": pa.int64(),
-            "_kafka_timestamp": pa.timestamp("us", "UTC"),
-            "id": pa.int64(),
-            "name": pa.string(),
-        }
-    )
-    DeltaTable.create(str(table(tmp_path)), schema=schema)
+    create_by_engine(table(tmp_path))
     contract = SMALL.replace("name: {type: string}", "name: {type: json}")
     batch = [record(0, b'{"id": 0, "name": {"first" : [1.0]}}')]
     assert function_for(tmp_path, contract).handle(event(batch), None) == OK
@@ -331,18 +338,7 @@ def test_harmless_features_are_appended_to(tmp_path: Path) -> None:
 
 
 def test_table_made_by_the_engine_is_appended_to(tmp_path: Path) -> None:
-    import pyarrow as pa
-
-    schema = pa.schema(
-        {
-            "_kafka_partition": pa.int32(),
-            "_kafka_offset": pa.int64(),
-            "_kafka_timestamp": pa.timestamp("us", "UTC"),
-            "id": pa.int64(),
-            "name": pa.string(),
-        }
-    )
-    DeltaTable.create(str(table(tmp_path)), schema=schema)
+    create_by_engine(table(tmp_path))
     assert function_for(tmp_path).handle(event(rows(0, 3)), None) == OK
     assert function_for(tmp_path).handle(event(rows(0, 3)), None) == OK
     assert len(rows_of_folder(table(tmp_path))) == 3
