@@ -18,6 +18,7 @@ from handler.delta.store import Pool, Store, open_store
 from handler.errors import EventError, SiltError, Superseded, TableError, UnknownTopic
 from handler.health import Finding
 from handler.kafka.event import parse_event
+from handler.kafka.marshaller import install_marshaller
 from handler.metrics import emit, peak_memory_mb
 from handler.settings import Settings, limit_s, read_settings
 from handler.sink.invocation_report import InvocationReport, TableOutcome, report_invocation
@@ -263,5 +264,6 @@ def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
 # In Lambda a bad setting or contract stops the init phase, before any event: which build it was
 # is in the log all the same. The runtime sets this name.
 if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
-    Logger(service="silt", build=__build__).info("start")
+    extra = {"typed_events": install_marshaller()}
+    Logger(service="silt", build=__build__).info("start", extra=extra)
     _function = Function(read_settings(os.environ))

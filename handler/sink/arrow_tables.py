@@ -10,7 +10,7 @@ from handler.contract.contract import DEAD_LETTER_FIELDS, REDRIVE_FIELDS, Contra
 from handler.contract.reserved import KAFKA_COLUMNS, RESCUED
 from handler.delta.types import Field, to_arrow
 from handler.errors import Problem
-from handler.kafka.event import Batch, decode_base64, decode_headers, timestamp_type
+from handler.kafka.event import Batch, EventRecord, decode_headers
 from handler.kafka.offsets import storable_us
 from handler.sink.unknown_columns import Added, place_unknown
 from handler.validate.checked import Checked
@@ -29,23 +29,22 @@ class Flat:
     partitions: list[int]
     offsets: list[int]
     timestamps: list[int]
-    values: list[str | None]
-    records: list[Mapping[str, Any]]
+    values: list[bytes | None]
+    records: list[EventRecord]
 
 
 def flatten(batch: Batch) -> Flat:
     """Return a batch as one list of records, stream by stream."""
     streams, partitions = [], list[int]()
     offsets, timestamps = list[int](), list[int]()
-    values = list[str | None]()
-    records = list[Mapping[str, Any]]()
+    records = list[EventRecord]()
     for stream in batch.streams:
         streams.append(range(len(offsets), len(offsets) + len(stream.offsets)))
         partitions += [stream.partition] * len(stream.offsets)
         offsets += stream.offsets
         timestamps += stream.timestamps
-        values += stream.values
         records += stream.records
+    values = [record.value for record in records]
     return Flat(batch.topic, tuple(streams), partitions, offsets, timestamps, values, records)
 
 
@@ -65,9 +64,9 @@ def kafka_column(name: str, flat: Flat, indices: Sequence[int]) -> pa.Array:
         case "_kafka_topic":
             values = [flat.topic] * len(indices)
         case "_kafka_timestamp_type":
-            values = [timestamp_type(flat.records[i]) for i in indices]
+            values = [flat.records[i].timestampType for i in indices]
         case "_kafka_key":
-            values = [decode_base64(flat.records[i], "key") for i in indices]
+            values = [flat.records[i].key for i in indices]
         case _:
             return _headers(flat, indices)
     return pa.array(values, to_arrow(KAFKA_COLUMNS[name]))
@@ -154,7 +153,7 @@ def build_dead_letters(
         "timestamp": pa.array([storable_us(flat.timestamps[i]) for i in indices], _TIMESTAMP),
         "timestamp_type": kafka_column("_kafka_timestamp_type", flat, indices),
         "key": kafka_column("_kafka_key", flat, indices),
-        "value": [decode_base64(flat.records[i], "value") for i in indices],
+        "value": [flat.values[i] for i in indices],
         "headers": kafka_column("_kafka_headers", flat, indices),
         "error_code": [str(problems[i][0].code) for i in indices],
         "error_path": [problems[i][0].path or None for i in indices],

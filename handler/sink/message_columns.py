@@ -11,7 +11,7 @@ from handler.contract.contract import Contract
 from handler.contract.message_paths import HEADERS, KEY
 from handler.contract.where import KEY_TEXT, Where
 from handler.errors import Problem, RejectCode
-from handler.kafka.event import decode_base64, decode_headers
+from handler.kafka.event import EventRecord, decode_headers
 from handler.sink.arrow_tables import Flat
 from handler.validate.batch import Checker
 from handler.validate.decode import Parsed, parse_payloads
@@ -37,7 +37,7 @@ class MessageFields:
             for i, value in zip(parsed.positions, parsed.objects, strict=True)
         ]
 
-    def document(self, value: Mapping[str, Any], record: Mapping[str, Any]) -> Mapping[str, Any]:
+    def document(self, value: Mapping[str, Any], record: EventRecord) -> Mapping[str, Any]:
         """Return what `where` is tried on: a record's object, with what it asks of the message."""
         if not (self._headers or self._key or self._key_text):
             return value
@@ -45,7 +45,7 @@ class MessageFields:
         if self._headers:
             document[HEADERS] = _texts(record, self._headers)
         if self._key or self._key_text:
-            key = decode_base64(record, "key")
+            key = record.key
             document[KEY] = _json(key) if self._key else None
             document[KEY_TEXT] = _text(key)
         return document
@@ -71,21 +71,18 @@ class MessageColumns:
             self._checker = Checker(of_messages)
 
     def read(self, flat: Flat) -> tuple[Mapping[str, pa.Array], Mapping[int, Sequence[Problem]]]:
-        """Return the columns with a value for each record of a batch, and the rejects' problems.
-
-        Raises EventError for keys and headers that are not as AWS sends them.
-        """
+        """Return the columns with a value for each record of a batch, and the rejects' problems."""
         if self._checker is None:
             return {}, {}
         rejects: dict[int, Sequence[Problem]] = {}
         documents: list[bytes] = []
         positions: list[int] = []
-        keys = self._parse_keys(flat, rejects)
+        self._refuse_keys(flat, rejects)
         for i, record in enumerate(flat.records):
             if i in rejects:
                 continue
             document: dict[str, Any] = {}
-            found = self._header_texts(record, document) or self._key(record, keys.get(i), document)
+            found = self._header_texts(record, document) or self._key(record, document)
             if found is not None:
                 rejects[i] = [found]
                 continue
@@ -97,19 +94,17 @@ class MessageColumns:
         rows = pa.array([row_of.get(i) for i in range(len(flat.records))], pa.int64())
         return {name: array.take(rows) for name, array in checked.columns.items()}, rejects
 
-    def _parse_keys(self, flat: Flat, rejects: dict[int, Sequence[Problem]]) -> Mapping[int, bytes]:
-        """Return the keys that are JSON, and reject those that are not."""
+    def _refuse_keys(self, flat: Flat, rejects: dict[int, Sequence[Problem]]) -> None:
+        """Reject the keys that are not JSON, where they have to be."""
         if not self._key_json:
-            return {}
-        keys = {i: decode_base64(record, "key") for i, record in enumerate(flat.records)}
-        present = {i: key for i, key in keys.items() if key is not None}
+            return
+        present = {i: record.key for i, record in enumerate(flat.records) if record.key is not None}
         numbers = list(present)
         for i, bad in parse_payloads(list(present.values())).problems.items():
             message = bad.message.replace("the value", "the key")
             rejects[numbers[i]] = [Problem(bad.code, KEY, message)]
-        return present
 
-    def _header_texts(self, record: Mapping[str, Any], document: dict[str, Any]) -> Problem | None:
+    def _header_texts(self, record: EventRecord, document: dict[str, Any]) -> Problem | None:
         """Put the headers that the contract names into a document; the last of a name counts."""
         if not self._headers:
             return None
@@ -120,19 +115,17 @@ class MessageColumns:
                 return problem(RejectCode.NOT_TEXT, path_of((HEADERS, name)), message)
         return None
 
-    def _key(
-        self, record: Mapping[str, Any], key: bytes | None, document: dict[str, Any]
-    ) -> Problem | None:
-        if self._key_json and key is not None:
-            document[KEY] = orjson.Fragment(key)
+    def _key(self, record: EventRecord, document: dict[str, Any]) -> Problem | None:
+        if self._key_json and record.key is not None:
+            document[KEY] = orjson.Fragment(record.key)
         elif self._key_text:
-            text = document[KEY] = _text(decode_base64(record, "key"))
+            text = document[KEY] = _text(record.key)
             if isinstance(text, bytes):
                 return Problem(RejectCode.NOT_TEXT, KEY, "the key is not UTF-8 text")
         return None
 
 
-def _texts(record: Mapping[str, Any], names: Set[str]) -> dict[str, str | bytes | None]:
+def _texts(record: EventRecord, names: Set[str]) -> dict[str, str | bytes | None]:
     """Return headers by name, the last of each, as text; as bytes where they are not."""
     return {name: _text(value) for name, value in decode_headers(record) if name in names}
 

@@ -80,7 +80,7 @@ def cause_of(contract: Contract | None) -> Callable[[KafkaRecord], str]:
             return without_value
         objects = parse_payloads([record.value]).objects if where is not None else []
         if where is not None and objects and isinstance(objects[0], dict):
-            document = fields.document(objects[0], record.to_event())
+            document = fields.document(objects[0], record.to_record())
             return MISSING if where.keeps(document) else DROPPED_BY_WHERE
         return MISSING
 

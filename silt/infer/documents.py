@@ -1,6 +1,5 @@
 """The values of records in files, or of a topic: in batches, again from the first each time."""
 
-import base64
 import gzip
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -72,9 +71,8 @@ def _of_line(line: bytes, name: str) -> Iterator[bytes]:
 
 def _of_samples(data: bytes, name: str) -> Iterator[bytes]:
     for sample in samples_in(data, name):
-        value = sample.record.get("value")
-        if value is not None:
-            yield base64.b64decode(value)
+        if sample.record.value is not None:
+            yield sample.record.value
 
 
 def batches_of_topic(reader: TopicReader, count: int) -> Iterator[list[bytes]]:

@@ -5,7 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import orjson
+
+from handler.kafka.event import EventRecord
 
 PAYLOAD_LIMIT_BYTES = 6 * 1024 * 1024
 """The largest event of a synchronous invocation, as JSON."""
@@ -29,8 +32,12 @@ class KafkaRecord:
         """Return the name that the record's partition has in an event, and in an answer."""
         return f"{self.topic}-{self.partition}"
 
+    def to_record(self) -> EventRecord:
+        """Return the record as the function parses it from an event."""
+        return msgspec.convert(self.to_event(), EventRecord)
+
     def to_event(self) -> dict[str, Any]:
-        """Return the record as it is in an event: base64, header bytes signed as Java's are."""
+        """Return the record as it is in an event."""
         return {
             "topic": self.topic,
             "partition": self.partition,
@@ -39,11 +46,18 @@ class KafkaRecord:
             "timestampType": self.timestamp_type,
             "key": _base64(self.key),
             "value": _base64(self.value),
-            "headers": [
-                {name: None if value is None else [b - 256 if b > 127 else b for b in value]}
-                for name, value in self.headers
-            ],
+            "headers": event_headers(self.headers),
         }
+
+
+def event_headers(
+    headers: Sequence[tuple[str, bytes | None]],
+) -> list[dict[str, list[int] | None]]:
+    """Return headers as they are in an event: bytes are signed numbers, as Java's are."""
+    return [
+        {name: None if value is None else [b - 256 if b > 127 else b for b in value]}
+        for name, value in headers
+    ]
 
 
 def _base64(data: bytes | None) -> str | None:

@@ -64,7 +64,7 @@ class LetterFile:
             self.report.of(letter.code).selected += 1
             if None in letter.place:
                 self.report.add_rejected(letter, [_NO_PLACE])
-            elif letter.record["timestamp"] is None:
+            elif letter.record.timestamp is None:
                 self.report.add_rejected(letter, [_NO_TIMESTAMP])
             else:
                 sound.append(letter)
@@ -96,7 +96,7 @@ class LetterFile:
                     self.closings.close(letter.position, ROW)
                 case Outcome.SKIP:
                     of_code.dropped += 1
-                    rule = TOMBSTONE_RULE if letter.record["value"] is None else WHERE
+                    rule = TOMBSTONE_RULE if letter.record.value is None else WHERE
                     self.closings.close(letter.position, rule)
                 case _:
                     self.report.add_rejected(letter, decided.problems[i])

@@ -1,14 +1,13 @@
 """Dead letters as batches: what Kafka delivered is given to the contract as it came. Pure."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
-from handler.kafka.event import Batch, StreamRecords
+from handler.kafka.event import Batch, EventRecord, StreamRecords
 from handler.kafka.offsets import Stream
-from silt.local.events import KafkaRecord
+from silt.local.events import event_headers
 
 COLUMNS = ("topic", "partition", "offset", "timestamp", "timestamp_type", "key", "value", "headers")
 
@@ -17,17 +16,17 @@ COLUMNS = ("topic", "partition", "offset", "timestamp", "timestamp_type", "key",
 class Letter:
     """One chosen dead letter. `position` is its row in its file, `record` what Kafka delivered.
 
-    `record` is as AWS sends it, without a timestamp where no table could store that.
+    `record` is without a timestamp where no table could store that.
     """
 
     position: int
     code: str
-    record: Mapping[str, Any]
+    record: EventRecord
 
     @property
     def place(self) -> tuple[str, int, int]:
         """Return topic, partition and offset."""
-        return self.record["topic"], self.record["partition"], self.record["offset"]
+        return self.record.topic, self.record.partition, self.record.offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +48,11 @@ def read_letters(rows: pa.Table, positions: Sequence[int]) -> Iterator[Letter]:
         positions, codes, times_ms, zip(*columns, strict=True), strict=True
     ):
         topic, partition, offset, kind, key, value, headers = values
-        record = KafkaRecord(
-            topic,
-            partition,
-            offset,
-            time_ms,
-            kind,
-            key,
-            value,
-            [(each["name"], each["value"]) for each in headers or ()],
+        pairs = [(each["name"], each["value"]) for each in headers or ()]
+        record = EventRecord(
+            topic, partition, offset, time_ms, kind, key, value, event_headers(pairs)
         )
-        yield Letter(position, code or "", record.to_event())
+        yield Letter(position, code or "", record)
 
 
 def batches_of(
@@ -77,23 +70,14 @@ def batches_of(
             stream = stream_of(letter)
             group = chosen.setdefault((stream.source, stream.topic, stream.generation), {})
             of_partition = group.setdefault(stream.partition, {})
-            if of_partition.setdefault(letter.record["offset"], letter) is not letter:
+            if of_partition.setdefault(letter.record.offset, letter) is not letter:
                 later.append(letter)
         for (source, topic, generation), partitions in chosen.items():
             streams, ordered = list[StreamRecords](), list[Letter]()
             for partition, by_offset in sorted(partitions.items()):
                 in_order = [by_offset[offset] for offset in sorted(by_offset)]
                 ordered += in_order
-                streams.append(_stream(partition, [letter.record for letter in in_order]))
+                records = [letter.record for letter in in_order]
+                streams.append(StreamRecords.of(partition, records))
             yield LetterBatch(Batch(source, topic, tuple(streams)), generation, ordered)
         rest = later
-
-
-def _stream(partition: int, records: list[Mapping[str, Any]]) -> StreamRecords:
-    return StreamRecords(
-        partition,
-        [record["offset"] for record in records],
-        [record["timestamp"] for record in records],
-        [record["value"] for record in records],
-        records,
-    )

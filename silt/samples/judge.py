@@ -1,16 +1,16 @@
 """What a contract makes of samples: the function's own code, without a table."""
 
-import base64
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import orjson
 
 from handler.contract.compiled import Column
 from handler.contract.contract import Contract
 from handler.errors import Problem
-from handler.kafka.event import parse_event
+from handler.kafka.event import Batch, StreamRecords
 from handler.sink.arrow_tables import build_rows, find_added_columns
 from handler.sink.checked_batch import TopicChecker
 from handler.sink.outcomes import Outcome
@@ -35,7 +35,7 @@ class Judgement:
 
 
 def judge(contract: Contract, samples: Sequence[Sample]) -> Iterator[Judgement]:
-    """Yield what becomes of each sample, in order. Raises EventError for a broken record."""
+    """Yield what becomes of each sample, in order."""
     contract = without_stops(contract)
     checker = TopicChecker([contract])
     for start in range(0, len(samples), AT_ONCE):
@@ -46,10 +46,12 @@ def _judge_batch(
     contract: Contract, checker: TopicChecker, samples: Sequence[Sample]
 ) -> Iterator[Judgement]:
     # Places of their own: samples of several files may have the same.
-    place = {"topic": contract.topic, "partition": 0}
-    records = [{**s.record, **place, "offset": i} for i, s in enumerate(samples)]
-    event = {"eventSource": "SelfManagedKafka", "records": {f"{contract.topic}-0": records}}
-    decoded = checker.decode(parse_event(event, "samples"))
+    records = [
+        msgspec.structs.replace(s.record, topic=contract.topic, partition=0, offset=i)
+        for i, s in enumerate(samples)
+    ]
+    stream = StreamRecords.of(0, records)
+    decoded = checker.decode(Batch("samples", contract.topic, (stream,)))
     batch = checker.check(decoded, 0, "samples", 0)
     decided = batch.plan()
     rows = decided.indices(Outcome.APPEND)
@@ -76,9 +78,9 @@ def find_unmet_columns(contract: Contract, samples: Sequence[Sample]) -> list[st
     met = set[str]()
     objects = 0
     for sample in samples:
-        value = sample.record.get("value")
+        value = sample.record.value
         try:
-            document = orjson.loads(base64.b64decode(value)) if value is not None else None
+            document = orjson.loads(value) if value is not None else None
         except ValueError:
             continue
         if isinstance(document, dict):

@@ -1,6 +1,6 @@
 """Samples from files: saved events, or values as JSON, one a file, one a line, or in an array."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,7 @@ import msgspec
 import orjson
 
 from handler.errors import EventError
-from handler.kafka.event import parse_event
-from silt.local.events import KafkaRecord
+from handler.kafka.event import EventRecord, parse_event
 from silt.replay.saved import SavedEventError, find_files
 
 NOW_MS = 1_795_000_000_000
@@ -18,10 +17,10 @@ NOW_MS = 1_795_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A record with a name for messages, as it is in an event; `topic` is None for a bare value."""
+    """A record with a name for messages; `topic` is None for a bare value."""
 
     name: str
-    record: Mapping[str, Any]
+    record: EventRecord
     topic: str | None
 
 
@@ -99,10 +98,9 @@ def _of_document(document: Any, raw: bytes, name: str) -> Iterator[Sample]:
         raise SavedEventError(f"{name}: {error}") from error
     for stream in batch.streams:
         for record in stream.records:
-            where = f"{record['topic']}-{record['partition']}:{record['offset']}"
+            where = f"{record.topic}-{record.partition}:{record.offset}"
             yield Sample(f"{name} {where}", record, batch.topic)
 
 
 def _bare(value: bytes | None, name: str) -> Sample:
-    record = KafkaRecord("samples", 0, 0, NOW_MS, "CREATE_TIME", None, value)
-    return Sample(name, record.to_event(), None)
+    return Sample(name, EventRecord("samples", 0, 0, NOW_MS, "CREATE_TIME", None, value), None)

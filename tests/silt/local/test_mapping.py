@@ -5,10 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from handler.errors import SiltError
-from handler.kafka.event import decode_headers, parse_event
+from handler.kafka.event import EventRecord, decode_headers, parse_event
 from silt.local.destinations import Destination
 from silt.local.events import (
     PAYLOAD_LIMIT_BYTES,
@@ -340,4 +341,4 @@ def test_record_has_the_shape_of_aws() -> None:
     shaped = record.to_event()
     assert shaped["headers"] == [{"h": [0, -1]}, {"h": None}]
     assert (shaped["key"], shaped["value"]) == ("aw==", None)
-    assert decode_headers(shaped) == [("h", b"\x00\xff"), ("h", None)]
+    assert decode_headers(msgspec.convert(shaped, EventRecord)) == [("h", b"\x00\xff"), ("h", None)]
