@@ -12,14 +12,13 @@ import shutil
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.measured import MeasuredFunction
-from bench.work import WORKS, Work
+from bench.work import WORKS, Work, event_at
 from silt import output
 
 FOLDER = Path(".silt/bench").absolute()
@@ -56,7 +55,7 @@ def measure(work: Work, ways: Mapping[str, MeasuredFunction], rounds: int) -> di
     payloads = work.payloads()
     spent: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(WARM_UP + rounds):
-        event = work.event(number * len(payloads), payloads, time.time_ns() // 1_000_000)
+        event = event_at(number * len(payloads), payloads)
         for way, function in ways.items():
             took = function.invoke(event)
             if number >= WARM_UP:

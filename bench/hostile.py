@@ -5,11 +5,9 @@ alternate in one process, so that the machine's mood hits both alike; the median
 counts. The peak of memory is that of a process which handles this one event.
 """
 
-import base64
 import contextlib
 import gc
 import io
-import json
 import random
 import re
 import statistics
@@ -17,15 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from bench.__main__ import CONTRACT, RECORDS, event_at, order
+from bench.work import BREAKER, ORDERS, RECORDS, WRONG, Payloads, event_at, orders, with_rejects
 from handler.app import Function
+from handler.kafka.event import decode_event
 from handler.settings import Settings
 
 ROUNDS = 5
@@ -33,10 +31,6 @@ EVENT_BYTES = 6_000_000
 """What a mapping sends at most; base64 and the records' other fields count."""
 VALUE_BYTES = EVENT_BYTES * 3 // 4 - 10_000
 """What the values of one large record may have."""
-BREAKER = "circuit_breaker: {ratio: 1.0}\n"
-"""Rejects become dead letters: nothing is spared by stopping early."""
-
-Payloads = list[bytes]
 
 
 @dataclass(frozen=True)
@@ -48,25 +42,6 @@ class Case:
     clean: Callable[[], Payloads]
     hostile: Callable[[], Payloads]
     aim: float
-
-
-def orders() -> Payloads:
-    """Return clean orders."""
-    dice = random.Random(1)
-    return [order(i, dice) for i in range(RECORDS)]
-
-
-def changed(every: int, *changes: Mapping[str, Any]) -> Callable[[], Payloads]:
-    """Return orders of which each `every`-th has one of the changes."""
-
-    def make() -> Payloads:
-        payloads = orders()
-        for number, i in enumerate(range(0, len(payloads), every)):
-            fields = {**orjson.loads(payloads[i]), **changes[number % len(changes)]}
-            payloads[i] = orjson.dumps(fields)
-        return payloads
-
-    return make
 
 
 def decimals_as_numbers(*, long: bool) -> Callable[[], Payloads]:
@@ -133,16 +108,15 @@ def values(item: str) -> Callable[[], Payloads]:
 
 
 TYPE, DECIMAL = {"quantity": "x"}, {"amount": "1.234"}
-MIX = (TYPE, DECIMAL, {"placed_at": "2026-02-30T00:00:00Z"}, {"status": "z"}, {"order_id": ""})
 DECIMALS = array("{type: 'decimal(20,4)'}")
 CASES = (
-    Case("one type reject", CONTRACT, orders, changed(RECORDS, TYPE), 2.5),
-    Case("one of each", CONTRACT, orders, changed(RECORDS // 2, TYPE, DECIMAL), 2.5),
-    Case("5 % rejects of five kinds", CONTRACT, orders, changed(20, *MIX), 2.5),
-    Case("all rejects", CONTRACT, orders, changed(1, TYPE), 5),
+    Case("one type reject", ORDERS, orders, with_rejects(RECORDS, TYPE), 2.5),
+    Case("one of each", ORDERS, orders, with_rejects(RECORDS // 2, TYPE, DECIMAL), 2.5),
+    Case("5 % rejects of five kinds", ORDERS, orders, with_rejects(20, *WRONG), 2.5),
+    Case("all rejects", ORDERS, orders, with_rejects(1, TYPE), 5),
     Case(
         "long numbers beside decimals",
-        CONTRACT,
+        ORDERS,
         decimals_as_numbers(long=False),
         decimals_as_numbers(long=True),
         1.1,
@@ -180,10 +154,7 @@ def function_in(folder: Path, contract: str) -> Function:
 
 def measure(case: Case) -> list[float]:
     """Return the ratio of each round."""
-    batches = [
-        [base64.b64encode(payload).decode() for payload in make()]
-        for make in (case.clean, case.hostile)
-    ]
+    batches = [make() for make in (case.clean, case.hostile)]
     ratios = []
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
         function = function_in(Path(name), case.contract)
@@ -191,11 +162,11 @@ def measure(case: Case) -> list[float]:
         for number in range(ROUNDS + 1):
             spent = []
             for batch in batches:
-                event = event_at(offset, batch)
+                body = orjson.dumps(event_at(offset, batch))
                 offset += RECORDS
                 gc.collect()
                 begun = time.process_time()
-                function.handle(event, None)
+                function.handle(decode_event(body), None)
                 spent.append(time.process_time() - begun)
             if number:  # the first is a warm-up
                 ratios.append(spent[1] / spent[0])
@@ -204,9 +175,9 @@ def measure(case: Case) -> list[float]:
 
 def peak_mb(case: Case) -> int:
     """Handle the hostile event as the runtime brings it; return the peak of this process, in MB."""
-    text = json.dumps(event_at(0, [base64.b64encode(p).decode() for p in case.hostile()]))
+    body = orjson.dumps(event_at(0, case.hostile()))
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
-        function_in(Path(name), case.contract).handle(json.loads(text), None)
+        function_in(Path(name), case.contract).handle(decode_event(body), None)
     status = Path("/proc/self/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+)", status)
     return int(found[1]) // 1024 if found is not None else 0

@@ -4,6 +4,7 @@ The same numbers everywhere: a kind of work is the same bytes in each round and 
 """
 
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,6 +61,7 @@ columns:
 """
 
 Payloads = list[bytes]
+RECORDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,15 @@ class Work:
     limit: str = ""
     obvious: bool = False
 
-    def event(self, start: int, payloads: Payloads, now_ms: int) -> dict[str, Any]:
-        """Return an event of AWS's shape whose offsets begin at `start`."""
-        records = [
-            KafkaRecord("orders", 0, start + i, now_ms, "CREATE_TIME", None, payload)
-            for i, payload in enumerate(payloads)
-        ]
-        return event_of(records, SOURCE)
+
+def event_at(start: int, payloads: Payloads) -> dict[str, Any]:
+    """Return an event of AWS's shape whose offsets begin at `start`."""
+    now_ms = time.time_ns() // 1_000_000
+    records = [
+        KafkaRecord("orders", 0, start + i, now_ms, "CREATE_TIME", None, payload)
+        for i, payload in enumerate(payloads)
+    ]
+    return event_of(records, SOURCE)
 
 
 def order(number: int, dice: random.Random, *, items: int = 3, name: str = "") -> bytes:
@@ -107,7 +111,7 @@ def order(number: int, dice: random.Random, *, items: int = 3, name: str = "") -
     )
 
 
-def orders(count: int = 10_000) -> Payloads:
+def orders(count: int = RECORDS) -> Payloads:
     """Return clean orders."""
     dice = random.Random(1)
     return [order(i, dice) for i in range(count)]

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from handler.delta.active import SORTED_TAG, TYPES_TAG
 from handler.delta.change import DataFile
+from handler.delta.encoding import dictionary_columns
 from handler.delta.log import Metadata
 from handler.delta.look_up import Keys
 from handler.delta.ranges import RANGES_TAG, Ranges
@@ -123,18 +124,13 @@ class DataFileWriter:
         self._tags = {TYPES_TAG: str(widenings(metadata))}
         if sorted_by:
             self._tags[SORTED_TAG] = ",".join(sorted_by)
-        self._writer = pq.ParquetWriter(
-            sink,
-            schema,
-            compression=COMPRESSION,
-            compression_level=COMPRESSION_LEVEL,
-            store_schema=False,
-            metadata_collector=self._footer,
-        )
+        self._sink = sink
+        self._schema = schema
+        self._writer: pq.ParquetWriter | None = None
 
     def write(self, rows: pa.Table) -> None:
-        """Write rows as a row group."""
-        self._writer.write_table(rows)
+        """Write rows as a row group. The first ones decide how columns are encoded."""
+        self._open(rows).write_table(rows)
         self._facts.add(rows)
         if self._ranges is not None:
             self._ranges.add(rows)
@@ -143,7 +139,20 @@ class DataFileWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._writer.close()
+        self._open(self._schema.empty_table()).close()
+
+    def _open(self, rows: pa.Table) -> pq.ParquetWriter:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._sink,
+                self._schema,
+                compression=COMPRESSION,
+                compression_level=COMPRESSION_LEVEL,
+                use_dictionary=dictionary_columns(rows),
+                store_schema=False,
+                metadata_collector=self._footer,
+            )
+        return self._writer
 
     def data_file(self, now_ms: int, payload: bytes | FilePath) -> DataFile:
         """Return the file once it is closed. `payload` is its content, or where that is."""

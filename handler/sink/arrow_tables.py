@@ -53,16 +53,14 @@ def kafka_column(name: str, flat: Flat, indices: Sequence[int]) -> pa.Array:
     values: list[Any]
     match name:
         case "_kafka_partition":
-            values = [flat.partitions[i] for i in indices]
+            values = _at(flat.partitions, indices)
         case "_kafka_offset":
-            values = [flat.offsets[i] for i in indices]
+            values = _at(flat.offsets, indices)
         case "_kafka_timestamp":
-            milliseconds = pa.array(
-                [flat.timestamps[i] for i in indices], pa.timestamp("ms", "UTC")
-            )
+            milliseconds = pa.array(_at(flat.timestamps, indices), pa.timestamp("ms", "UTC"))
             return milliseconds.cast(_TIMESTAMP)
         case "_kafka_topic":
-            values = [flat.topic] * len(indices)
+            return pa.repeat(flat.topic, len(indices))
         case "_kafka_timestamp_type":
             values = [flat.records[i].timestampType for i in indices]
         case "_kafka_key":
@@ -73,7 +71,8 @@ def kafka_column(name: str, flat: Flat, indices: Sequence[int]) -> pa.Array:
 
 
 def _at(values: list[Any], indices: Sequence[int]) -> list[Any]:
-    return values if isinstance(indices, range) else [values[i] for i in indices]
+    """Return the values of some records; `indices` rise, so as many as there are values are all."""
+    return values if len(indices) == len(values) else [values[i] for i in indices]
 
 
 def _headers(flat: Flat, indices: Sequence[int]) -> pa.Array:

@@ -5,8 +5,6 @@ the tables. Pure.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-import orjson
-
 from handler.contract.contract import Contract
 from handler.errors import Problem, RejectCode
 from handler.kafka.event import Batch
@@ -16,7 +14,8 @@ from handler.sink.message_columns import MessageColumns, MessageFields
 from handler.sink.outcomes import Plan, drops_tombstones, plan
 from handler.validate.batch import Checker
 from handler.validate.checked import Checked
-from handler.validate.decode import Parsed, parse_payloads
+from handler.validate.decode import parse_payloads
+from handler.validate.slices import ranges_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,98 +58,80 @@ class CheckedBatch:
 
 @dataclass(frozen=True, slots=True)
 class DecodedBatch:
-    """A batch that is decoded and parsed once for all contracts of its topic.
+    """A batch for all contracts of its topic.
 
-    `present` are the indices of the records with a value, `keeps` says for each contract which of
-    the parsed objects its `where` keeps, None for all. `used` are those whose objects another
-    contract has changed.
+    `present` are the indices of the records with a value. `dropped` has, for each contract, the
+    indices of those that its `where` drops. `untested` are those that no `where` could be tried on.
     """
 
     batch: Batch
     flat: Flat
     present: Sequence[int]
-    payloads: Sequence[bytes]
-    parsed: Parsed
-    keeps: Sequence[Sequence[bool] | None]
-    used: set[int]
-
-    def dropped_by(self, number: int) -> frozenset[int]:
-        """Return the indices of the records that a contract's `where` drops."""
-        keeps = self.keeps[number]
-        if keeps is None:
-            return frozenset()
-        pairs = zip(self.parsed.positions, keeps, strict=True)
-        return frozenset(self.present[i] for i, keep in pairs if not keep)
+    dropped: Sequence[frozenset[int]]
+    untested: frozenset[int]
 
 
 class TopicChecker:
     """The contracts of one topic at work."""
 
     def __init__(self, contracts: Sequence[Contract]) -> None:
-        self._parts = [
-            (c, Checker(c), MessageColumns(c), MessageFields(c.where)) for c in contracts
+        self._parts = [(c, Checker(c), MessageColumns(c)) for c in contracts]
+        self._wheres = [
+            (number, contract.where, MessageFields(contract.where))
+            for number, contract in enumerate(contracts)
+            if contract.where is not None
         ]
 
     def decode(self, batch: Batch) -> DecodedBatch:
-        """Parse a batch, and try each `where` on it: checking changes the objects."""
+        """Try each `where` on a batch.
+
+        Its records are parsed for that, and again by the contracts that keep them: no objects of
+        one table are there while another is written.
+        """
         flat = flatten(batch)
         present = [i for i, value in enumerate(flat.values) if value is not None]
-        payloads = [value for value in flat.values if value is not None]
-        parsed = parse_payloads(payloads)
-        keeps = [
-            None if contract.where is None else fields.keeps(contract.where, parsed, flat, present)
-            for contract, _, _, fields in self._parts
-        ]
-        return DecodedBatch(batch, flat, present, payloads, parsed, keeps, set())
+        dropped: list[set[int]] = [set() for _ in self._parts]
+        untested: set[int] = set()
+        payloads = _payloads(flat, present) if self._wheres else []
+        for some in ranges_of(payloads):
+            parsed = parse_payloads(payloads[some.start : some.stop], named_keys_max=0)
+            indices = [present[some.start + i] for i in parsed.positions]
+            untested.update(present[some.start + i] for i in parsed.problems)
+            for i, value in zip(indices, parsed.objects, strict=True):
+                if not isinstance(value, dict):
+                    untested.add(i)
+                    continue
+                for number, where, fields in self._wheres:
+                    if not where.keeps(fields.document(value, flat.records[i])):
+                        dropped[number].add(i)
+        each = tuple(map(frozenset, dropped))
+        return DecodedBatch(batch, flat, present, each, frozenset(untested))
 
     def check(
         self, decoded: DecodedBatch, number: int, source: str, generation: int
     ) -> CheckedBatch:
         """Return what the contract with this number makes of a batch."""
-        contract, checker, messages, _ = self._parts[number]
-        mine, present, keeps = decoded.parsed, decoded.present, decoded.keeps[number]
-        if keeps is not None:
-            mine = _select(mine, keeps)
-        if decoded.used:
-            mine = _fresh(mine, decoded.payloads, decoded.used)
-        if len(self._parts) > 1:
-            decoded.used.update(mine.positions)
-        untested = frozenset[int]()
-        if contract.where is not None:
-            objects = zip(mine.positions, mine.objects, strict=True)
-            no_objects = [i for i, value in objects if not isinstance(value, dict)]
-            untested = frozenset(present[i] for i in (*mine.problems, *no_objects))
-        checked = checker.check_parsed(mine, decoded.payloads)
-        if len(present) < len(decoded.flat.values):
-            checked = _at(checked, present)
+        contract, checker, messages = self._parts[number]
+        flat, dropped = decoded.flat, decoded.dropped[number]
+        kept = [i for i in decoded.present if i not in dropped] if dropped else decoded.present
+        checked = checker.check(_payloads(flat, kept))
+        if len(kept) < len(flat.values):
+            checked = _at(checked, kept)
+        has_where = contract.where is not None
         return _batch(
             contract,
             decoded,
-            _with_messages(checked, messages, decoded.flat),
+            _with_messages(checked, messages, flat),
             source,
             generation,
-            dropped=decoded.dropped_by(number),
-            untested=untested,
+            dropped=dropped,
+            untested=decoded.untested if has_where else frozenset(),
         )
 
 
-def _select(parsed: Parsed, keeps: Sequence[bool]) -> Parsed:
-    """Return the records that a table is for."""
-    pairs = list(zip(parsed.positions, parsed.objects, keeps, strict=True))
-    return Parsed(
-        [value for _, value, keep in pairs if keep],
-        [i for i, _, keep in pairs if keep],
-        parsed.problems,
-    )
-
-
-def _fresh(mine: Parsed, payloads: Sequence[bytes], used: Collection[int]) -> Parsed:
-    """Return records with new objects where another contract has changed theirs."""
-    objects = [
-        orjson.loads(payloads[i]) if i in used else value
-        for i, value in zip(mine.positions, mine.objects, strict=True)
-    ]
-    return Parsed(objects, mine.positions, mine.problems)
+def _payloads(flat: Flat, indices: Sequence[int]) -> list[bytes]:
+    """Return the values of records that have one."""
+    return [value for i in indices if (value := flat.values[i]) is not None]
 
 
 def _at(checked: Checked, present: Sequence[int]) -> Checked:
@@ -199,7 +180,7 @@ def _batch(
         dropped=dropped,
         untested=untested,
         repeats=sum(stream.repeats for stream in batch.streams),
-        value_bytes=sum(map(len, decoded.payloads)),
+        value_bytes=sum(map(len, filter(None, flat.values))),
     )
 
 

@@ -14,7 +14,7 @@ from handler.errors import Problem, RejectCode
 from handler.kafka.event import EventRecord, decode_headers
 from handler.sink.arrow_tables import Flat
 from handler.validate.batch import Checker
-from handler.validate.decode import Parsed, parse_payloads
+from handler.validate.decode import parse_payloads
 from handler.validate.diagnose import path_of, problem
 
 
@@ -26,16 +26,6 @@ class MessageFields:
         self._headers = frozenset(path[1] for path in paths if path[0] == HEADERS)
         self._key = any(path[0] == KEY for path in paths)
         self._key_text = (KEY_TEXT,) in paths
-
-    def keeps(self, where: Where, parsed: Parsed, flat: Flat, present: Sequence[int]) -> list[bool]:
-        """Return which records belong in the table. One that is not an object may
-        belong in any.
-        """
-        return [
-            not isinstance(value, dict)
-            or where.keeps(self.document(value, flat.records[present[i]]))
-            for i, value in zip(parsed.positions, parsed.objects, strict=True)
-        ]
 
     def document(self, value: Mapping[str, Any], record: EventRecord) -> Mapping[str, Any]:
         """Return what `where` is tried on: a record's object, with what it asks of the message."""

@@ -56,7 +56,7 @@ class TopicWriter:
                 results.append(self._write_one(decoded, number, source, own, dry_run=dry_run))
             except Exception as error:  # the other tables go on
                 contract = self.contracts[number]
-                dropped = decoded.dropped_by(number)
+                dropped = decoded.dropped[number]
                 results.append(TableFailure(contract, decoded.flat, dropped, error))
             deadline.add(own)
         failures = [each.error for each in results if isinstance(each, TableFailure)]

@@ -1,7 +1,6 @@
 """The problems of a batch's rejects, within a budget that bounds the time of a hostile batch."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import orjson
 
@@ -22,23 +21,14 @@ _BYTES_OF_A_VALUE = 16
 
 
 class BatchDiagnosis:
-    """Lists the problems of rejects of one contract.
+    """Lists the problems of rejects of one contract."""
 
-    `changes_objects` says that the objects of a batch may have converted values.
-    """
-
-    def __init__(
-        self, columns: Sequence[Column], unknown_fields: str, *, changes_objects: bool
-    ) -> None:
+    def __init__(self, columns: Sequence[Column], unknown_fields: str) -> None:
         self._columns = columns
         self._unknown_fields = unknown_fields
-        self._changes_objects = changes_objects
 
     def explain(
-        self,
-        first: Mapping[int, FirstProblem],
-        payloads: Sequence[bytes],
-        objects: Mapping[int, Any],
+        self, first: Mapping[int, FirstProblem], payloads: Sequence[bytes]
     ) -> dict[int, Sequence[Problem]]:
         """List the problems of rejects, as far as the budget reaches; the first is always known."""
         result: dict[int, Sequence[Problem]] = {}
@@ -46,13 +36,10 @@ class BatchDiagnosis:
         for position in sorted(first):
             problems: Sequence[Problem] = ()
             if left > 0:
-                payload, value = payloads[position], objects[position]
-                if exact := len(payload) <= EXACT_BYTES_MAX:
-                    value = parse_numbers(payload)
-                elif self._changes_objects:
-                    value = orjson.loads(payload)
-                if exact or self._changes_objects:
-                    left -= len(payload) // _BYTES_OF_A_VALUE
+                payload = payloads[position]
+                parse = parse_numbers if len(payload) <= EXACT_BYTES_MAX else orjson.loads
+                value = parse(payload)
+                left -= len(payload) // _BYTES_OF_A_VALUE
                 budget = min(max(left, 0), DIAGNOSIS_VALUES)
                 problems, rest = examine(value, self._columns, self._unknown_fields, budget)
                 left -= budget - rest

@@ -6,10 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from handler.contract.compiled import Column
 from handler.errors import Problem, RejectCode
-from handler.validate.diagnose import path_of, problem, problem_at
-from handler.validate.places import Places
+from handler.validate.diagnose import path_of, problem
 from handler.validate.replace_values import ValueRefused
 
 FirstProblem = Callable[[], Problem]
@@ -46,9 +44,11 @@ class Verdict:
     final: dict[int, Problem] = field(default_factory=dict)
     unknown: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
-
-def value_problem(value: Any, column: Column, wrong: Places, row: int) -> Problem:
-    return problem_at(value, column, wrong.lead(row))
+    def refuse(self, first: Mapping[int, FirstProblem]) -> None:
+        """Note records that are rejects, with the first problem of each."""
+        self.first.update(first)
+        for position in first:
+            self.unknown.pop(position, None)
 
 
 def refused_problem(refused: ValueRefused) -> Problem:

@@ -38,21 +38,25 @@ class Parsed:
     problems: Mapping[int, Problem]
 
 
-def parse_payloads(payloads: Sequence[bytes]) -> Parsed:
-    """Parse a batch of JSON documents.
+def parse_payloads(payloads: Sequence[bytes], named_keys_max: int = NAMED_KEYS_MAX) -> Parsed:
+    """Parse JSON documents, all at once; each document alone only if that fails.
 
-    The batch is checked at once; each document alone only if that fails.
+    At most so many repeated keys are named.
     """
-    crowded = {i for i, p in enumerate(payloads) if len(p) > SPARED_BYTES_MAX and _is_crowded(p)}
+    crowded = set[int]()
+    if max(map(len, payloads), default=0) > SPARED_BYTES_MAX:
+        sizes = enumerate(payloads)
+        crowded = {i for i, p in sizes if len(p) > SPARED_BYTES_MAX and _is_crowded(p)}
     objects, positions, problems = _parse_all(payloads, crowded)
+    whole = payloads if not problems else [payloads[i] for i in positions]
     try:
-        if _has_no_repeated_key(objects, b"".join(payloads[i] for i in positions)):
+        if _has_no_repeated_key(objects, b"[" + b",".join(whole) + b"]"):
             return Parsed(objects, positions, problems)
     except _Deep:
         pass
     clear: list[tuple[int, Any]] = []
     for i, value in zip(positions, objects, strict=True):
-        name_it = len(problems) < NAMED_KEYS_MAX
+        name_it = len(problems) < named_keys_max
         if (problem := _ambiguity(value, payloads[i], name_it=name_it)) is None:
             clear.append((i, value))
         else:
@@ -97,12 +101,13 @@ def _has_no_repeated_key(value: Any, text: bytes) -> bool:
 
     A parser keeps the last of two equal keys, so the value written again has fewer colons than the
     text. Colons inside strings count on both sides, also where the text has them as an escape.
+    Many producers write as orjson does, and there is nothing to count.
     """
     try:
         again = orjson.dumps(value)
     except (TypeError, orjson.JSONEncodeError) as error:
         raise _Deep from error
-    return again.count(b":") == text.count(b":") + _escaped_colons(text)
+    return again == text or again.count(b":") == text.count(b":") + _escaped_colons(text)
 
 
 def _escaped_colons(text: bytes) -> int:

@@ -13,7 +13,7 @@ import msgspec
 from handler.contract.compiled import Column, Rules
 from handler.delta.types import INTEGER_BITS
 from handler.errors import Problem, RejectCode
-from handler.validate.diagnose import not_an_object, problem
+from handler.validate.diagnose import problem
 
 _AT = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 _names = count()
@@ -112,10 +112,8 @@ def refusal(record: Any, type_: Any) -> str | None:
     return None
 
 
-def kind_problem(value: Any, message: str) -> Problem:
-    """Return what msgspec found as a problem; `message` never quotes the record."""
-    if not isinstance(value, dict):
-        return problem(*not_an_object(value))
+def kind_problem(message: str) -> Problem:
+    """Return what msgspec found in an object as a problem; `message` never quotes the record."""
     match = _AT.fullmatch(message)
     what, path = (match[1], match[2] or "") if match is not None else (message, "")
     if missing := re.search(r"missing required field `(.*)`", what, re.DOTALL):

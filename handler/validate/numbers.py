@@ -8,6 +8,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from handler.contract.compiled import Column
 from handler.contract.form import USUAL
 from handler.contract.scalar import Refused
@@ -25,18 +28,25 @@ class Doubles:
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = holding(columns, lambda column: column.type in _FLOATING)
 
-    def __bool__(self) -> bool:
-        return bool(self._columns)
+    def restore_signs(
+        self,
+        wire: pa.Array | None,
+        records: Sequence[dict[str, Any]],
+        payloads: Sequence[bytes],
+    ) -> bool:
+        """Put -0.0 where a double was written as `-0`. Returns whether a record may have changed.
 
-    def restore_signs(self, records: Sequence[dict[str, Any]], payloads: Sequence[bytes]) -> None:
-        """Put -0.0 where a double was written as `-0`."""
-        text = b" ".join(payloads)
-        if b"-0" not in text or not _NEGATIVE_ZERO.search(text):
-            return
+        `wire` is what was built of the records: without a zero in it there is nothing to look for.
+        """
+        if not self._columns or (wire is not None and not _has_zero(wire)):
+            return False
+        changed = False
         for record, payload in zip(records, payloads, strict=True):
-            if _NEGATIVE_ZERO.search(payload):
+            if b"-0" in payload and _NEGATIVE_ZERO.search(payload):
                 written = json.loads(payload, parse_int=_parse_signed)
                 replace_values(record, written, self._columns, _signed)
+                changed = True
+        return changed
 
     def check_text(self, record: dict[str, Any], payload: bytes) -> None:
         """Look for integers beyond 64 bits, which are doubles already. Raises ValueRefused."""
@@ -49,6 +59,17 @@ class Doubles:
         Raises ValueRefused.
         """
         replace_values(record, record, self._columns, _exact)
+
+
+def _has_zero(array: pa.Array) -> bool:
+    """Return whether any double of a wire column is zero."""
+    if pa.types.is_floating(array.type):
+        return bool(pc.any(pc.equal(array, pa.scalar(0, array.type))).as_py())
+    if pa.types.is_struct(array.type):
+        return any(_has_zero(array.field(i)) for i in range(array.type.num_fields))
+    if pa.types.is_map(array.type):
+        return _has_zero(array.items)
+    return pa.types.is_list(array.type) and _has_zero(array.values)
 
 
 def _parse_signed(text: str) -> int | float:

@@ -3,7 +3,7 @@
 `{}` in an array of structs of fifty fields is three bytes and fifty values.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from handler.contract.compiled import Column
@@ -20,11 +20,6 @@ _BYTES_OF_AN_ITEM = 2
 """The shortest item of an array: a digit and its comma."""
 
 
-SLICE_VALUES = 4_000_000
-"""Columns are made from so many values at once: what the parser's objects and Arrow's builders need
-at one time is bounded by it."""
-
-
 class Sizes:
     """Counts the leaf values that records of a contract become."""
 
@@ -34,14 +29,13 @@ class Sizes:
         self.flat = sum(_width(column) for column in columns)
         self._item = max((_item_width(column) for column in self._repeated), default=0)
 
-    def limit(self, payload: bytes) -> int:
-        """Return how many values a record of these bytes may become."""
-        expanded = VALUES_PER_BYTE * (len(payload) + SPARE_BYTES)
-        return min(self._values_max, self.flat + expanded)
+    def limit(self, size: int) -> int:
+        """Return how many values a record of so many bytes may become."""
+        return min(self._values_max, self.flat + VALUES_PER_BYTE * (size + SPARE_BYTES))
 
-    def bound(self, payload: bytes) -> int:
-        """Return a number of values that a record of these bytes cannot exceed."""
-        return self.flat + len(payload) // _BYTES_OF_AN_ITEM * self._item
+    def bound(self, size: int) -> int:
+        """Return a number of values that a record of so many bytes cannot exceed."""
+        return self.flat + size // _BYTES_OF_AN_ITEM * self._item
 
     def count(self, record: Any) -> int:
         """Return how many leaf values a parsed record becomes.
@@ -52,34 +46,30 @@ class Sizes:
             return self.flat
         return self.flat + sum(_items(record.get(c.source), c) for c in self._repeated)
 
-    def slices(self, batch: Slice, verdict: Verdict) -> Iterator[Slice]:
-        """Refuse records that expand to too many values, and part the others by how many they are.
-
-        There is always one slice, if only an empty one.
-        """
-        bounds = [self.bound(payload) for payload in batch.payloads]
-        limits = [self.limit(payload) for payload in batch.payloads]
-        if sum(bounds) > SLICE_VALUES:
-            bounds = [self.count(record) for record in batch.objects]
-        for i, limit in enumerate(limits):
-            if bounds[i] > limit and (size := self.count(batch.objects[i])) > limit:
-                verdict.final[batch.positions[i]] = Problem(
+    def refuse_large(self, part: Slice, verdict: Verdict) -> Slice:
+        """Refuse records that expand to too many values, and return the others."""
+        sizes = list(map(len, part.payloads))
+        if not sizes or self._are_small(min(sizes), max(sizes)):
+            return part
+        refused = dict[int, Problem]()
+        for i, size in enumerate(sizes):
+            limit = self.limit(size)
+            if self.bound(size) > limit and (count := self.count(part.objects[i])) > limit:
+                refused[part.positions[i]] = Problem(
                     RejectCode.TOO_LARGE,
                     "",
-                    f"the record's {len(batch.payloads[i])} bytes become {size} values of the "
-                    f"contract's columns, and at most {limit} are taken: see max_values",
+                    f"the record's {size} bytes become {count} values of the contract's columns, "
+                    f"and at most {limit} are taken: see max_values",
                 )
-                bounds[i] = 0
-        if sum(bounds) <= SLICE_VALUES:
-            yield batch.without(verdict.final) if verdict.final else batch
-            return
-        start = size = 0
-        for i, values in enumerate(bounds):
-            if size and size + values > SLICE_VALUES:
-                yield batch.between(start, i).without(verdict.final)
-                start, size = i, 0
-            size += values
-        yield batch.between(start, len(bounds)).without(verdict.final)
+        verdict.final.update(refused)
+        return part.without(refused) if refused else part
+
+    def _are_small(self, least: int, most: int) -> bool:
+        """Return whether no record of these sizes can become too many values."""
+        bound = self.bound(most)
+        # Up to so many values a byte, a longer record's limit grows at least as its bound does.
+        is_narrow = self._item <= VALUES_PER_BYTE * _BYTES_OF_AN_ITEM
+        return bound <= (self._values_max if is_narrow else self.limit(least))
 
 
 def _width(column: Column) -> int:

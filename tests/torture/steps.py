@@ -23,7 +23,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "parse": (app, "parse_event"),
     "agree": (Terms, "agree"),
     "snapshot": (Table, "read"),
-    "check": (Checker, "check_parsed"),
+    "check": (Checker, "check"),
     "look-up": (Table, "look_up"),
     "decide": (writer, "decide"),
     "stage": (commit.Transaction, "stage"),

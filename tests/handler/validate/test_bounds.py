@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handler.validate import batch_diagnosis, diagnose, size
+from handler.validate import batch, batch_diagnosis, diagnose, slices
 from handler.validate.batch import Checker
 from handler.validate.batch_diagnosis import DIAGNOSES_VALUES, DIAGNOSIS_VALUES
 from handler.validate.size import SPARE_BYTES, VALUES_PER_BYTE
@@ -32,8 +32,8 @@ def codes(checked: Any) -> dict[int, list[str]]:
 
 
 def test_million_empty_items_of_a_wide_struct_are_too_large() -> None:
-    batch = [items(500_000, b'{"f":0}'), items(1_000_000), b'{"id":1}']
-    checked = Checker(columns_contract(WIDE)).check(batch)
+    payloads = [items(500_000, b'{"f":0}'), items(1_000_000), b'{"id":1}']
+    checked = Checker(columns_contract(WIDE)).check(payloads)
     assert codes(checked) == {0: ["too_large"], 1: ["too_large"]}
     assert checked.positions == [2]
     assert "25000001 values" in checked.rejects[0][0].message
@@ -95,8 +95,9 @@ def test_slices_give_the_same_columns_and_rejects(monkeypatch: pytest.MonkeyPatc
         for i in range(60)
     ]
     whole = Checker(columns_contract(WIDE)).check(payloads)
-    for values in (1, 100, 1000):
-        monkeypatch.setattr(size, "SLICE_VALUES", values)
+    for slice_bytes, finished_bytes in ((1, 1), (1, 1 << 30), (500, 1), (500, 5000)):
+        monkeypatch.setattr(slices, "SLICE_BYTES", slice_bytes)
+        monkeypatch.setattr(batch, "FINISHED_BYTES", finished_bytes)
         sliced = Checker(columns_contract(WIDE)).check(payloads)
         assert sliced.positions == whole.positions
         assert sliced.rejects == whole.rejects
@@ -107,7 +108,8 @@ def test_slices_give_the_same_columns_and_rejects(monkeypatch: pytest.MonkeyPatc
 def test_slices_are_written_as_one_file_a_partition(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(size, "SLICE_VALUES", 100)
+    monkeypatch.setattr(slices, "SLICE_BYTES", 500)
+    monkeypatch.setattr(batch, "FINISHED_BYTES", 1000)
     contract = SMALL.replace("  name:", "  a: {type: array, items: {type: date}}\n  name:") + (
         "  year: {type: integer, from: year(_kafka_timestamp)}\npartition_by: [year]\n"
     )
