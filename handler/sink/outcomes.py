@@ -7,6 +7,7 @@ that turned out to be in the table, once the dead letters of the batch are commi
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import compress
 
 from handler.contract.contract import Contract
 from handler.errors import Problem, RejectCode
@@ -20,6 +21,10 @@ class Outcome(IntEnum):
     SKIP = 2
     DUPLICATE = 3
     UNSETTLED = 4
+
+
+_ONLY = {outcome: bytes(byte == outcome for byte in range(256)) for outcome in Outcome}
+"""For each outcome a table that translates it to 1, and the others to 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class Plan:
         count = self.outcomes.count(outcome)
         if count == len(self.outcomes):
             return range(count)
-        return [i for i, o in enumerate(self.outcomes) if o == outcome] if count else ()
+        return list(compress(range(len(self.outcomes)), self.outcomes.translate(_ONLY[outcome])))
 
 
 NAMES = {

@@ -58,7 +58,7 @@ class Checker:
         if self._rescues and verdict.first:
             rescued = self._rescue(verdict, payloads, groups)
         rejects: dict[int, Sequence[Problem]] = {i: [p] for i, p in verdict.final.items()}
-        rejects |= self._diagnosis.explain(verdict.first, payloads)
+        rejects |= self._diagnosis.explain(verdict, payloads)
         positions = [position for group, _ in groups for position in group]
         columns = self._named([arrays for _, arrays in groups])
         if rescued:
@@ -108,7 +108,7 @@ class Checker:
             missing = array is None
             finished.append(Finished(nulls.of(column)) if missing else finish(array, column))
         arrays = [column.array for column in finished]
-        if wrong := self._refused_values(group, finished):
+        if wrong := self._refused_values(group, finished, verdict):
             kept = pa.array([position not in wrong for position in positions])
             arrays = [array.filter(kept) for array in arrays]
             positions = [position for position in positions if position not in wrong]
@@ -116,7 +116,7 @@ class Checker:
         return positions, arrays
 
     def _refused_values(
-        self, group: Sequence[WireColumns], finished: Sequence[Finished]
+        self, group: Sequence[WireColumns], finished: Sequence[Finished], verdict: Verdict
     ) -> dict[int, FirstProblem]:
         """Return the records with a value that its column refused."""
         if not any(result.wrong or result.unsure for result in finished):
@@ -128,11 +128,13 @@ class Checker:
             for row in result.wrong.rows:
                 first = partial(self._value_problem, payloads[row], column, result.wrong, row)
                 wrong.setdefault(positions[row], first)
+                verdict.wrong.setdefault(positions[row], []).append(column.source)
         for row in sorted({row for result in finished for row in result.unsure}):
             try:
                 self._reader.check_numbers(self._object(group, row), payloads[row])
             except ValueRefused as reason:
                 wrong.setdefault(positions[row], partial(refused_problem, reason))
+                verdict.wrong.pop(positions[row], None)  # its column is not known
         return wrong
 
     def _value_problem(self, payload: bytes, column: Column, wrong: Places, row: int) -> Problem:

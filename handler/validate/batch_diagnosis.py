@@ -1,12 +1,12 @@
 """The problems of a batch's rejects, within a budget that bounds the time of a hostile batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import orjson
 
 from handler.contract.compiled import Column
 from handler.errors import Problem
-from handler.validate.checked import FirstProblem
+from handler.validate.checked import Verdict
 from handler.validate.decode import parse_numbers
 from handler.validate.diagnose import examine
 
@@ -25,15 +25,14 @@ class BatchDiagnosis:
 
     def __init__(self, columns: Sequence[Column], unknown_fields: str) -> None:
         self._columns = columns
+        self._by_source = {column.source: column for column in columns}
         self._unknown_fields = unknown_fields
 
-    def explain(
-        self, first: Mapping[int, FirstProblem], payloads: Sequence[bytes]
-    ) -> dict[int, Sequence[Problem]]:
+    def explain(self, verdict: Verdict, payloads: Sequence[bytes]) -> dict[int, Sequence[Problem]]:
         """List the problems of rejects, as far as the budget reaches; the first is always known."""
         result: dict[int, Sequence[Problem]] = {}
         left = DIAGNOSES_VALUES
-        for position in sorted(first):
+        for position, first in sorted(verdict.first.items()):
             problems: Sequence[Problem] = ()
             if left > 0:
                 payload = payloads[position]
@@ -41,7 +40,11 @@ class BatchDiagnosis:
                 value = parse(payload)
                 left -= len(payload) // _BYTES_OF_A_VALUE
                 budget = min(max(left, 0), DIAGNOSIS_VALUES)
-                problems, rest = examine(value, self._columns, self._unknown_fields, budget)
+                if (sources := verdict.wrong.get(position)) is not None:
+                    columns = [self._by_source[source] for source in sources]
+                    problems, rest = examine(value, columns, "ignore", budget)
+                else:
+                    problems, rest = examine(value, self._columns, self._unknown_fields, budget)
                 left -= budget - rest
-            result[position] = problems or [first[position]()]
+            result[position] = problems or [first()]
         return result

@@ -37,10 +37,12 @@ class Verdict:
     """What is found of a batch while it is checked.
 
     `first` tells the first problem of a reject, if it is asked for; the problems of `final` are all
-    that there is to say.
+    that there is to say. `wrong` are the columns, by their sources, that refused a record, where
+    all columns were asked.
     """
 
     first: dict[int, FirstProblem] = field(default_factory=dict)
+    wrong: dict[int, list[str]] = field(default_factory=dict)
     final: dict[int, Problem] = field(default_factory=dict)
     unknown: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 

@@ -16,6 +16,9 @@ from handler.errors import Problem, RejectCode
 from handler.validate.diagnose import problem
 
 _AT = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
+_INDEX = re.compile(r"\$\[([0-9]+)\]")
+_AT_ONCE = 256
+"""So many records of a list are tried at once: those behind a refused one are copied."""
 _names = count()
 
 
@@ -103,8 +106,34 @@ def all_convert(records: Sequence[Any], type_: Any) -> bool:
     return True
 
 
-def refusal(record: Any, type_: Any) -> str | None:
-    """Return why a record is not of a type, in msgspec's words; None if it is."""
+def refusals(records: Sequence[Any], type_: Any) -> dict[int, str]:
+    """Return which records are not of a type, by their indices, and why, in msgspec's words.
+
+    msgspec stops at the first one of a list, and says which it is: the others are tried again.
+    """
+    refused: dict[int, str] = {}
+    for start in range(0, len(records), _AT_ONCE):
+        stop = min(start + _AT_ONCE, len(records))
+        while start < stop:
+            try:
+                msgspec.convert(records[start:stop], GenericAlias(list, type_))
+                break
+            except msgspec.ValidationError as error:
+                indices = _INDEX.findall(str(error))
+            if len(indices) != 1:  # a field has a name that reads like an index
+                return _refusals_one_by_one(records, type_)
+            start += int(indices[0])
+            refused[start] = _refusal(records[start], type_) or ""
+            start += 1
+    return refused
+
+
+def _refusals_one_by_one(records: Sequence[Any], type_: Any) -> dict[int, str]:
+    refusals = ((i, _refusal(record, type_)) for i, record in enumerate(records))
+    return {i: message for i, message in refusals if message is not None}
+
+
+def _refusal(record: Any, type_: Any) -> str | None:
     try:
         msgspec.convert(record, type_)
     except msgspec.ValidationError as error:

@@ -5,7 +5,7 @@ is ever cast: Arrow's builders would turn 2.5 into 2 and true into 1.0, so the k
 before.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from handler.validate.decode import (
     parse_payloads,
 )
 from handler.validate.diagnose import not_an_object, problem
-from handler.validate.kinds import all_convert, kind_problem, object_type, refusal
+from handler.validate.kinds import all_convert, kind_problem, object_type, refusals
 from handler.validate.numbers import Doubles
 from handler.validate.replace_values import ValueRefused, holding
 from handler.validate.size import Sizes
@@ -86,7 +86,7 @@ class WireReader:
             self._known_only = object_type(columns, strict=True)
 
     def parse(self, payloads: Sequence[bytes], some: range, verdict: Verdict) -> Slice:
-        """Parse a slice of a batch; what is no JSON is refused."""
+        """Parse a slice of a batch; what is not JSON is refused."""
         mine = list(payloads[some.start : some.stop])
         parsed = parse_payloads(mine, NAMED_KEYS_MAX - len(verdict.final))
         if not parsed.problems:
@@ -143,24 +143,26 @@ class WireReader:
 
     def _check_kinds(self, part: Slice) -> dict[int, FirstProblem]:
         """Check the kinds of JSON. Returns the first problem of each record that is refused."""
-        if all_convert(part.objects, self._kinds):
-            return {}
         refused: dict[int, FirstProblem] = {}
-        for position, value in zip(part.positions, part.objects, strict=True):
+        for i, message in refusals(part.objects, self._kinds).items():
+            value = part.objects[i]
+            first = partial(kind_problem, message)
             if not isinstance(value, dict):
-                refused[position] = partial(problem, *not_an_object(value))
-            elif (message := refusal(value, self._kinds)) is not None:
-                refused[position] = partial(kind_problem, message)
+                first = partial(problem, *not_an_object(value))
+            refused[part.positions[i]] = first
         return refused
 
     def _convert(self, part: Slice) -> dict[int, FirstProblem]:
         """Convert values to what the columns are built from; some records are refused."""
         refused: dict[int, FirstProblem] = {}
-        for position, value, payload in zip(*part.parts, strict=True):
+        unusual: Iterable[int] = range(len(part.objects))
+        if self._usual_kinds is not None:
+            unusual = refusals(part.objects, self._usual_kinds)
+        for i in unusual:
             try:
-                self._conversions.apply(value, payload)
+                self._conversions.apply(part.objects[i], part.payloads[i])
             except ValueRefused as reason:
-                refused[position] = partial(refused_problem, reason)
+                refused[part.positions[i]] = partial(refused_problem, reason)
         return refused
 
     def _find_unknown(
@@ -169,11 +171,10 @@ class WireReader:
         """Find the fields that the contract lacks, where it says something of them."""
         if self._known_only is None:
             return {}
-        if not refused and all_convert(part.objects, self._known_only):
-            return {}
         results: dict[int, FirstProblem] = {}
-        for i, (position, payload) in enumerate(zip(part.positions, part.payloads, strict=True)):
-            if position in refused or refusal(part.objects[i], self._known_only) is None:
+        for i in refusals(part.objects, self._known_only):
+            position, payload = part.positions[i], part.payloads[i]
+            if position in refused:
                 continue
             if self._unknown_fields == "reject":
                 results[position] = unknown_problem
