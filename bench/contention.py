@@ -24,8 +24,9 @@ from handler.delta.change import Change, DataFile
 from handler.delta.commit import Transaction
 from handler.delta.log import Metadata, Protocol, Snapshot, Txn, new_metadata
 from handler.delta.look_up import Keys
+from handler.delta.pool import Pool
 from handler.delta.retry import Clock, Deadline, SystemClock
-from handler.delta.store import Entry, Object, Pool
+from handler.delta.store import Entry, Object
 from handler.delta.tables import Table
 from handler.delta.types import Field, Primitive
 from handler.errors import AlreadyExists, NotFound, OutOfTime, StoreError
@@ -178,6 +179,9 @@ class SimulatedPool(Pool):
         if calls:
             self._clock.wait()
         return answers
+
+    def run_all(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        return [call() for call in calls]
 
 
 @dataclass

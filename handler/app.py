@@ -13,8 +13,9 @@ from aws_lambda_powertools import Logger
 from handler import __build__, health
 from handler.contract.contract import Contract
 from handler.contract.load import by_topic, choose_contracts, load_contracts
+from handler.delta.pool import Pool
 from handler.delta.retry import Clock, Deadline, SystemClock
-from handler.delta.store import Pool, Store, open_store
+from handler.delta.store import Store, open_store
 from handler.errors import EventError, SiltError, Superseded, TableError, UnknownTopic
 from handler.health import Finding
 from handler.kafka.event import parse_event

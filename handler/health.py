@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar
 
 from handler.delta.log import TXN_RETENTION, TXNS_FORGOTTEN, Snapshot
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline
-from handler.delta.store import Pool, Store
+from handler.delta.store import Store
 from handler.delta.tables import Table
 from handler.errors import (
     AccessDenied,

@@ -19,8 +19,9 @@ from handler.contract.contract import Contract
 from handler.contract.load import choose_contracts, load_contracts
 from handler.contract.upkeep import Upkeep
 from handler.delta.look_up import Keys
+from handler.delta.pool import Pool
 from handler.delta.retry import NEXT_RUN, Clock, Deadline, SystemClock
-from handler.delta.store import Pool, Store, open_store
+from handler.delta.store import Store, open_store
 from handler.errors import EventError, MaintenanceFailed, OutOfTime, SiltError, counted
 from handler.metrics import emit
 from handler.settings import Settings, limit_s, read_settings

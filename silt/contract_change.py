@@ -8,8 +8,9 @@ from pathlib import Path
 
 from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
 from handler.contract.load import load_contracts
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline, SystemClock
-from handler.delta.store import Pool, open_store
+from handler.delta.store import open_store
 from handler.delta.tables import Table
 from handler.delta.types import Field, describe
 from handler.errors import SiltError, TableMismatch, UnsupportedTable

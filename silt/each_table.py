@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline, SystemClock
-from handler.delta.store import Pool
 from handler.errors import SiltError
 from silt import output
 from silt.credentials import use_credentials_for

@@ -10,8 +10,9 @@ from deltalake import DeltaTable, QueryBuilder
 from handler.contract.contract import DEAD_LETTERS_SUFFIX, REDRIVEN_AT, Contract
 from handler.contract.upkeep import Upkeep, default_upkeep
 from handler.delta.log import Snapshot
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline
-from handler.delta.store import Pool, open_store
+from handler.delta.store import open_store
 from handler.delta.tables import Table
 from handler.errors import SiltError, TableMismatch, UnsupportedTable, counted
 from handler.health import warnings_of_log

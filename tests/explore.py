@@ -16,7 +16,8 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 from handler.delta.log import commit_key, parse_commit
-from handler.delta.store import Entry, Object, Pool
+from handler.delta.pool import Pool
+from handler.delta.store import Entry, Object
 from handler.errors import AlreadyExists, NotFound, StoreError, Unavailable
 
 STEPS_MAX = 400
@@ -153,6 +154,9 @@ class InlinePool(Pool):
 
     def at_once(self, calls: Sequence[Callable[[], Any]], timeout_s: float) -> list[Any]:
         return [self._answer(call) for call in calls]
+
+    def run_all(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        return [call() for call in calls]
 
     @staticmethod
     def _answer(call: Callable[[], Any]) -> Any:

@@ -1,12 +1,16 @@
 """Stores in memory that can fail, lie or lose the answer at each request, and that count them."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 from obstore.store import MemoryStore
 
-from handler.delta.store import Entry, Object, ObjectStore, Pool
+from handler.delta.pool import Pool
+from handler.delta.store import Entry, Object, ObjectStore
 from handler.errors import NotFound, StoreError
 
 Hook = Callable[[str, str], None]
@@ -77,16 +81,33 @@ class MemoryTable:
 
 
 class CountingPool(Pool):
-    """A pool that counts its rounds: the requests that had to wait for others."""
+    """A pool that counts its rounds: how many requests were made at once, after those before."""
 
     def __init__(self) -> None:
         super().__init__(4)
         self.rounds: list[int] = []
+        self._own = threading.local()
 
     def at_once(self, calls: Sequence[Callable[[], Any]], timeout_s: float) -> list[Any]:
         if calls:
-            self.rounds.append(len(calls))
+            self._mine().append(len(calls))
         return super().at_once(calls, timeout_s)
+
+    def run_all(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        counts: list[list[int]] = [[] for _ in calls]
+
+        def run(rounds: list[int], call: Callable[[], Any]) -> Any:
+            self._own.rounds = rounds
+            return call()
+
+        answers = super().run_all(
+            [partial(run, rounds, call) for rounds, call in zip(counts, calls, strict=True)]
+        )
+        self._mine().extend(map(sum, zip_longest(*counts, fillvalue=0)))
+        return answers
+
+    def _mine(self) -> list[int]:
+        return getattr(self._own, "rounds", self.rounds)
 
 
 def fail_once(verb: str, part: str, error: StoreError) -> Hook:

@@ -28,7 +28,8 @@ from tests.fakes import CountingPool, Memory
 
 MEMORY_LIMIT_MB = 180
 MAINTENANCE_MEMORY_LIMIT_MB = 512
-COLD_SEQUENCE_MAX = 6
+COLD_SEQUENCE_MAX = 4
+"""A cold open: the hint, a listing, the checkpoint's footer and commits, its columns."""
 FORBIDDEN_MODULES = ("deltalake", "boto3", "botocore.session", "numpy", "pandas", "silt")
 
 
@@ -84,16 +85,16 @@ def test_partitioned_batch_puts_its_files_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("commits", [1, 25, 120])
-def test_cold_open_is_at_most_six_requests_in_sequence(tmp_path: Path, commits: int) -> None:
+def test_cold_open_is_at_most_four_requests_in_sequence(tmp_path: Path, commits: int) -> None:
     function, memory, pool = counting(tmp_path)
     for i in range(commits):
         run(function, memory, pool, rows(i, i + 1))
     cold, _, pool = counting(tmp_path)
     cold._open_store = memory.open
-    # Dead letters are looked for too; then two requests append.
+    # Both tables are opened at once, the dead letters are looked at again, two requests append.
     sequence, _ = run(cold, memory, pool, rows(commits, commits + 1))
     reads = [r for r in memory.requests if r[0] in ("get", "list", "get_ranges")]
-    assert sequence - 2 <= COLD_SEQUENCE_MAX, pool.rounds
+    assert sequence - 3 <= COLD_SEQUENCE_MAX, pool.rounds
     assert len([r for r in reads if r[0] == "list"]) == 2
 
 
@@ -114,8 +115,26 @@ def test_cold_open_behind_a_checkpoint_is_flat_in_the_age_of_the_table(tmp_path:
         cold.handle(event(rows(commits + 1, commits + 2)), None)
         sequences.append((len(pool.rounds), sum(pool.rounds)))
     assert sequences[0] == sequences[1]
-    # Two tables of at most five rounds, one after the other, and the append.
-    assert sequences[0][0] <= 2 * COLD_SEQUENCE_MAX + 2, sequences
+    # Both tables at once, the dead letters again, and the append.
+    assert sequences[0][0] <= COLD_SEQUENCE_MAX + 1 + 2, sequences
+
+
+def test_cold_append_with_rejects_is_eight_requests_in_sequence(tmp_path: Path) -> None:
+    """Both tables have a checkpoint and commits behind it."""
+    from deltalake import DeltaTable
+
+    function = function_for(tmp_path)
+    for i in range(20):
+        function.handle(event([*rows(i, i + 1), record(i, b"x", partition=1)]), None)
+        if i == 15:
+            for name in ("orders", "orders__dead_letters"):
+                DeltaTable(str(tmp_path / "tables" / "sales" / name)).create_checkpoint()
+    cold = function_for(tmp_path)
+    pool = cold._pool = CountingPool()
+    batch = [*rows(20, 21), record(20, b"x", partition=1)]
+    assert cold.handle(event(batch), None) == {"batchItemFailures": []}
+    # The open, is the newest dead letter still the newest, files, and two commits.
+    assert len(pool.rounds) == COLD_SEQUENCE_MAX + 1 + 3 == 8, pool.rounds
 
 
 @pytest.mark.parametrize("cleaned", [False, True])

@@ -29,7 +29,7 @@ SHIPPED = {
     *("pydantic", "yaml"),
 }
 ONLY_IN = {
-    "obstore": {"delta.store", "delta.store_errors"},
+    "obstore": {"delta.pool", "delta.store", "delta.store_errors"},
     "aws_lambda_powertools": {"app", "maintenance", "metrics"},
     # Of the Lambda runtime, not shipped; and the engine is in the artifact of maintenance alone.
     "boto3": {"maintenance"},
@@ -44,6 +44,7 @@ IMPURE = {
 MAY_TOUCH_THE_WORLD = {
     "app",
     "delta.retry",
+    "delta.pool",
     "delta.store",
     "maintenance",
     "metrics",
@@ -112,7 +113,14 @@ def test_module_imports_from_its_own_folder_and_from_below(name: str) -> None:
 
 def test_what_decides_does_no_io() -> None:
     """The writers and the terms ask the tables; every other module decides by what it is given."""
-    doing_io = {"delta.store", "delta.retry", "delta.tables", "delta.commit", "delta.rewrite"}
+    doing_io = {
+        "delta.pool",
+        "delta.store",
+        "delta.retry",
+        "delta.tables",
+        "delta.commit",
+        "delta.rewrite",
+    }
     deciding = [
         name
         for name in modules()

@@ -19,8 +19,9 @@ from handler.delta.log import (
     parse_protocol,
 )
 from handler.delta.parquet_ranges import read_columns
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline
-from handler.delta.store import Entry, Pool, Store
+from handler.delta.store import Entry, Store
 from handler.errors import BrokenLog, NotFound
 
 HINT = f"{LOG}/_last_checkpoint"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from handler.delta.checkpoint import (
     HINT,
@@ -15,8 +15,9 @@ from handler.delta.checkpoint import (
     read_checkpoint,
 )
 from handler.delta.log import LOG, Actions, Snapshot, apply, commit_key, parse_commit, version_of
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline, request_all
-from handler.delta.store import Entry, Object, Pool, Store
+from handler.delta.store import Entry, Object, Store
 from handler.errors import BrokenLog, NotFound
 
 _AHEAD = 3
@@ -124,7 +125,8 @@ class LogReader:
     def load(
         self, deadline: Deadline, new_files: Callable[[], Files] | None
     ) -> tuple[Snapshot, Files | None]:
-        """Read the newest snapshot: hint, listing, then checkpoint and commits at once.
+        """Read the newest snapshot: hint, listing, then checkpoint and commits at once, four
+        requests in sequence.
 
         A checkpoint that cannot be read is passed over for an older one, or for the commits from
         the first on, as long as all that follow it are there.
@@ -141,10 +143,9 @@ class LogReader:
         complete = hint is None or self.damage.hint_is_wrong  # every file of the log is listed
         while checkpoints:
             files = new_files() if new_files is not None else None
-            try:
-                snapshot = read_checkpoint(self.store, checkpoints[0], files, self.pool, deadline)
-            except BrokenCheckpoint as broken:
-                self._pass_over(checkpoints.pop(0), str(broken), hint)
+            snapshot, commits = self._read_both(checkpoints[0], entries, files, deadline)
+            if isinstance(snapshot, BrokenCheckpoint):
+                self._pass_over(checkpoints.pop(0), str(snapshot), hint)
                 if not checkpoints and not complete:
                     entries, complete = self._list(f"{LOG}/", deadline), True
                     checkpoints = [
@@ -155,9 +156,34 @@ class LogReader:
                 continue
             tags = {entry.key: entry.e_tag for entry in entries}
             snapshot = replace(snapshot, e_tag=tags.get(commit_key(snapshot.version)))
-            return self._follow(snapshot, entries, files, hint, deadline)
+            return self._follow(snapshot, entries, commits, files, hint, deadline)
         files = new_files() if new_files is not None else None
-        return self._follow(Snapshot(), entries, files, hint, deadline)
+        commits = self._get_commits(_numbers_after(-1, entries)[:_COMMITS_AT_ONCE], deadline)
+        return self._follow(Snapshot(), entries, commits, files, hint, deadline)
+
+    def _read_both(
+        self,
+        checkpoint: Checkpoint,
+        entries: Sequence[Entry],
+        files: FileListing | None,
+        deadline: Deadline,
+    ) -> tuple[Snapshot | BrokenCheckpoint, list[Commit | None]]:
+        """Read a checkpoint, and the first of the commits that follow it, at once."""
+
+        def read() -> Snapshot | BrokenCheckpoint:
+            try:
+                return read_checkpoint(self.store, checkpoint, files, self.pool, deadline)
+            except BrokenCheckpoint as broken:
+                return broken
+
+        numbers = _numbers_after(checkpoint.version, entries)[:_COMMITS_AT_ONCE]
+        commits: list[Commit | None] = []
+
+        def get() -> None:
+            commits.extend(self._get_commits(numbers, deadline))
+
+        results: list[Any] = self.pool.run_all([read, get])
+        return results[0], commits
 
     def _pass_over(self, checkpoint: Checkpoint, reason: str, hint: int | None) -> None:
         for entry in checkpoint.parts:
@@ -173,20 +199,19 @@ class LogReader:
         self,
         snapshot: Snapshot,
         entries: Sequence[Entry],
+        commits: Sequence[Commit | None],
         files: Files | None,
         hint: int | None,
         deadline: Deadline,
     ) -> tuple[Snapshot, Files | None]:
-        """Apply the commits that follow a checkpoint, or all of a log that has none."""
+        """Apply the commits that follow a checkpoint, or all of a log that has none.
+
+        `commits` are the first of them.
+        """
         self.checkpoint = snapshot.version
-        first = snapshot.version + 1
-        versions = sorted(
-            version
-            for entry in entries
-            if (version := version_of(entry.key)) is not None and version >= first
-        )
-        self._check_listing(versions, first, entries, hint)
-        for commit in self._commits(versions, first, deadline):
+        numbers = _numbers_after(snapshot.version, entries)
+        self._check_listing(numbers[:-1], snapshot.version + 1, entries, hint)
+        for commit in self._commits(numbers, commits, deadline):
             snapshot = apply(snapshot, commit.version, commit.actions, commit.e_tag)
             if files is not None:
                 files.apply(commit.actions)
@@ -220,13 +245,18 @@ class LogReader:
                 f"{_some(versions)}. {why} Nothing was written."
             )
 
-    def _commits(self, versions: Sequence[int], first: int, deadline: Deadline) -> Iterator[Commit]:
-        """Yield these commits and those that came since: `first` is next if there is none."""
-        following = versions[-1] + 1 if versions else first
-        numbers = [*versions, following]
+    def _commits(
+        self, numbers: Sequence[int], first: Sequence[Commit | None], deadline: Deadline
+    ) -> Iterator[Commit]:
+        """Yield these commits, of which the last need not be there, and those that came since.
+
+        `first` are those of them that were read already.
+        """
+        following = numbers[-1]
         for start in range(0, len(numbers), _COMMITS_AT_ONCE):
             part = numbers[start : start + _COMMITS_AT_ONCE]
-            for version, commit in zip(part, self._get_commits(part, deadline), strict=True):
+            commits = self._get_commits(part, deadline) if start else first
+            for version, commit in zip(part, commits, strict=True):
                 if commit is not None:
                     yield commit
                 elif version == following:
@@ -256,6 +286,12 @@ class LogReader:
             hint_e_tag=entry.e_tag if entry is not None else None,
         )
         return hint
+
+
+def _numbers_after(version: int, entries: Iterable[Entry]) -> list[int]:
+    """Return the versions of the commits in a listing that are newer, and the one that follows."""
+    listed = [v for entry in entries if (v := version_of(entry.key)) is not None and v > version]
+    return [*sorted(listed), max(listed, default=version) + 1]
 
 
 def _some(versions: Sequence[int]) -> str:

@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 
 from handler.delta.log import file_id
 from handler.delta.parquet_ranges import read_columns
+from handler.delta.pool import Pool
 from handler.delta.ranges import RANGES_TAG, parse_ranges
 from handler.delta.retry import Deadline
 from handler.delta.statistics import microseconds, parse_statistics
-from handler.delta.store import Entry, Pool, Store
+from handler.delta.store import Entry, Store
 from handler.errors import BrokenLog, DataFileMissing, NotFound
 
 ADD_COLUMNS = ("add.path", "add.size", "add.stats", "add.tags", "add.deletionVector")

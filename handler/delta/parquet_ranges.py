@@ -14,8 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline, request_all
-from handler.delta.store import Entry, Pool, Store
+from handler.delta.store import Entry, Store
 from handler.errors import BrokenLog
 
 TAIL_BYTES = 64 * 1024

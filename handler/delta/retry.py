@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from handler.delta.store import Pool
+from handler.delta.pool import Pool
 from handler.errors import OutOfTime, StoreError, Unavailable
 
 ATTEMPT_MIN_S = 0.5

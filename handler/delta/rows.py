@@ -17,8 +17,9 @@ from handler.delta.parquet_ranges import (
     open_parquet,
     read_footers,
 )
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline, request_all
-from handler.delta.store import Entry, Pool, Store
+from handler.delta.store import Entry, Store
 from handler.errors import BrokenLog
 
 FETCH_BYTES = 8 << 20

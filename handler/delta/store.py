@@ -4,9 +4,7 @@ The only module that knows `obstore`. Its errors become ours here, with their ca
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from concurrent.futures import TimeoutError as FutureTimeout
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,8 +19,6 @@ from handler.delta.store_errors import first_line, translated
 from handler.errors import (
     BadStore,
     NotFound,
-    StoreError,
-    Unavailable,
 )
 
 T = TypeVar("T")
@@ -32,8 +28,6 @@ REQUEST_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 3.0
 PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 2
-PARALLEL_MAX = 32
-"""At most so many requests are in progress at once."""
 _DIRECTORY_BUCKET = "--x-s3"
 """How the name of one ends ('Directory bucket naming rules' of S3), and no other may."""
 _REFUSED_OPTIONS = {
@@ -255,39 +249,3 @@ def open_store(uri: str) -> ObjectStore:
         raise BadStore(
             f"The table's location {uri} cannot be opened: {first_line(error)}"
         ) from error
-
-
-class Pool:
-    """Requests in progress at once, each with a bound on how long it is waited for."""
-
-    def __init__(self, parallel_max: int = PARALLEL_MAX) -> None:
-        self._executor = ThreadPoolExecutor(parallel_max, thread_name_prefix="silt-request")
-
-    def at_once(self, calls: Sequence[Callable[[], T]], timeout_s: float) -> list[T | StoreError]:
-        """Make requests at once and return each one's result or error, in order.
-
-        A request that is not answered in time counts as Unavailable: it may still take effect.
-        """
-        futures = [self._executor.submit(call) for call in calls]
-        wait(futures, max(timeout_s, 0.0))  # one time for all of them, not one each
-        return [self._result(future, timeout_s) for future in futures]
-
-    @staticmethod
-    def _result(future: "Future[Any]", timeout_s: float) -> Any:
-        try:
-            return future.result(0)
-        except StoreError as error:
-            return error
-        except FutureTimeout:
-            future.cancel()
-            return Unavailable(f"No answer within {timeout_s:.1f} s.")
-
-    def one(self, call: Callable[[], T], timeout_s: float) -> T:
-        """Make one request.
-
-        Raises what it raised, or Unavailable when it is not answered in time.
-        """
-        result = self.at_once([call], timeout_s)[0]
-        if isinstance(result, StoreError):
-            raise result
-        return result

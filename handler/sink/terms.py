@@ -18,7 +18,7 @@ from handler.delta.change import Change
 from handler.delta.commit import Transaction
 from handler.delta.log import Snapshot
 from handler.delta.retry import Deadline
-from handler.delta.tables import Table
+from handler.delta.tables import Table, read_all
 from handler.errors import Superseded, TableMismatch
 from handler.sink.evolution import is_own
 from handler.sink.table_schema import TableSchema
@@ -127,9 +127,10 @@ class Terms:
         dead_letters, rows = self._dead_letters.table, self._rows.table
         if self._agreed and _kept_term(dead_letters) == _kept_term(rows) == self._agreed:
             return self._agreed
+        read_all([table for table in (rows, dead_letters) if table.snapshot is None], deadline)
         for _ in range(_ROUNDS_MAX):
             of_rows = term_of(rows.known(deadline))
-            of_dead_letters = term_of(dead_letters.read(deadline))
+            of_dead_letters = term_of(dead_letters.refresh(deadline))
             if of_dead_letters is not None and self._holds(of_rows, of_dead_letters):
                 self._agreed = of_dead_letters
                 return of_dead_letters

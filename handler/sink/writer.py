@@ -8,9 +8,10 @@ from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
 from handler.delta.commit import Committed, Conflict, Transaction
 from handler.delta.log import Snapshot
 from handler.delta.look_up import Query
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline
-from handler.delta.store import Pool, Store
-from handler.delta.tables import Table
+from handler.delta.store import Store
+from handler.delta.tables import Table, read_all
 from handler.errors import OutOfTime, Superseded
 from handler.sink.checked_batch import CheckedBatch
 from handler.sink.decision import Decision, Files, Target, decide
@@ -111,13 +112,13 @@ class Writer:
 
         Returns the table's snapshot. Raises TableError or StoreError.
         """
-        for table in self.tables:
-            table.read(deadline)
+        read_all(self.tables, deadline)
         return self._terms.fit(deadline).rows
 
     def begins_generation(self, deadline: Deadline) -> bool:
         """Return whether only earlier generations have fed the tables. Raises StoreError."""
-        view = View(self.dead_letters.read(deadline), self.rows.read(deadline))
+        read_all(self.tables, deadline)
+        view = View(self.dead_letters.known(deadline), self.rows.known(deadline))
         return view.begins_generation(self._generation)
 
     def write(
@@ -226,8 +227,7 @@ class Writer:
 
     def _decide_only(self, result: Result, admission: Admission, deadline: Deadline) -> None:
         transaction = Transaction(self.tables, deadline)
-        for table in self.tables:
-            table.read(deadline)  # no commit of its own would notice a stale snapshot
+        read_all(self.tables, deadline)  # no commit of its own would notice a stale snapshot
         view = self._view(result.batch, admission, None, transaction, deadline)
         assert isinstance(view, View)
         result.begins_generation = view.begins_generation(self._generation)

@@ -11,9 +11,10 @@ from handler.delta.features import check_rewritable
 from handler.delta.files import folders, in_order, widenings
 from handler.delta.log import Metadata
 from handler.delta.look_up import Keys
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline
 from handler.delta.rewrite import active_files
-from handler.delta.store import Pool, Store
+from handler.delta.store import Store
 from handler.delta.tables import Table
 from handler.errors import EngineFailed, EventError, OutOfTime, SiltError, StoreError
 from handler.upkeep.checking import Checking

@@ -9,8 +9,9 @@ from deltalake import DeltaTable, QueryBuilder
 from handler.contract.contract import DEAD_LETTERS_SUFFIX, REDRIVEN_AS, REDRIVEN_AT, ROW
 from handler.delta.log import Snapshot
 from handler.delta.look_up import Keys
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline, SystemClock
-from handler.delta.store import Pool, open_store
+from handler.delta.store import open_store
 from handler.delta.tables import Table
 from handler.errors import NotFound, SiltError
 from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS

@@ -8,8 +8,9 @@ from confluent_kafka import KafkaException
 
 from handler.contract.contract import Contract
 from handler.contract.load import by_topic, load_contracts
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline, SystemClock
-from handler.delta.store import Pool, open_store
+from handler.delta.store import open_store
 from handler.delta.tables import Table
 from handler.errors import OutOfTime, StoreError
 from silt import output

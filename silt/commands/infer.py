@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from handler.contract.load import parse_contract
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline, SystemClock
-from handler.delta.store import Pool, open_store
+from handler.delta.store import open_store
 from handler.delta.tables import Table
 from handler.errors import SiltError
 from silt import output

@@ -9,8 +9,9 @@ from botocore.exceptions import BotoCoreError
 
 from handler import health
 from handler.contract.contract import Contract
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline, SystemClock
-from handler.delta.store import Pool, open_store
+from handler.delta.store import open_store
 from handler.errors import SiltError, counted
 from handler.health import Finding
 from handler.sink.writer import Writer

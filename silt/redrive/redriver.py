@@ -15,10 +15,11 @@ import pyarrow as pa
 from handler.contract.contract import DEAD_LETTERS_SUFFIX, REDRIVE_FIELDS, REDRIVEN_AT, Contract
 from handler.delta.active import ActiveFiles
 from handler.delta.features import check_rewritable
+from handler.delta.pool import Pool
 from handler.delta.retry import Clock, Deadline, SystemClock
 from handler.delta.rewrite import active_files
 from handler.delta.rows import read_rows
-from handler.delta.store import Pool, Store, open_store
+from handler.delta.store import Store, open_store
 from handler.delta.tables import Table
 from handler.delta.types import to_arrow
 from handler.errors import NotFound, OutOfTime, SiltError

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from handler.contract.contract import DEAD_LETTERS_SUFFIX
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline, SystemClock
-from handler.delta.store import Pool, open_store
+from handler.delta.store import open_store
 from handler.delta.tables import Table
 from handler.kafka.offsets import streams_of
 

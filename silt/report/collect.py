@@ -7,8 +7,9 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from handler.contract.contract import DEAD_LETTERS_SUFFIX
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline
-from handler.delta.store import Pool, open_store
+from handler.delta.store import open_store
 from handler.errors import SiltError
 from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS
 from silt.audit.findings import PartitionAudit

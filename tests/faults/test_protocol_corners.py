@@ -17,8 +17,9 @@ from handler.delta.change import Change, Why, conflict_with
 from handler.delta.commit import Transaction
 from handler.delta.log import Protocol, Snapshot, Txn, commit_key, new_metadata
 from handler.delta.look_up import Keys, Query
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline
-from handler.delta.store import Pool, open_store
+from handler.delta.store import open_store
 from handler.delta.tables import Table
 from handler.delta.types import Field, Primitive
 from handler.errors import BrokenLog, Superseded, TableMismatch, UnsupportedTable

@@ -5,31 +5,35 @@ ones, under every schedule; then the whole function under random ones.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handler.app import Function
 from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
 from handler.delta import commit, files
 from handler.delta.change import Change
+from handler.delta.checkpoint import HINT
 from handler.delta.commit import Transaction
 from handler.delta.log import Snapshot, commit_key, parse_commit
 from handler.delta.retry import Deadline
+from handler.delta.tables import Table
 from handler.errors import Superseded
 from handler.kafka.event import Batch, parse_event
 from handler.sink import table_schema, terms
 from handler.sink.outcomes import Outcome
 from handler.sink.table_schema import TableSchema
-from handler.sink.terms import Term, Terms, governor_of, term_of
+from handler.sink.terms import GOVERNOR, TERM, Term, Terms, governor_of, term_of
 from handler.sink.topic_writer import TopicWriter
 from handler.sink.view import Admission
 from handler.sink.writer import Result, Writer
-from tests.builders import NOW_MS, SMALL, FakeClock, contract_of, event, function_for, record
+from tests.builders import NOW_MS, SMALL, FakeClock, contract_of, event, function_for, record, rows
 from tests.explore import Actor, Asking, Case, InlinePool, Objects, Violation, explore, new_id
 from tests.fakes import Memory, nothing
 from tests.reader import rows_of_memory
@@ -197,6 +201,58 @@ def test_broken_copy_puts_the_record_into_both_tables(
     monkeypatch.setattr(Terms, *BROKEN[what])
     with pytest.raises(Violation, match="stands in"):
         explore_all()
+
+
+class LastFirstPool(InlinePool):
+    """A pool that does the last of several things first."""
+
+    def run_all(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        return super().run_all(calls[::-1])[::-1]
+
+
+def test_dead_letters_are_read_again_after_the_rows(tmp_path: Path) -> None:
+    """A cold sandbox opens the dead letters under its term; before it opens the rows, another
+    version takes both tables over and makes a dead letter of the record, and a stale sandbox of the
+    first version takes the rows back. Then both tables, as they were opened, are under one term.
+    """
+    shared = Memory()
+    strict = SMALL.replace("string}", "string, max_length: 9}")
+
+    def sandbox_of(contract: str, view: Memory) -> Function:
+        root = str(tmp_path / "tables")
+        return function_for(tmp_path / "of", contract, open_store=view.open, table_root=root)
+
+    def settle(function: Function, records: Sequence[Any]) -> None:
+        assert function.handle(event(records), None) == {"batchItemFailures": []}
+
+    first = sandbox_of(SMALL, shared)
+    settle(first, [*rows(0, 5), record(5, b"bad")])
+    uri = str(tmp_path / "tables" / "sales" / "orders")
+    table = Table("orders", shared.open(uri), InlinePool())
+    deadline = Deadline(FakeClock(), 1e9)
+    term = term_of(table.read(deadline))
+    assert term is not None
+    unseen = [record(6, {"id": 6, "name": UNSEEN})]
+    opened: list[str] = []
+
+    def intervene(verb: str, key: str) -> None:
+        opened.extend([key] if key == HINT and verb == "get" else [])
+        if len(opened) == 2:
+            opened.append("the rows")
+            settle(sandbox_of(strict, Memory(stores=shared.stores)), unseen)
+            snapshot = table.read(deadline)
+            assert term_of(snapshot) != term
+            properties = {TERM: term.name, GOVERNOR: term.governor}
+            back = snapshot.metadata.with_configuration(properties)
+            body = Change(files=(), txns={}, metadata=back).body("stale", NOW_MS)
+            shared.stores[uri].put_if_absent(commit_key(snapshot.version + 1), body)
+
+    cold = sandbox_of(SMALL, Memory(stores=shared.stores, before=intervene))
+    cold._pool = LastFirstPool()
+    settle(cold, unseen)
+    assert "the rows" in opened
+    assert rows_of_memory(shared, f"{uri}__dead_letters", ["offset"]) == [(5,), (6,)]
+    assert 6 not in [offset for (offset,) in rows_of_memory(shared, uri, ["_kafka_offset"])]
 
 
 steps = st.lists(

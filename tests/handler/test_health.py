@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from handler.delta.log import Snapshot
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline, SystemClock
-from handler.delta.store import Pool, open_store
+from handler.delta.store import open_store
 from handler.errors import (
     AccessDenied,
     BadStore,

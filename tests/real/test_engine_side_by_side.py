@@ -17,8 +17,9 @@ from deltalake.exceptions import CommitFailedError
 
 from handler import __build__
 from handler.delta.active import ActiveFiles
+from handler.delta.pool import Pool
 from handler.delta.retry import Deadline, SystemClock
-from handler.delta.store import Pool, open_store
+from handler.delta.store import open_store
 from handler.delta.tables import Table
 from handler.errors import UnsupportedTable
 from handler.upkeep import worker

@@ -3,7 +3,8 @@
 import obstore.exceptions
 import pytest
 
-from handler.delta.store import Pool, open_store
+from handler.delta.pool import Pool
+from handler.delta.store import open_store
 from handler.delta.store_errors import translate
 from handler.errors import (
     AccessDenied,

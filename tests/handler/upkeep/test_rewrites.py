@@ -15,8 +15,9 @@ from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
 from handler.delta import rows as reading
 from handler.delta.log import new_metadata
+from handler.delta.pool import Pool
 from handler.delta.retry import SystemClock
-from handler.delta.store import Entry, Pool, open_store
+from handler.delta.store import Entry, open_store
 from handler.delta.types import Field, Primitive
 from handler.errors import MaintenanceFailed
 from handler.upkeep import checking, compaction
