@@ -30,8 +30,9 @@ letters.md` has a line for each.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
@@ -184,8 +185,7 @@ PROBLEMS_MAX = 20
 """At most so many problems of one record are listed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """One thing that is wrong with one record: never holds a value of the record."""
 
     code: RejectCode

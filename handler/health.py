@@ -1,8 +1,9 @@
 """Whether tables could be read and written from here: what `silt doctor` and the functions ask."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar
+
+import msgspec
 
 from handler.delta.log import TXN_RETENTION, TXNS_FORGOTTEN, Snapshot
 from handler.delta.pool import Pool
@@ -36,8 +37,7 @@ ATTEMPTS_MAX = 3
 _REACH = "Look at bucket, region, and the route to S3: in a VPC, a gateway endpoint."
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """What one check found: of what, how it is, and where it is not well how to fix it."""
 
     check: str
@@ -48,7 +48,7 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         """Return the finding for a script."""
-        fields = asdict(self)
+        fields = msgspec.structs.asdict(self)
         return fields if self.fix else {key: fields[key] for key in fields if key != "fix"}
 
 

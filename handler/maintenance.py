@@ -8,10 +8,10 @@ the caller that spreads the work, and `{"silt": "health"}` looks at each table; 
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import msgspec
 from aws_lambda_powertools import Logger
 
 from handler import __build__, health
@@ -46,8 +46,7 @@ Step = Callable[[MaintenanceRun, Deadline], None]
 PartitionFilter = Sequence[Mapping[str, str | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class MaintainedTable:
+class MaintainedTable(msgspec.Struct, frozen=True):
     """One table of a contract: its name, where it is, how it is to be kept."""
 
     name: str

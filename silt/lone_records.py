@@ -1,6 +1,6 @@
 """A contract as it judges records one by one: without what is about whole batches."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from handler.contract.contract import Contract
 from handler.contract.model import CircuitBreakerModel

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import msgspec
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
@@ -98,7 +99,7 @@ class Status:
     def as_json(self) -> dict[str, Any]:
         """Return all of it for a script."""
         return {
-            **known(asdict(self.figures)),
+            **known(msgspec.structs.asdict(self.figures)),
             "uri": self.uri,
             "exists": self.figures.exists,
             "small_file_share": round(self.small_share, 3),

@@ -35,7 +35,6 @@ ONLY_IN = {
     "boto3": {"maintenance"},
     "deltalake": {"upkeep.worker"},
     "yaml": {"contract.yaml_file"},
-    "msgspec": {"kafka.event", "validate.kinds", "validate.convert"},
 }
 IMPURE = {
     *("os", "time", "random", "socket", "subprocess", "threading", "concurrent", "logging"),

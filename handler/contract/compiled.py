@@ -1,7 +1,8 @@
 """Compiled columns: the tree that a contract becomes, and the rules that its values obey."""
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from handler.contract.form import USUAL, Form
 from handler.contract.patterns import matches
@@ -12,8 +13,7 @@ SILT_TYPE = "silt.type"
 """The key of a field's metadata that says which of its strings are JSON text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """What a value must obey beyond its type. Bounds and `allowed` hold `Scalar.order` values."""
 
     minimum: Any = None
@@ -26,16 +26,14 @@ class Rules:
     allowed: frozenset[Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Derived:
+class Derived(msgspec.Struct, frozen=True):
     """Where a derived column takes its value: a path of columns, and the part of a time or None."""
 
     path: tuple[str, ...]
     part: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """A compiled column: a tree whose leaves are scalars. `parts` are a struct's fields, or the one
     element.
 

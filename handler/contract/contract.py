@@ -1,6 +1,6 @@
 """Contracts: YAML files in, frozen `Contract`s and the schemas of both their tables out."""
 
-from dataclasses import dataclass
+import msgspec
 
 from handler.contract.compiled import Column
 from handler.contract.model import (
@@ -42,8 +42,7 @@ They are not marked as the contract's, so a release without them goes on after a
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Contract:
+class Contract(msgspec.Struct, frozen=True):
     """One contract, checked and compiled.
 
     `version` is the user's label and the format's fingerprint.

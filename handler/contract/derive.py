@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from handler.contract.compiled import Column, Derived
 from handler.contract.model import ContractModel

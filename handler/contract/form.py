@@ -3,9 +3,10 @@ them.
 """
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+
+import msgspec
 
 from handler.contract.scalar import (
     DIGITS_MAX,
@@ -37,8 +38,7 @@ _INTEGER_DIGITS_MAX = 20
 """More digits than any integer of 64 bits has, without its sign."""
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(msgspec.Struct, frozen=True):
     """What the contract says of a column's form.
 
     `unit` is that of an epoch timestamp or of a date as a number, `accept` are kinds of JSON,

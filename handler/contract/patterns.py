@@ -7,8 +7,8 @@ classes are ASCII: https://github.com/google/re2/wiki/Syntax.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -75,8 +75,7 @@ class PatternRefused(Exception):
     """RE2 does not know a construct of the pattern; the message names it and says another way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """A part of a pattern that RE2 reads otherwise than Python: what it is, and how it differs.
 
     `python` is the RE2 form of what Python means, `re2` a form that says RE2's meaning plainly.
@@ -94,8 +93,7 @@ class Difference:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(msgspec.Struct, frozen=True):
     """One escape, group opening, class bracket or character, and whether it is within [...]."""
 
     text: str

@@ -1,7 +1,8 @@
 """What a single JSON value is, before and after it was read as a scalar of a Delta type."""
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from handler.errors import RejectCode
 
@@ -14,8 +15,7 @@ DIGITS_MAX = 400
 """A decimal is written in so many characters at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Literal:
+class Literal(msgspec.Struct, frozen=True):
     """A JSON number that is no integer of 64 bits, as it was written."""
 
     text: str
@@ -30,8 +30,7 @@ NEGATIVE_ZERO = Literal("-0")
 """An integer that is 0, and a double that is -0.0."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(msgspec.Struct, frozen=True):
     """A value that was accepted.
 
     `wire` is what the Arrow column is built from (a string for dates, decimals and binary;

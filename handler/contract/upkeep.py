@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from handler.contract.model import MaintenanceModel, RetentionModel
 from handler.contract.yaml_file import Path
@@ -20,8 +22,7 @@ _UNSORTABLE = ("json", "struct", "array", "map", "binary", "boolean")
 Report = Callable[[Path, str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Upkeep:
+class Upkeep(msgspec.Struct, frozen=True):
     """How one table is to be kept. Sizes are in bytes, times in milliseconds.
 
     A retention of None is the table's own. `expire_ms`: redriven dead letters are removed after it.

@@ -1,8 +1,9 @@
 """`where`: which records of a topic belong in a table. Judged on the JSON as it was sent."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from handler.contract.message_paths import HEADERS, KEY, check_header
 from handler.contract.model import ConditionModel
@@ -16,8 +17,7 @@ RULE = "where"
 """The name of the rule that drops a record which another table, or none, is for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(msgspec.Struct, frozen=True):
     """What one value must be. `path` are the keys that lead to it from the record, or from
     `_kafka_headers` or `_kafka_key`.
     """
@@ -52,8 +52,7 @@ class Condition:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(msgspec.Struct, frozen=True):
     """Conditions that all hold for the records of a table, and alternatives of which one does."""
 
     conditions: tuple[Condition, ...]

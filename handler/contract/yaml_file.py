@@ -6,10 +6,10 @@ would read `no` as false, `010` as 8, `1:30` as 90 and `2026-05-01` as a date ob
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import yaml
 
 Path = tuple[str | int, ...]
@@ -27,14 +27,13 @@ _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
 _TAG = "tag:yaml.org,2002:"
 
 
-@dataclass(slots=True)
-class Document:
+class Document(msgspec.Struct):
     """A parsed file: plain data, the line and the written text of each path, problems."""
 
     data: Any = None
-    lines: dict[Path, int] = field(default_factory=dict)
-    texts: dict[Path, str] = field(default_factory=dict)
-    problems: list[tuple[Path, int, str]] = field(default_factory=list)
+    lines: dict[Path, int] = msgspec.field(default_factory=dict)
+    texts: dict[Path, str] = msgspec.field(default_factory=dict)
+    problems: list[tuple[Path, int, str]] = msgspec.field(default_factory=list)
     nodes: int = 0
 
     def line(self, path: Path) -> int:

@@ -5,10 +5,10 @@ neither its statistics nor its offset ranges.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+import msgspec
 import pyarrow as pa
 
 from handler.delta.log import file_id
@@ -27,8 +27,7 @@ PartitionValues = Mapping[str, str | None]
 FileId = tuple[str, str | None]
 
 
-@dataclass(slots=True)
-class ActiveFile:
+class ActiveFile(msgspec.Struct):
     """One file of a table.
 
     `path` is verbatim as in the log, sizes are in bytes. `types` and `sorted_by` are our tags, None

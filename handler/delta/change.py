@@ -1,12 +1,12 @@
 """What one commit does to a table: data files, watermarks, metadata; and what makes it void."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import orjson
 
 from handler.delta.log import (
@@ -35,8 +35,7 @@ class Why(StrEnum):
     """A file that was to be replaced is not active any more, or one is there where none was."""
 
 
-@dataclass(frozen=True, slots=True)
-class DataFile:
+class DataFile(msgspec.Struct, frozen=True):
     """One Parquet file to be added: its key below the table, its bytes, and what its `add` says."""
 
     key: str
@@ -46,7 +45,7 @@ class DataFile:
     partition_values: Mapping[str, str | None]
     stats: str
     modified_ms: int
-    tags: Mapping[str, str] = field(default_factory=lambda: _NO_TAGS)
+    tags: Mapping[str, str] = msgspec.field(default_factory=lambda: _NO_TAGS)
 
     def action(self, *, data_change: bool = True) -> dict[str, Any]:
         """Return the file as an action of a commit. `data_change`: it brings new rows."""
@@ -63,8 +62,7 @@ class DataFile:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """What one commit does to one table. `txns` names every stream that it touches, with its
     watermark.
 
@@ -74,7 +72,7 @@ class Change:
 
     files: tuple[DataFile, ...]
     txns: Mapping[str, Txn]
-    info: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    info: Mapping[str, Any] = msgspec.field(default_factory=lambda: _NOTHING)
     metadata: Metadata | None = None
     protocol: Protocol | None = None
     depends_on: frozenset[str] = frozenset()

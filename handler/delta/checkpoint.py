@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from typing import Protocol as Interface
 
+import msgspec
 import orjson
 import pyarrow as pa
 
@@ -53,8 +53,7 @@ class BrokenCheckpoint(Exception):
     """A checkpoint cannot be read as what it should be; an older one may do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(msgspec.Struct, frozen=True):
     """A checkpoint of which every part is listed."""
 
     version: int

@@ -7,10 +7,11 @@ a failed put.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 from uuid import uuid4
+
+import msgspec
 
 from handler.delta.change import DataFile, Why
 from handler.delta.log import Actions, Snapshot, commit_id_of, commit_key, parse_commit
@@ -37,16 +38,14 @@ class Proposal(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(msgspec.Struct, frozen=True):
     """A proposal that is in the log."""
 
     version: int
     change: Proposal
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(msgspec.Struct, frozen=True):
     """Why a decision about a table has to be made again: it has moved since."""
 
     table: str

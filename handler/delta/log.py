@@ -7,11 +7,12 @@ capitals or camel case is the protocol's own.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
+import msgspec
 import orjson
+from msgspec.structs import replace
 
 from handler import __build__
 from handler.delta.types import Field, Struct, from_json, to_json
@@ -32,8 +33,7 @@ Actions = Sequence[Mapping[str, Any]]
 _COMMIT = re.compile(rf"{LOG}/(\d{{20}})\.json")
 
 
-@dataclass(frozen=True, slots=True)
-class Protocol:
+class Protocol(msgspec.Struct, frozen=True):
     """What a reader and a writer of the table must know."""
 
     min_reader: int = 1
@@ -54,8 +54,7 @@ class Protocol:
         return {"protocol": action}
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
+class Metadata(msgspec.Struct, frozen=True):
     """A table's schema and properties. `raw` is the action as it is in the log."""
 
     fields: tuple[Field, ...]
@@ -84,16 +83,14 @@ class Metadata:
         return {"metaData": dict(self.raw)}
 
 
-@dataclass(frozen=True, slots=True)
-class Txn:
+class Txn(msgspec.Struct, frozen=True):
     """How far an application has come: here a stream, and the highest offset the table has seen."""
 
     version: int
     last_updated_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """What is known of a table at one version. A table that does not exist has version -1.
 
     `e_tag` is that of the commit of `version`, if known: it distinguishes this log from a
@@ -104,7 +101,7 @@ class Snapshot:
     e_tag: str | None = None
     protocol: Protocol | None = None
     metadata: Metadata | None = None
-    txns: Mapping[str, Txn] = field(default_factory=dict)
+    txns: Mapping[str, Txn] = msgspec.field(default_factory=dict)
 
     @property
     def exists(self) -> bool:

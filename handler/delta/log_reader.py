@@ -1,9 +1,11 @@
 """Reading the log of a table: the newest snapshot by its checkpoint, and the commits after it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from handler.delta.checkpoint import (
     HINT,
@@ -27,8 +29,7 @@ _COMMITS_AT_ONCE = 1000
 Files = TypeVar("Files", bound=FileListing)
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(msgspec.Struct, frozen=True):
     """One commit that was read."""
 
     version: int
@@ -36,16 +37,14 @@ class Commit:
     e_tag: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(msgspec.Struct, frozen=True):
     """A part of a checkpoint that cannot be read: why, and which content it was."""
 
     reason: str
     e_tag: str | None
 
 
-@dataclass(slots=True)
-class Damage:
+class Damage(msgspec.Struct):
     """What of a table's log is broken and was done without: for the operator, and for repair.
 
     `checkpoints` are the keys of checkpoints that cannot be read. `hint_is_wrong`:
@@ -53,7 +52,7 @@ class Damage:
     content that was.
     """
 
-    checkpoints: dict[str, Broken] = field(default_factory=dict)
+    checkpoints: dict[str, Broken] = msgspec.field(default_factory=dict)
     hint_is_wrong: bool = False
     hint_e_tag: str | None = None
 
@@ -66,8 +65,7 @@ class Damage:
         return list(dict.fromkeys(broken.reason for broken in self.checkpoints.values()))
 
 
-@dataclass(slots=True)
-class LogReader:
+class LogReader(msgspec.Struct):
     """Reads the log of one table.
 
     `checkpoint`: the version of the checkpoint that it was last read from, -1 if there was none.
@@ -79,7 +77,7 @@ class LogReader:
     pool: Pool
     warn: Callable[[str], None]
     checkpoint: int = -1
-    damage: Damage = field(default_factory=Damage)
+    damage: Damage = msgspec.field(default_factory=Damage)
 
     def commits_after(self, version: int, deadline: Deadline) -> list[Commit] | None:
         """Return the commits after a version, in order; None where the log has a gap behind it.

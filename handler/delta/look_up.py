@@ -6,10 +6,10 @@ whose ranges can hold a wanted record become objects of ours.
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,8 +28,7 @@ FILES_AT_ONCE = 64
 """So many data files are read at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(msgspec.Struct, frozen=True):
     """The columns of a table by which a record is known: partition, offset and timestamp.
 
     `moved` is a column and the value by which a row says that its record is in another table now:
@@ -42,8 +41,7 @@ class Keys:
     moved: tuple[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """The records of one partition to look up: their offsets, rising.
 
     With `times_us` (the least and the greatest timestamp, in microseconds) rows of other times may
@@ -59,11 +57,10 @@ class Query:
         return position < len(self.offsets) and self.offsets[position] <= last
 
 
-@dataclass(slots=True)
-class Matches:
+class Matches(msgspec.Struct):
     """What a look-up found: for each (partition, offset) the timestamps (µs) of its rows."""
 
-    rows: dict[tuple[int, int], set[int | None]] = field(default_factory=dict)
+    rows: dict[tuple[int, int], set[int | None]] = msgspec.field(default_factory=dict)
 
     def of_partition(self, partition: int) -> dict[int, frozenset[int | None]]:
         """Return the timestamps of one partition, by offset."""

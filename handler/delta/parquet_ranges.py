@@ -7,10 +7,10 @@ row groups that are wanted, each file's ranges by one call.
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -25,8 +25,7 @@ _FOOTER_END = 8
 KeepRowGroup = Callable[[Any], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
+class _File(msgspec.Struct, frozen=True):
     entry: Entry
     footer: pq.FileMetaData
     row_groups: list[int]

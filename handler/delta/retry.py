@@ -3,8 +3,9 @@
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from handler.delta.pool import Pool
 from handler.errors import OutOfTime, StoreError, Unavailable
@@ -55,8 +56,7 @@ RETRIED = (
 NEXT_RUN = "What is not done is done in the next run."
 
 
-@dataclass(slots=True)
-class Deadline:
+class Deadline(msgspec.Struct):
     """How long one invocation may go on, and how it waits. Counts what it took.
 
     `ends_at` is in seconds of the clock's `monotonic`. `attempts` are commits that were put,

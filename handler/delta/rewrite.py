@@ -8,8 +8,9 @@ no clock (decision 0015).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from handler.delta.active import ActiveFile, ActiveFiles
 from handler.delta.change import DataFile, Why, encode_commit
@@ -29,8 +30,7 @@ from handler.delta.tables import Table
 from handler.delta.types import Array, DataType, Field, Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Rewrite:
+class Rewrite(msgspec.Struct, frozen=True):
     """What a rewrite does: `removed` files are replaced by `added` ones, which are stored already.
 
     `updated` files stay, with other statistics or tags. `planned_for` is the snapshot by which it
@@ -43,7 +43,7 @@ class Rewrite:
     added: Sequence[DataFile] = ()
     updated: Sequence[ActiveFile] = ()
     data_change: bool = False
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
     @property
     def files(self) -> Sequence[DataFile]:

@@ -6,11 +6,11 @@ that is missing for null, and lose the rows of the file.
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any
 
+import msgspec
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,8 +35,7 @@ Extremes = Callable[[int, Path], tuple[Any, Any] | None]
 """The bounds of a column in a row group, by its number; None where they are not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class IndexedColumns:
+class IndexedColumns(msgspec.Struct, frozen=True):
     """The columns of a file that have statistics. `places` are those of Parquet's plain columns."""
 
     schema: pa.Schema

@@ -5,11 +5,11 @@ The only module that knows `obstore`. Its errors become ours here, with their ca
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+import msgspec
 import obstore
 from obstore.exceptions import (
     BaseError,
@@ -36,16 +36,14 @@ _REFUSED_OPTIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
+class Object(msgspec.Struct, frozen=True):
     """What a get brought. `e_tag` tells this content from any other under the same key."""
 
     data: bytes
     e_tag: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One key of a listing, below the table's folder, with its size in bytes.
 
     `modified_ms` is when it was written, in milliseconds since 1970.

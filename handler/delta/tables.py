@@ -1,7 +1,6 @@
 """A table's snapshot, read cold or brought up to date, and its records looked up."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 from handler.delta.active import ActiveFiles, FileCount
@@ -15,7 +14,6 @@ from handler.delta.store import Store
 from handler.errors import NotFound
 
 
-@dataclass(slots=True)
 class Table:
     """One table, and what this sandbox knows of it.
 
@@ -25,19 +23,26 @@ class Table:
     thing that is broken.
     """
 
-    name: str
-    store: Store
-    pool: Pool
-    keys: Keys | None = None
-    new_files: Callable[[], FileListing] | None = None
-    files: FileListing | None = None
-    snapshot: Snapshot | None = None
-    reads: int = 0
-    warn: Callable[[str], None] = lambda _text: None
-    log: LogReader = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.log = LogReader(self.name, self.store, self.pool, self.warn)
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        pool: Pool,
+        keys: Keys | None = None,
+        *,
+        new_files: Callable[[], FileListing] | None = None,
+        snapshot: Snapshot | None = None,
+        warn: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        self.name = name
+        self.store = store
+        self.pool = pool
+        self.keys = keys
+        self.new_files = new_files
+        self.files: FileListing | None = None
+        self.snapshot = snapshot
+        self.reads = 0
+        self.log = LogReader(name, store, pool, warn)
 
     def known(self, deadline: Deadline) -> Snapshot:
         """Return the snapshot that is kept, or read it cold."""

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from handler.errors import UnsupportedTable
@@ -30,8 +30,7 @@ INTEGER_BITS: Mapping[str, int] = {"byte": 8, "short": 16, "integer": 32, "long"
 _DECIMAL = re.compile(r"decimal\( *([0-9]{1,2}) *, *([0-9]{1,2}) *\)")
 
 
-@dataclass(frozen=True, slots=True)
-class Primitive:
+class Primitive(msgspec.Struct, frozen=True):
     """A type without parts, `decimal(p,s)` included."""
 
     name: str
@@ -42,23 +41,20 @@ class Primitive:
         return parse_decimal(self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Struct:
+class Struct(msgspec.Struct, frozen=True):
     """A record of named fields."""
 
     fields: tuple["Field", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Array:
+class Array(msgspec.Struct, frozen=True):
     """A list of one type."""
 
     element: "DataType"
     contains_null: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Map:
+class Map(msgspec.Struct, frozen=True):
     """Names to values of one type.
 
     Silt writes string keys only; a foreign table may have others.
@@ -72,14 +68,17 @@ class Map:
 DataType = Primitive | Struct | Array | Map
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """A column of a table, or a part of a struct. `metadata` is the field's own JSON object."""
 
     name: str
     type: DataType
     nullable: bool = True
-    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    metadata: Mapping[str, Any] = msgspec.field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        # A mapping has none.
+        return hash((self.name, self.type, self.nullable))
 
 
 def parse_decimal(name: str) -> tuple[int, int] | None:

@@ -4,7 +4,6 @@ Source of the shape: facts of the Lambda developer guide, 'Using Lambda with Kaf
 events.
 """
 
-from dataclasses import dataclass
 from hashlib import sha256
 from operator import attrgetter
 from typing import Annotated, Any
@@ -46,8 +45,7 @@ class KafkaEvent(msgspec.Struct, gc=False):
     bootstrapServers: Any = None  # noqa: N815 # AWS's name
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRecords:
+class StreamRecords(msgspec.Struct, frozen=True):
     """The records of one topic-partition, in offset order, each offset once.
 
     `timestamps` are milliseconds since 1970 as the broker keeps them; `repeats` counts the copies
@@ -68,8 +66,7 @@ class StreamRecords:
         return cls(partition, offsets, timestamps, records, repeats)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """One event: the records of one topic of one source cluster."""
 
     source: str

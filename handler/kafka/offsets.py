@@ -4,8 +4,9 @@ Pure: what the tables hold comes as an argument.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 from handler.contract.scalar import TIMESTAMP_MAX_US, TIMESTAMP_MIN_US
 from handler.errors import SourceMismatch, TopicRecreated
@@ -15,8 +16,7 @@ CLOCK_SKEW_MS = 300_000
 """How far the clocks of a producer, a broker and a sandbox may be apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(msgspec.Struct, frozen=True):
     """A topic-partition of a source cluster, in one generation of the topic."""
 
     source: str
@@ -44,8 +44,7 @@ def streams_of(app_ids: Iterable[str]) -> list[Stream]:
     return [stream for app_id in app_ids if (stream := Stream.of(app_id)) is not None]
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(msgspec.Struct, frozen=True):
     """How far one table has seen a stream: its watermark, and when it was raised to it (ms since
     1970).
     """
@@ -58,8 +57,7 @@ FORGOTTEN = Mark(OFFSET_MAX)
 """The watermark of a stream that the table may have forgotten: all of it is looked up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
+class Marks(msgspec.Struct, frozen=True):
     """The watermarks of a stream in the table and in its dead letters.
 
     `earlier` is the highest watermark that any earlier generation of the partition has in either.
@@ -75,8 +73,7 @@ class Marks:
         return max(self.table.offset, self.dead_letters.offset, self.earlier)
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True):
     """The records of one stream that can be in a table, in offset order; timestamps in ms.
 
     A record that a rule of the contract drops can never be in a table, so it is left out: its

@@ -1,9 +1,9 @@
 """From checked columns to the rows of both tables, as Arrow tables."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from handler.contract.contract import DEAD_LETTER_FIELDS, REDRIVE_FIELDS, Contract
@@ -20,8 +20,7 @@ from handler.validate.unknown import rescued_text
 _TIMESTAMP = pa.timestamp("us", "UTC")
 
 
-@dataclass(frozen=True, slots=True)
-class Flat:
+class Flat(msgspec.Struct, frozen=True):
     """A batch with its streams one behind the other; all lists are by the index in the batch."""
 
     topic: str

@@ -3,7 +3,9 @@ the tables. Pure.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from handler.contract.contract import Contract
 from handler.errors import Problem, RejectCode
@@ -18,8 +20,7 @@ from handler.validate.decode import parse_payloads
 from handler.validate.slices import ranges_of
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedBatch:
+class CheckedBatch(msgspec.Struct, frozen=True):
     """A batch with its columns and rejects, by one contract.
 
     `evidence` holds, for each stream, the records that can be in a table, with their indices in the
@@ -56,8 +57,7 @@ class CheckedBatch:
         return replace(self, checked=bare)
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedBatch:
+class DecodedBatch(msgspec.Struct, frozen=True):
     """A batch for all contracts of its topic.
 
     `present` are the indices of the records with a value. `dropped` has, for each contract, the

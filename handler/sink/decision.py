@@ -1,9 +1,10 @@
 """The decision about one batch: what becomes of each record, and the change of each table. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from handler.delta.change import Change, DataFile
 from handler.delta.files import data_files
@@ -29,8 +30,7 @@ Files = dict[Target, tuple[object, tuple[DataFile, ...]]]
 """The data files of a batch, with what they were built from: built again only if that changes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What becomes of a batch. `changes` has those tables that get a commit, in order.
 
     `beyond_max_columns` is how many unknown fields would have become columns if the table had room.

@@ -1,7 +1,8 @@
 """How a table's schema follows its contract: what is added or widened, and what is refused."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from handler.contract.compiled import SILT_TYPE
 from handler.delta.log import Snapshot

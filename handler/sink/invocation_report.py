@@ -1,8 +1,9 @@
 """What an operator learns of one invocation: a report a table, and what AWS is answered."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from handler.kafka.event import Batch
 from handler.sink.outcomes import Outcome
@@ -12,8 +13,7 @@ from handler.sink.topic_writer import TableFailure, count_matched_none, unsettle
 from handler.sink.writer import Result
 
 
-@dataclass(frozen=True, slots=True)
-class TableOutcome:
+class TableOutcome(msgspec.Struct, frozen=True):
     """What became of an event in one table: counts, measures, why some records are unsettled, the
     log line.
     """
@@ -35,8 +35,7 @@ class TableOutcome:
         return {**counts, **self.measures, **flags}
 
 
-@dataclass(frozen=True, slots=True)
-class InvocationReport:
+class InvocationReport(msgspec.Struct, frozen=True):
     """What became of one event. `failed` are the tables that could not be written, `failures` all
     records that are unsettled in some table, as AWS reads them. `matched_none` is how many records
     no contract is for, None where one takes all.

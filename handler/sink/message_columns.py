@@ -1,11 +1,11 @@
 """Columns of a message's key and headers: read as if they were fields of a JSON document."""
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import replace
 from typing import Any
 
 import orjson
 import pyarrow as pa
+from msgspec.structs import replace
 
 from handler.contract.contract import Contract
 from handler.contract.message_paths import HEADERS, KEY

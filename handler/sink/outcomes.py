@@ -5,9 +5,10 @@ that turned out to be in the table, once the dead letters of the batch are commi
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import compress
+
+import msgspec
 
 from handler.contract.contract import Contract
 from handler.errors import Problem, RejectCode
@@ -27,8 +28,7 @@ _ONLY = {outcome: bytes(byte == outcome for byte in range(256)) for outcome in O
 """For each outcome a table that translates it to 1, and the others to 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What becomes of a batch, and why a stream or all of it was stopped.
 
     `outcomes` has a byte a record, an `Outcome`, by its index in the batch: counting is then cheap.

@@ -1,9 +1,11 @@
 """The schema that a table needs for its contract: made, found fitting, or evolved."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 from uuid import uuid4
+
+import msgspec
+from msgspec.structs import replace
 
 from handler.contract.contract import DEAD_LETTER_FIELDS, REDRIVE_FIELDS, REDRIVEN_AS, ROW, Contract
 from handler.contract.readers import unreadable_partitions
@@ -28,8 +30,7 @@ DEAD_LETTER_KEYS = Keys("partition", "offset", "timestamp", moved=(REDRIVEN_AS, 
 """A dead letter that was closed as a row proves nothing: the row is looked up, and may be gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Needed:
+class Needed(msgspec.Struct, frozen=True):
     """The metadata to write with, whether the table has to take it on, and a protocol if that has
     to change.
     """

@@ -8,9 +8,10 @@ committed before is in the snapshots that the newer one decides from (decision 0
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import uuid4
+
+import msgspec
 
 from handler import __version__
 from handler.contract.contract import Contract
@@ -29,16 +30,14 @@ TERM, GOVERNOR = "silt.term", "silt.contract"
 _ROUNDS_MAX = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(msgspec.Struct, frozen=True):
     """A time in which one version of a contract governs."""
 
     name: str
     governor: str
 
 
-@dataclass(frozen=True, slots=True)
-class TermMoved:
+class TermMoved(msgspec.Struct, frozen=True):
     """A table is under no term, or a newer one of the same contract: to be agreed on again."""
 
     table: str

@@ -1,7 +1,8 @@
 """All tables of one topic: an event in, one append for each of its contracts out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from handler.contract.contract import Contract
 from handler.delta.retry import Deadline
@@ -12,8 +13,7 @@ from handler.sink.outcomes import Outcome, unsettled_but
 from handler.sink.writer import Result, Writer
 
 
-@dataclass(frozen=True, slots=True)
-class TableFailure:
+class TableFailure(msgspec.Struct, frozen=True):
     """Why nothing is known to be settled in a table: but for what its contract drops."""
 
     contract: Contract

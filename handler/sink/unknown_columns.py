@@ -4,10 +4,11 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import pyarrow as pa
+from msgspec.structs import replace
 
 from handler.contract.compiled import Column
 from handler.contract.form import USUAL
@@ -23,8 +24,7 @@ _NAME = re.compile(r"[^ ,;{}()\n\t=.\x00\[\]]{1,100}")
 _RESERVED = ("_kafka_", "_rescued")
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(msgspec.Struct, frozen=True):
     """What unknown fields become. `fields` are all columns that the data fills, `new` those the
     table lacks.
 

@@ -5,8 +5,9 @@ by the writer.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
+
+import msgspec
 
 from handler.delta.log import Snapshot
 from handler.delta.look_up import Matches, Query
@@ -27,8 +28,7 @@ from handler.sink.checked_batch import CheckedBatch
 from handler.sink.table_schema import Schemas
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """The snapshots of both tables, and what was looked up in them.
 
     `queries` are the look-ups by partition, and `found` is what they brought from both tables.
@@ -36,7 +36,7 @@ class View:
 
     dead_letters: Snapshot
     rows: Snapshot
-    queries: Mapping[int, Query] = field(default_factory=dict)
+    queries: Mapping[int, Query] = msgspec.field(default_factory=dict)
     found: tuple[Matches, ...] = ()
 
     @property
@@ -50,8 +50,7 @@ class View:
         return begins_generation(app_ids, generation)
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(msgspec.Struct, frozen=True):
     """What must hold before a batch may go into the two tables."""
 
     schemas: Schemas

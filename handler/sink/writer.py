@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
 from handler.delta.commit import Committed, Conflict, Transaction
@@ -24,8 +26,7 @@ TERMS_MAX = 5
 """So often a batch agrees on a term; after that, somebody else takes the tables again and again."""
 
 
-@dataclass(slots=True)
-class Result:
+class Result(msgspec.Struct):
     """What became of a batch: what was decided last, and what of it is committed.
 
     `conflicts` counts the reasons for which it was decided again; a term that had to be taken over,
@@ -34,11 +35,11 @@ class Result:
 
     batch: CheckedBatch
     decision: Decision | None = None
-    committed: dict[Target, Committed] = field(default_factory=dict)
-    conflicts: Counter[str] = field(default_factory=Counter)
+    committed: dict[Target, Committed] = msgspec.field(default_factory=dict)
+    conflicts: Counter[str] = msgspec.field(default_factory=Counter)
     begins_generation: bool = False
     out_of_time: OutOfTime | None = None
-    milliseconds: dict[str, float] = field(default_factory=dict)
+    milliseconds: dict[str, float] = msgspec.field(default_factory=dict)
 
     @property
     def contract(self) -> Contract:

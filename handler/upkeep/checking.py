@@ -7,11 +7,12 @@ that says so.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec.structs import replace
 
 from handler.delta.active import TYPES_TAG, ActiveFile
 from handler.delta.conform import other_case
@@ -32,13 +33,12 @@ NARROW = -1
 """What `types` of a file is set to when its footer shows that a column has a narrower type."""
 
 
-@dataclass(slots=True)
-class Checking:
+class Checking(msgspec.Struct):
     """One table's check in one run."""
 
     table: Table
     report: RunReport
-    _unreadable: list[str] = field(default_factory=list)
+    _unreadable: list[str] = msgspec.field(default_factory=list)
 
     def run(self, files: Sequence[ActiveFile], deadline: Deadline) -> None:
         """Check files by their footers, and add each again with exact statistics.

@@ -3,9 +3,10 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+
+import msgspec
 
 from handler.contract.upkeep import RETENTION_MIN_MS, Upkeep
 from handler.delta.change import Change
@@ -29,8 +30,7 @@ VACUUMED = "silt-maintenance-vacuum"
 """The txn whose time says when the table was last vacuumed and its log cleaned."""
 
 
-@dataclass(slots=True)
-class Cleaning:
+class Cleaning(msgspec.Struct):
     """One table's vacuum and log clean-up in one run."""
 
     table: Table

@@ -6,11 +6,11 @@ whatever ends the run; what is not are files that no snapshot names, which a vac
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from handler.contract.upkeep import Upkeep
@@ -43,41 +43,38 @@ Edit = Callable[[pa.Table], pa.Table]
 """Rows of a file in, rows of its successor out: some left out, or with other values."""
 
 
-@dataclass(frozen=True, slots=True)
-class Purpose:
+class Purpose(msgspec.Struct, frozen=True):
     """Why files are rewritten, as the log shows it. `edit` is given their rows, in order."""
 
     operation: str
     edit: Edit | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 COMPACTION = Purpose("OPTIMIZE")
 
 
-@dataclass(slots=True)
-class _Written:
+class _Written(msgspec.Struct):
     """A bin whose new files are stored and not committed yet."""
 
     bin: Bin
     files: Sequence[DataFile]
 
 
-@dataclass(slots=True)
-class Compaction:
+class Compaction(msgspec.Struct):
     """One table's rewrites in one run. `added` are the keys of the files that it has committed."""
 
     table: Table
     keys: Keys | None
     upkeep: Upkeep
     report: RunReport
-    added: list[str] = field(default_factory=list)
+    added: list[str] = msgspec.field(default_factory=list)
     _purpose: Purpose = COMPACTION
-    _pending: list[_Written] = field(default_factory=list)
-    _planned_for: Snapshot = field(default_factory=Snapshot)
+    _pending: list[_Written] = msgspec.field(default_factory=list)
+    _planned_for: Snapshot = msgspec.field(default_factory=Snapshot)
     _began_s: float = 0.0
-    _compacted: set[str] = field(default_factory=set)
-    _failed: set[str] = field(default_factory=set)
+    _compacted: set[str] = msgspec.field(default_factory=set)
+    _failed: set[str] = msgspec.field(default_factory=set)
 
     def run(self, bins: Sequence[Bin], deadline: Deadline, purpose: Purpose = COMPACTION) -> None:
         """Rewrite bins, one after the other. One that fails holds up no other.

@@ -1,7 +1,8 @@
 """What is due: which files of a table are to be merged into which, and in which order. Pure."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from handler.contract.upkeep import Upkeep
 from handler.delta.active import ActiveFile, PartitionValues
@@ -18,8 +19,7 @@ SORT_TARGETS_MAX = 2
 """A file of more than so many target sizes is not rewritten only to be sorted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bin:
+class Bin(msgspec.Struct, frozen=True):
     """Files of one partition that become one file, or a few of the target size.
 
     `sort_by` are the columns by which its rows are sorted. `forced`: it is rewritten for the sake
@@ -48,12 +48,11 @@ class Bin:
         return where(self.values)
 
 
-@dataclass(slots=True)
-class Partition:
+class Partition(msgspec.Struct):
     """The files of one partition."""
 
     values: PartitionValues
-    files: list[ActiveFile] = field(default_factory=list)
+    files: list[ActiveFile] = msgspec.field(default_factory=list)
 
     @property
     def bytes(self) -> int:

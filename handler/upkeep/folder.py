@@ -1,7 +1,8 @@
 """What is in a table's folder, by one listing that is never held as a whole."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+
+import msgspec
 
 from handler.delta.checkpoint import complete_checkpoints, is_checkpoint
 from handler.delta.log import LOG, version_of
@@ -10,8 +11,7 @@ from handler.delta.store import Entry
 from handler.delta.tables import Table
 
 
-@dataclass(slots=True)
-class Folder:
+class Folder(msgspec.Struct):
     """What was found in a table's folder.
 
     `inner_table` is the place of another table within, if there is one. `oldest_unreferenced_ms` is
@@ -22,7 +22,7 @@ class Folder:
 
     inner_table: str | None = None
     oldest_unreferenced_ms: int | None = None
-    checkpoints: list[Entry] = field(default_factory=list)
+    checkpoints: list[Entry] = msgspec.field(default_factory=list)
     first_young: int | None = None
 
     def log_start(self, last_read: int, known_since_ms: int) -> int | None:

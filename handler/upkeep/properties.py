@@ -5,7 +5,8 @@ The properties are Delta's own, so that every engine that maintains the table ke
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from handler.contract.upkeep import DAY_MS, RETENTION_MIN_MS, Upkeep
 
@@ -24,8 +25,7 @@ _UNITS_MS = {
 _INTERVAL = re.compile(rf"(?:interval\s+)?(\d+)\s+({'|'.join(_UNITS_MS)})s?", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
+class Retention(msgspec.Struct, frozen=True):
     """What a table is to keep: files and commits, in milliseconds.
 
     `properties` are to be set on the table for that. `why_not_vacuum` and `why_not_clean` say why

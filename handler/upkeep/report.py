@@ -1,16 +1,16 @@
 """What a run found of a table, and what it did to it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import msgspec
 
 from handler.contract.upkeep import Upkeep
 from handler.delta.active import ActiveFile
 from handler.upkeep.due import Bin, Partition, is_small
 
 
-@dataclass(slots=True)
-class Figures:
+class Figures(msgspec.Struct):
     """The figures of a table. What is None was not looked at.
 
     `narrow_files` have a column of a type that was widened since, `unchecked_files` have statistics
@@ -63,8 +63,7 @@ def is_narrow(file: ActiveFile, types: int) -> bool:
     return file.types is not None and file.types < types
 
 
-@dataclass(slots=True)
-class RunReport:
+class RunReport(msgspec.Struct):
     """What was found of a table, and what was done to it.
 
     `repaired`: broken checkpoints or a wrong hint were set aside. `stopped` says why not everything
@@ -84,7 +83,7 @@ class RunReport:
     rows_expired: int = 0
     files_vacuumed: int = 0
     log_commits_cleaned: int = 0
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = msgspec.field(default_factory=list)
     stopped: str | None = None
 
     @property
@@ -99,9 +98,9 @@ class RunReport:
 
     def as_json(self) -> dict[str, Any]:
         """Return both on one level, without what was not looked at."""
-        values = asdict(self)
-        del values["say"]
-        return known({**values.pop("figures"), **values})
+        values = msgspec.structs.asdict(self)
+        del values["say"], values["figures"]
+        return known({**msgspec.structs.asdict(self.figures), **values})
 
 
 def known(values: Mapping[str, Any]) -> dict[str, Any]:

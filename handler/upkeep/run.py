@@ -1,8 +1,9 @@
 """One run of maintenance on one table: each step on its own, in order, until the time is up."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Literal
+
+from msgspec.structs import replace
 
 from handler.contract.contract import REDRIVEN_AT
 from handler.contract.upkeep import Upkeep

@@ -1,9 +1,9 @@
 """What became of a batch, and what is found of it while it is checked."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from handler.errors import Problem, RejectCode
@@ -13,8 +13,7 @@ from handler.validate.replace_values import ValueRefused
 FirstProblem = Callable[[], Problem]
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True):
     """What became of a batch. `positions[i]` is the index in the batch of row i of `columns`,
     rising.
 
@@ -28,12 +27,11 @@ class Checked:
     positions: Sequence[int]
     rejects: Mapping[int, Sequence[Problem]]
     unknown: Mapping[int, Mapping[str, Any]]
-    of_messages: Mapping[str, pa.Array] = field(default_factory=dict)
-    rescued: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    of_messages: Mapping[str, pa.Array] = msgspec.field(default_factory=dict)
+    rescued: Mapping[int, Mapping[str, Any]] = msgspec.field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Verdict:
+class Verdict(msgspec.Struct):
     """What is found of a batch while it is checked.
 
     `first` tells the first problem of a reject, if it is asked for; the problems of `final` are all
@@ -41,10 +39,10 @@ class Verdict:
     all columns were asked.
     """
 
-    first: dict[int, FirstProblem] = field(default_factory=dict)
-    wrong: dict[int, list[str]] = field(default_factory=dict)
-    final: dict[int, Problem] = field(default_factory=dict)
-    unknown: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    first: dict[int, FirstProblem] = msgspec.field(default_factory=dict)
+    wrong: dict[int, list[str]] = msgspec.field(default_factory=dict)
+    final: dict[int, Problem] = msgspec.field(default_factory=dict)
+    unknown: dict[int, Mapping[str, Any]] = msgspec.field(default_factory=dict)
 
     def refuse(self, first: Mapping[int, FirstProblem]) -> None:
         """Note records that are rejects, with the first problem of each."""

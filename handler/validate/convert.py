@@ -6,10 +6,10 @@ dates as text are read as whole columns, by `time_columns`.)
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypedDict
 
 import msgspec
+from msgspec.structs import replace
 
 from handler.contract.compiled import Column
 from handler.contract.form import USUAL, Form

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import orjson
 
 from handler.contract.scalar import INT64_MIN, Literal
@@ -25,8 +25,7 @@ SPARED_BYTES_MAX = 1024
 _UINT64_MAX = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(msgspec.Struct, frozen=True):
     """What came of a batch of payloads: the objects of those that are JSON, and a problem for the
     others.
 
@@ -198,8 +197,7 @@ def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(msgspec.Struct, frozen=True):
     """A value of `parse_exactly` that was written as text already, to spare its memory."""
 
     text: str

@@ -7,8 +7,9 @@ holds it to. Records that are accepted never come here.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from handler.contract.compiled import Column, broken_length, broken_rule
 from handler.contract.scalar import Refused, kind_of
@@ -37,13 +38,12 @@ class _Enough(Exception):
     """The budget is spent, or as many problems are listed as a record may have."""
 
 
-@dataclass(slots=True)
-class Diagnosis:
+class Diagnosis(msgspec.Struct):
     """The problems of one record. `budget` is how many more of its values may be looked at."""
 
     budget: int
     refuse_unknown: bool
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = msgspec.field(default_factory=list)
 
     def add(self, code: RejectCode, path: str, message: str) -> None:
         """List a problem; the last one that fits ends the diagnosis."""

@@ -3,8 +3,8 @@
 from array import array as longs
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,8 +15,7 @@ def _no_steps(_row: int) -> tuple[Step, ...]:
     return ()
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(msgspec.Struct, frozen=True):
     """The rows of a column with a wrong value, rising, and the way to the first one in each.
 
     `lead` returns the steps from the column to that value. It is asked for few rows, and a column
@@ -42,8 +41,7 @@ def union(places: Sequence[Places]) -> Sequence[int]:
     return longs("q", sorted(set().union(*result)))
 
 
-@dataclass(slots=True)
-class Finished:
+class Finished(msgspec.Struct):
     """A column in the table's type, or what it is made of.
 
     `wrong` are the rows that the contract refuses; their values are null. `unsure` are rows with a

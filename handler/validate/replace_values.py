@@ -1,8 +1,9 @@
 """Scalars of parsed records, replaced in place."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from handler.contract.compiled import Column
 from handler.contract.scalar import Refused

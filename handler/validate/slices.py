@@ -7,16 +7,16 @@ a part of the memory. See decision 0021.
 
 from bisect import bisect_right
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
+
+import msgspec
 
 SLICE_BYTES = 128 * 1024
 """A slice has at least one record, and no more of them than have so many bytes."""
 
 
-@dataclass(slots=True)
-class Slice:
+class Slice(msgspec.Struct):
     """Records that are checked together, by their indices in the batch."""
 
     positions: list[int]

@@ -1,11 +1,11 @@
 """Timestamps and dates as whole columns."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import replace
 
 from handler.contract.compiled import Column
 from handler.contract.form import DAYS, ISO8601, UNIT_NS

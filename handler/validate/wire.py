@@ -1,10 +1,10 @@
 """The columns of a contract as the JSON has them: a `source` of several keys lies in objects."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from handler.contract.compiled import Column
 from handler.errors import Problem, RejectCode

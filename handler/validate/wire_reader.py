@@ -6,10 +6,10 @@ before.
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import msgspec
 import orjson
 import pyarrow as pa
 
@@ -39,8 +39,7 @@ LARGE_BYTES = 1 << 20
 """Larger records are not held as objects twice at one time."""
 
 
-@dataclass(frozen=True, slots=True)
-class WireColumns:
+class WireColumns(msgspec.Struct, frozen=True):
     """The wire columns of some records, by their fields of the JSON; one that is missing is null.
 
     `objects` are those of rescued records, which are not what their payloads say.

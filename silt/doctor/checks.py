@@ -1,11 +1,12 @@
 """The order of the checks: what rests on what, and what cannot be asked when something failed."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError
+from msgspec.structs import replace
 
 from handler import health
 from handler.contract.contract import Contract

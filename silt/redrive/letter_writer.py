@@ -7,8 +7,9 @@ breaker) do not apply: what fails stays the dead letter that it is.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import chain
+
+from msgspec.structs import replace
 
 from handler.contract.contract import Contract
 from handler.delta.change import Change

@@ -1,8 +1,10 @@
 """One replay: each event is given to the function, and what becomes of it is printed."""
 
 import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from handler.app import Function
 from handler.contract.load import load_contracts

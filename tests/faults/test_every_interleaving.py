@@ -10,13 +10,13 @@ import contextlib
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 
 from handler.delta import change as changes
 from handler.delta import commit

@@ -9,13 +9,13 @@ all have ended, no row is beside an open dead letter.
 import io
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 
 from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
 from handler.delta import commit, files

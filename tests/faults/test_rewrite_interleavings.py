@@ -7,11 +7,11 @@ engine and changes of the schema go on beside them. A file is named by the rows 
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from handler.delta import commit
 from handler.delta.active import ActiveFile, ActiveFiles

@@ -1,11 +1,11 @@
 """Which files are rewritten, together with which, in which order, and what is left alone."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from handler.contract.upkeep import Upkeep, default_upkeep
 from handler.delta.active import ActiveFile

@@ -2,9 +2,8 @@
 day.
 """
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from handler.contract.upkeep import DAY_MS, default_upkeep
 from handler.upkeep.properties import CLEANUP, FILES, LOG, retention

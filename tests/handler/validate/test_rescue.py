@@ -141,7 +141,7 @@ def test_rows_keep_the_order_of_the_offsets_in_the_table(tmp_path: Path) -> None
 @example([{"m": {"k": 5}, "r": [1], "a": [{"p": 1}, 7]}])
 @given(st.lists(objects, max_size=6))
 def test_what_is_accepted_anyway_is_the_same_and_nothing_is_lost(batch: list[Any]) -> None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     payloads = [json.dumps(value).encode() for value in batch]
     plain = Checker(CONTRACT).check(payloads)
