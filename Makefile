@@ -97,8 +97,8 @@ bench: $(READY) ## The handler against a bare floor and the obvious way; hostile
 	@$(BIN)/python -m bench.hostile
 	@$(BIN)/python -m bench.conversions
 
-cold-start: $(READY) ## What a cold start of the artifact takes, in ROUNDS=15
-	@$(BIN)/python -m bench.cold_start --rounds $(or $(ROUNDS),15)
+cold-start: $(READY) ## What a cold start of the artifact takes, in ROUNDS=15, beside that of the commit REF
+	@$(BIN)/python -m bench.cold_start --rounds $(or $(ROUNDS),15) $(if $(REF),--ref $(REF))
 
 cost: $(READY) ## What a deployment costs a month, by the formula of docs/deploy.md
 	@$(BIN)/python -m bench.cost

@@ -10,19 +10,17 @@ import argparse
 import json
 import shutil
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench.checkout import FOLDER, HERE, checkout
 from bench.measured import MeasuredFunction
 from bench.work import WORKS, Work, event_at
 from silt import output
 
-FOLDER = Path(".silt/bench").absolute()
-HERE = Path(__file__).resolve().parent.parent
 WARM_UP = 2
 SILT, LIMIT, OBVIOUS = "silt", "limit", "obvious"
 
@@ -96,20 +94,6 @@ def functions(work: Work, ref: str | None) -> Iterator[dict[str, MeasuredFunctio
     finally:
         for function in started.values():
             function.close()
-
-
-def checkout(ref: str) -> Path:
-    """Return a folder with the files of another commit."""
-    command = ["git", "rev-parse", "--short", f"{ref}^{{commit}}"]
-    name = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    tree = FOLDER / name
-    if not tree.exists():
-        archive = subprocess.run(
-            ["git", "archive", name, "handler"], check=True, capture_output=True
-        )
-        tree.mkdir(parents=True)
-        subprocess.run(["tar", "-x", "-C", str(tree)], input=archive.stdout, check=True)
-    return tree
 
 
 def main() -> int:

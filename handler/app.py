@@ -11,8 +11,8 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from handler import __build__, health
-from handler.contract.contract import Contract
-from handler.contract.load import by_topic, choose_contracts, load_contracts
+from handler.contract.contract import Contract, by_topic, choose_contracts
+from handler.contract.packaged import open_contracts
 from handler.delta.pool import Pool
 from handler.delta.retry import Clock, Deadline, SystemClock
 from handler.delta.store import Store, open_store
@@ -50,7 +50,7 @@ class Function:
         self._clock = clock or SystemClock()
         self._open_store = open_store
         self._random = random
-        known = load_contracts(settings.contracts) if contracts is None else contracts
+        known = open_contracts(settings.contracts) if contracts is None else contracts
         self._contracts = by_topic(choose_contracts(known, settings.topics))
         self._pool = Pool()
         self._writers: dict[str, TopicWriter] = {}

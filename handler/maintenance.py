@@ -15,8 +15,8 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from handler import __build__, health
-from handler.contract.contract import Contract
-from handler.contract.load import choose_contracts, load_contracts
+from handler.contract.contract import Contract, choose_contracts
+from handler.contract.packaged import open_contracts
 from handler.contract.upkeep import Upkeep
 from handler.delta.look_up import Keys
 from handler.delta.pool import Pool
@@ -80,7 +80,7 @@ class Maintenance:
         self._clock = clock or SystemClock()
         self._open_store = open_store
         self._pool = Pool()
-        contracts = choose_contracts(load_contracts(settings.contracts), settings.topics)
+        contracts = choose_contracts(open_contracts(settings.contracts), settings.topics)
         self._places = places(contracts, settings.table_root)
         self.names = [name for name, place in self._places.items() if place.upkeep.enabled]
         self._logger = Logger(service=settings.name, level=settings.log_level, build=__build__)

@@ -1,101 +1,113 @@
 """The names and bounds of the SILT_ variables, read once at the start."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+import msgspec
+from msgspec import Meta
 
 from handler.errors import SettingsError
 
 PREFIX = "SILT_"
 _END = "The function did not start; nothing was read."
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+TopicName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}\Z")]
 
 
-def _boolean(text: Any) -> Any:
-    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    return words.get(text.lower(), text) if isinstance(text, str) else text
+def _about(description: str, expected: str) -> Meta:
+    return Meta(description=description, extra={"expected": expected})
 
 
-Boolean = Annotated[bool, BeforeValidator(_boolean)]
-
-
-def _names(text: Any) -> Any:
-    return tuple(name.strip() for name in text.split(",")) if isinstance(text, str) else text
-
-
-TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
-Topics = Annotated[tuple[TopicName, ...], BeforeValidator(_names)]
-
-
-class Settings(BaseModel):
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The environment of the function. Field `x` is the variable SILT_X."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    table_root: Annotated[str, Field(min_length=1, pattern=r"^\S+$")] = Field(
-        description="Where the tables are: s3://bucket/prefix, or a local path",
-        json_schema_extra={"expected": "a place such as s3://bucket/prefix"},
-    )
-    contracts: Annotated[str, Field(min_length=1)] = Field(
-        "schemas",
-        description="The folder of the contracts",
-        json_schema_extra={"expected": "a folder"},
-    )
-    topics: Topics | None = Field(
-        None,
-        description="The topics whose contracts are used, separated by commas: those that the "
-        "role may write. Default: all of the folder",
-        json_schema_extra={"expected": "names of topics, such as orders,clicks"},
-    )
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = Field(
-        "silt",
-        description="Names the deployment in log lines and metrics (service), so that two in one "
-        "account can be distinguished",
-        json_schema_extra={"expected": "1 to 100 of A-Z, a-z, 0-9, '.', '_' and '-'"},
-    )
-    source: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = Field(
-        None,
-        description="Names the source cluster in stream ids. Default: the cluster's unique id in "
-        "the event's ARN, or a digest of the sorted bootstrap servers",
-        json_schema_extra={"expected": "1 to 100 of A-Z, a-z, 0-9, '.', '_' and '-'"},
-    )
-    generation: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
-        0,
-        description="Raise it after a topic was recreated or moved, to start its streams again",
-        json_schema_extra={"expected": "a whole number from 0, such as 1"},
-    )
-    partial_batch_response: Boolean = Field(
-        True,
-        description="false where the mapping reports no batch item failures: the function raises",
-        json_schema_extra={"expected": "true or false"},
-    )
-    dry_run: Boolean = Field(
-        False,
-        description="Do everything except commit, and report every record as unsettled. "
-        "Maintenance: say what is due, do nothing",
-        json_schema_extra={"expected": "true or false"},
-    )
-    deadline_margin_ms: Annotated[int, Field(ge=0, le=600_000)] = Field(
-        3000,
-        description="Milliseconds that are kept of the Lambda deadline",
-        json_schema_extra={"expected": "a whole number of milliseconds, such as 3000"},
-    )
-    runtime_limit_s: Annotated[int, Field(ge=1, le=900)] = Field(
-        840,
-        description="Seconds an invocation may take outside Lambda, and a cap inside",
-        json_schema_extra={"expected": "a whole number of seconds from 1 to 900, such as 840"},
-    )
-    health_check: Boolean = Field(
-        False,
-        description="Check table and contract of each topic at cold start, and log what is found",
-        json_schema_extra={"expected": "true or false"},
-    )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO",
-        description="The lowest level that is logged",
-        json_schema_extra={"expected": "DEBUG, INFO, WARNING or ERROR"},
-    )
+    table_root: Annotated[
+        str,
+        Meta(pattern=r"^\S+\Z"),
+        _about(
+            "Where the tables are: s3://bucket/prefix, or a local path",
+            "a place such as s3://bucket/prefix",
+        ),
+    ]
+    contracts: Annotated[
+        str, Meta(min_length=1), _about("The folder of the contracts", "a folder")
+    ] = "schemas"
+    topics: Annotated[
+        tuple[TopicName, ...] | None,
+        _about(
+            "The topics whose contracts are used, separated by commas: those that the role may "
+            "write. Default: all of the folder",
+            "names of topics, such as orders,clicks",
+        ),
+    ] = None
+    name: Annotated[
+        str,
+        Meta(pattern=r"^[A-Za-z0-9._-]{1,100}\Z"),
+        _about(
+            "Names the deployment in log lines and metrics (service), so that two in one account "
+            "can be distinguished",
+            "1 to 100 of A-Z, a-z, 0-9, '.', '_' and '-'",
+        ),
+    ] = "silt"
+    source: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,100}\Z")] | None,
+        _about(
+            "Names the source cluster in stream ids. Default: the cluster's unique id in the "
+            "event's ARN, or a digest of the sorted bootstrap servers",
+            "1 to 100 of A-Z, a-z, 0-9, '.', '_' and '-'",
+        ),
+    ] = None
+    generation: Annotated[
+        int,
+        Meta(ge=0, le=1_000_000),
+        _about(
+            "Raise it after a topic was recreated or moved, to start its streams again",
+            "a whole number from 0, such as 1",
+        ),
+    ] = 0
+    partial_batch_response: Annotated[
+        bool,
+        _about(
+            "false where the mapping reports no batch item failures: the function raises",
+            "true or false",
+        ),
+    ] = True
+    dry_run: Annotated[
+        bool,
+        _about(
+            "Do everything except commit, and report every record as unsettled. Maintenance: say "
+            "what is due, do nothing",
+            "true or false",
+        ),
+    ] = False
+    deadline_margin_ms: Annotated[
+        int,
+        Meta(ge=0, le=600_000),
+        _about(
+            "Milliseconds that are kept of the Lambda deadline",
+            "a whole number of milliseconds, such as 3000",
+        ),
+    ] = 3000
+    runtime_limit_s: Annotated[
+        int,
+        Meta(ge=1, le=900),
+        _about(
+            "Seconds an invocation may take outside Lambda, and a cap inside",
+            "a whole number of seconds from 1 to 900, such as 840",
+        ),
+    ] = 840
+    health_check: Annotated[
+        bool,
+        _about(
+            "Check table and contract of each topic at cold start, and log what is found",
+            "true or false",
+        ),
+    ] = False
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        _about("The lowest level that is logged", "DEBUG, INFO, WARNING or ERROR"),
+    ] = "INFO"
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -108,24 +120,65 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         for name, value in environment.items()
         if name.startswith(PREFIX)
     }
-    try:
-        return Settings.model_validate(given)
-    except ValidationError as error:
-        problems = [_explain(str(d["loc"][0]), d["type"], given) for d in error.errors()]
-        raise SettingsError(" ".join([*dict.fromkeys(problems), _END])) from None
+    fields = {field.name: field for field in msgspec.structs.fields(Settings)}
+    problems = [_unknown(name, fields) for name in given if name not in fields]
+    values = {}
+    for name, field in fields.items():
+        if name in given:
+            try:
+                values[name] = _read(given[name], name, field.type)
+            except msgspec.ValidationError:
+                shown = repr(given[name][:100])
+                problems.append(f"{_variable(name)} is {shown}. Expected {_expected(field.type)}.")
+        elif field.required:
+            problems.append(f"{_variable(name)} is not set. Expected {_expected(field.type)}.")
+    if problems:
+        raise SettingsError(" ".join([*problems, _END]))
+    return Settings(**values)
 
 
-def _explain(field: str, kind: str, given: Mapping[str, str]) -> str:
-    name = PREFIX + field.upper()
-    if kind == "extra_forbidden":
-        names = [PREFIX + known.upper() for known in Settings.model_fields]
-        close = get_close_matches(name, names, n=1)
-        return f"There is no variable {name}." + (f" Did you mean {close[0]}?" if close else "")
-    extra = Settings.model_fields[field].json_schema_extra
-    assert isinstance(extra, dict)
-    if kind == "missing":
-        return f"{name} is not set. Expected {extra['expected']}."
-    return f"{name} is {given[field][:100]!r}. Expected {extra['expected']}."
+def describe_settings() -> list[tuple[str, str | None, str]]:
+    """Return name, default and meaning of each variable. The default is None where it must be set,
+    and JSON otherwise.
+    """
+    found = []
+    for field in msgspec.structs.fields(Settings):
+        default = None if field.required else msgspec.json.encode(field.default).decode()
+        found.append((_variable(field.name), default, str(_meta(field.type).description)))
+    return found
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def _meta(type_: Any) -> Meta:
+    """Return what is said about a field: the last of its annotations."""
+    meta = type_.__metadata__[-1]
+    assert isinstance(meta, Meta)
+    return meta
+
+
+def _expected(type_: Any) -> str:
+    return str((_meta(type_).extra or {})["expected"])
+
+
+def _read(text: str, name: str, type_: Any) -> Any:
+    value: Any = text
+    if type_.__origin__ is bool:
+        value = _BOOLEANS.get(text.lower(), text)
+    elif name == "topics":
+        value = tuple(topic.strip() for topic in text.split(","))
+    return msgspec.convert(value, type_, strict=type_.__origin__ is not int)
+
+
+def _unknown(name: str, known: Mapping[str, Any]) -> str:
+    # Only where something is wrong: it takes 5 ms to import.
+    from difflib import get_close_matches
+
+    close = get_close_matches(_variable(name), map(_variable, known), n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"There is no variable {_variable(name)}.{hint}"
 
 
 def limit_s(settings: Settings, context: Any) -> float:

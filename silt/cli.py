@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
 from handler import __version__
-from handler.contract.reserved import nearest
+from handler.contract.reporting import nearest
 from handler.errors import SiltError
 from silt.command_errors import UsageError
 from silt.help_format import HelpFormatter

@@ -17,7 +17,7 @@ from handler.contract.model import (
     ContractModel,
     MaintenanceModel,
 )
-from handler.settings import PREFIX, Settings
+from handler.settings import describe_settings
 from silt.cli import COMMANDS, parser
 from silt.deployment.deploy_yml import (
     Alarms,
@@ -88,10 +88,10 @@ def _contract() -> str:
 
 def _settings() -> str:
     lines = ["| name | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        default = "required" if field.is_required() else f"`{_default(field.default)}`"
-        default = "from the event" if name == "source" else default
-        lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
+    for name, value, meaning in describe_settings():
+        default = "required" if value is None else f"`{value}`"
+        default = "from the event" if name == "SILT_SOURCE" else default
+        lines.append(f"| `{name}` | {default} | {meaning} |")
     return (
         f"{NOTE}# Settings of the function\n\nEnvironment variables, read once at the start. An "
         "unknown `SILT_` name or a bad value stops the init with its name.\n\n"

@@ -2,10 +2,9 @@
 
 from msgspec.structs import replace
 
-from handler.contract.contract import Contract
-from handler.contract.model import CircuitBreakerModel
+from handler.contract.contract import CircuitBreaker, Contract
 
-_NO_CIRCUIT_BREAKER = CircuitBreakerModel(ratio=1, min_records=1)
+_NO_CIRCUIT_BREAKER = CircuitBreaker(ratio=1, min_records=1)
 
 
 def without_stops(contract: Contract) -> Contract:

@@ -8,8 +8,9 @@ import msgspec
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
+from handler.contract.compile_upkeep import default_upkeep
 from handler.contract.contract import DEAD_LETTERS_SUFFIX, REDRIVEN_AT, Contract
-from handler.contract.upkeep import Upkeep, default_upkeep
+from handler.contract.upkeep import Upkeep
 from handler.delta.log import Snapshot
 from handler.delta.pool import Pool
 from handler.delta.retry import Deadline

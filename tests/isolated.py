@@ -81,10 +81,12 @@ class Runtime:
             task_root=task_root,
         )
 
-    def modules(self, task_root: Path, name: str) -> dict[str, str]:
-        """Import a module as the client does; return where each loaded module's code is from."""
+    def modules(self, task_root: Path, name: str, then: str = "") -> dict[str, str]:
+        """Import a module as the client does, and run some code; return where each loaded module's
+        code is from.
+        """
         code = (
-            f"import sys, json; sys.path.insert(0, {str(task_root)!r}); import {name}\n"
+            f"import sys, json; sys.path.insert(0, {str(task_root)!r}); import {name}\n{then}\n"
             "found = {n: getattr(m, '__file__', None) for n, m in sys.modules.items()}\n"
             "print(json.dumps({n: f for n, f in found.items() if f}))"
         )

@@ -132,6 +132,7 @@ def test_place_that_cannot_be_written_is_named(place: str, tmp_path: Path) -> No
 def test_artifact_holds_what_runs_and_nothing_else(made: dict[Function, Artifact]) -> None:
     ingest, maintenance = (set(names_in(made[function])) for function in FUNCTIONS)
     assert {"handler/app.py", "schemas/orders.yaml", "silt.json", "sbom.cdx.json"} <= ingest
+    assert "schemas/compiled.pickle" in ingest & maintenance
     assert "schemas/contract.schema.json" not in ingest
     assert not [name for name in ingest if name.startswith(("handler/upkeep", "deltalake"))]
     assert "handler/maintenance.py" not in ingest
@@ -290,3 +291,16 @@ def test_isolated_artifact_loads_nothing_from_elsewhere(
     assert not foreign
     assert loaded["pyarrow"].startswith(str(root))
     assert "boto3" not in loaded
+
+
+def test_isolated_artifact_starts_without_parsing_its_contracts(
+    made: dict[Function, Artifact], runtime: Runtime, tmp_path: Path
+) -> None:
+    """YAML and its models would take a third of the init phase."""
+    root = unpack(made["ingest"].path, tmp_path / "task")
+    start = "handler.app.Function(handler.app.read_settings({'SILT_TABLE_ROOT': '/tmp/lake'}))"
+    loaded = runtime.modules(root, "handler.app", start)
+    assert "handler.contract.packaged" in loaded
+    assert not {"pydantic", "yaml", "handler.contract.load", "pyarrow.compute"} & set(loaded)
+    (root / "schemas" / "orders.yaml").write_text((ROOT / "schemas/orders.yaml").read_text() + "\n")
+    assert {"pydantic", "yaml"} <= set(runtime.modules(root, "handler.app", start))

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from handler import __build__
+from handler.contract.packaged import COMPILED, compile_contracts
 from handler.delta.retry import Deadline, SystemClock
 from tests.builders import (
     NOW_MS,
@@ -30,7 +32,10 @@ MEMORY_LIMIT_MB = 180
 MAINTENANCE_MEMORY_LIMIT_MB = 512
 COLD_SEQUENCE_MAX = 4
 """A cold open: the hint, a listing, the checkpoint's footer and commits, its columns."""
-FORBIDDEN_MODULES = ("deltalake", "boto3", "botocore.session", "numpy", "pandas", "silt")
+FORBIDDEN_MODULES = (
+    *("deltalake", "boto3", "botocore.session", "numpy", "pandas", "silt"),
+    *("pydantic", "yaml", "pyarrow.compute", "difflib"),
+)
 
 
 def counting(tmp_path: Path, contract: str = SMALL) -> tuple[Any, Memory, CountingPool]:
@@ -196,11 +201,60 @@ def isolated(code: str, **environment: str) -> str:
     return result.stdout
 
 
-def test_ingest_imports_neither_engine_nor_boto_nor_numpy(tmp_path: Path) -> None:
-    """A batch goes all the way, and then the loaded modules are looked at."""
-    (tmp_path / "event.json").write_bytes(orjson.dumps(event([*rows(0, 2), record(2, b"x")])))
-    (tmp_path / "contracts").mkdir()
-    (tmp_path / "contracts" / "c.yaml").write_text(SMALL)
+EVERY_STEP = """
+topic: orders
+table: sales/orders
+unknown_fields: rescue
+columns:
+  id: {type: long, required: true, minimum: 0}
+  name: {type: string, max_length: 20, pattern: "^[a-z0-9]*$", default: "x"}
+  kind: {type: string, enum: [a, b]}
+  price: {type: "decimal(9,2)", accept: [string]}
+  ratio: {type: double}
+  at: {type: timestamp}
+  there: {type: timestamp, zone: Europe/Berlin}
+  seen: {type: timestamp, unit: ns}
+  day: {type: date}
+  since: {type: date, accept: [timestamp]}
+  hour: {type: integer, from: hour(at)}
+  any: {type: json}
+  data: {type: binary, max_length: 10}
+  tags: {type: map, values: {type: long}}
+  items: {type: array, items: {type: struct, fields: {sku: {type: string}}}}
+partition_by: [kind]
+"""
+
+
+def test_ingest_imports_no_more_than_it_needs(tmp_path: Path) -> None:
+    """A batch that takes every step goes all the way, and then the loaded modules are looked at.
+
+    The contracts are compiled, as in an artifact.
+    """
+    value = {
+        "id": 1,
+        "name": "a1",
+        "kind": "a",
+        "price": "1.50",
+        "ratio": 1.5,
+        "day": "2026-05-01",
+        "at": "2026-05-01T10:00:00Z",
+        "there": "2026-05-01T10:00:00",
+        "seen": 1_777_000_000_000,
+        "since": "2026-05-01T10:00:00Z",
+        "any": [1],
+        "data": "AAA=",
+        "tags": {"a": 1},
+        "items": [{"sku": "a"}],
+        "unknown": 1,
+    }
+    short = {"id": 2, "kind": "b", "price": 1.5}
+    wrong = [{**value, "price": "1.555"}, {**value, "kind": "c"}, {"id": -1}, {**value, "at": "x"}]
+    batch = [record(i, each) for i, each in enumerate([value, short, *wrong, b"x", None])]
+    (tmp_path / "event.json").write_bytes(orjson.dumps(event(batch)))
+    contracts = tmp_path / "contracts"
+    contracts.mkdir()
+    (contracts / "c.yaml").write_text(EVERY_STEP)
+    (contracts / COMPILED).write_bytes(compile_contracts(contracts, __build__))
     code = f"""
 import json, sys
 from handler.app import lambda_handler
@@ -212,9 +266,14 @@ print("MODULES", sorted(m for m in {FORBIDDEN_MODULES!r} if m in sys.modules))
     out = isolated(
         code,
         SILT_TABLE_ROOT=str(tmp_path / "tables"),
-        SILT_CONTRACTS=str(tmp_path / "contracts"),
+        SILT_CONTRACTS=str(contracts),
     )
     assert "MODULES []" in out
+    counts = [json.loads(line) for line in out.splitlines() if '"invocation"' in line]
+    assert [(c["delivered"], c["appended"], c["dead_lettered"]) for c in counts] == [
+        (8, 2, 5),
+        (8, 0, 0),
+    ], counts
 
 
 LOOK_UP_MEMORY_LIMIT_MB = 300

@@ -16,12 +16,12 @@ from handler.contract.form import USUAL, Form
 from handler.contract.message_paths import is_message_path, parse_message_path
 from handler.contract.model import BOUNDS, ColumnModel, ContractModel
 from handler.contract.patterns import PatternRefused, check_pattern
-from handler.contract.reserved import NESTED, RESCUED, Report
+from handler.contract.reporting import Path, Report
+from handler.contract.reserved import NESTED, RESCUED
 from handler.contract.scalar import Refused, Scalar
 from handler.contract.source_paths import check_sources, parse_source
 from handler.contract.type_names import explain_unknown_type
 from handler.contract.values import read_scalar
-from handler.contract.yaml_file import Path
 from handler.delta.types import (
     INTEGER_BITS,
     PRIMITIVES,
@@ -228,7 +228,7 @@ def _compile_rules(type_name: str, model: ColumnModel, path: Path, report: Repor
             _scalar(type_name, model.unit, value, (*path, "enum", i), report)
             for i, value in enumerate(model.enum)
         ]
-        allowed = frozenset(scalar.order for scalar in scalars if scalar is not None)
+        allowed = dict.fromkeys(scalar.order for scalar in scalars if scalar is not None)
     return Rules(
         **bounds,
         min_length=model.min_length if type_name in _WITH_LENGTH else None,

@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 
 from handler.contract.form import DAYS, ISO8601, Form
 from handler.contract.model import ColumnModel
-from handler.contract.reserved import Report, nearest
+from handler.contract.reporting import Path, Report, nearest
 from handler.contract.time_zones import zone_names
-from handler.contract.yaml_file import Path
 from handler.delta.types import INTEGER_BITS, parse_decimal
 
 _ACCEPTS: Mapping[str, tuple[str, ...]] = {
@@ -40,7 +39,7 @@ def compile_form(type_name: str, model: ColumnModel, path: Path, report: Report)
         _check_time(type_name, model, path, report)
     return Form(
         unit=model.unit,
-        accept=frozenset(model.accept or ()),
+        accept=tuple(sorted(set(model.accept or ()))),
         format=model.format,
         zone=model.zone,
         fold=model.fold,

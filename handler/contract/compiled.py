@@ -1,5 +1,6 @@
 """Compiled columns: the tree that a contract becomes, and the rules that its values obey."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +15,9 @@ SILT_TYPE = "silt.type"
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What a value must obey beyond its type. Bounds and `allowed` hold `Scalar.order` values."""
+    """What a value must obey beyond its type. Bounds and the keys of `allowed` are `Scalar.order`
+    values.
+    """
 
     minimum: Any = None
     maximum: Any = None
@@ -23,7 +26,7 @@ class Rules(msgspec.Struct, frozen=True):
     min_length: int | None = None
     max_length: int | None = None
     pattern: str | None = None
-    allowed: frozenset[Any] | None = None
+    allowed: Mapping[Any, None] | None = None
 
 
 class Derived(msgspec.Struct, frozen=True):

@@ -1,15 +1,16 @@
 """Contracts: YAML files in, frozen `Contract`s and the schemas of both their tables out."""
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
 import msgspec
 
 from handler.contract.compiled import Column
-from handler.contract.model import (
-    CircuitBreakerModel,
-)
 from handler.contract.reserved import KAFKA_COLUMNS, RESCUED
 from handler.contract.upkeep import Upkeep
 from handler.contract.where import Where
 from handler.delta.types import Field, Primitive
+from handler.errors import SettingsError
 
 DEAD_LETTERS_SUFFIX = "__dead_letters"
 
@@ -42,6 +43,15 @@ They are not marked as the contract's, so a release without them goes on after a
 """
 
 
+class CircuitBreaker(msgspec.Struct, frozen=True):
+    """A batch is stopped where more than this share of its new records are rejects, unless it has
+    fewer of them than `min_records`.
+    """
+
+    ratio: float
+    min_records: int
+
+
 class Contract(msgspec.Struct, frozen=True):
     """One contract, checked and compiled.
 
@@ -61,7 +71,7 @@ class Contract(msgspec.Struct, frozen=True):
     max_values: int
     max_columns: int
     on_invalid: str
-    circuit_breaker: CircuitBreakerModel
+    circuit_breaker: CircuitBreaker
     redelivered: str
     on_tombstone: str
     evolution: str
@@ -106,3 +116,33 @@ class Contract(msgspec.Struct, frozen=True):
     def keeps_unknown(self) -> bool:
         """Return whether the table has the column `_rescued`."""
         return self.unknown_fields in ("rescue", "add") or self.on_invalid == "rescue"
+
+
+def by_topic(contracts: Iterable[Contract]) -> dict[str, tuple[Contract, ...]]:
+    """Return contracts by their topic: a topic may have several, each with its own table."""
+    result: dict[str, tuple[Contract, ...]] = {}
+    for contract in contracts:
+        result[contract.topic] = (*result.get(contract.topic, ()), contract)
+    return result
+
+
+def choose_contracts(
+    contracts: Sequence[Contract], topics: Sequence[str] | None
+) -> Sequence[Contract]:
+    """Return the contracts of some topics, all for None. Raises SettingsError for an unknown
+    one.
+    """
+    if topics is None:
+        return contracts
+    known = {contract.topic for contract in contracts}
+    if missing := [topic for topic in topics if topic not in known]:
+        raise SettingsError(
+            f"SILT_TOPICS names {', '.join(map(repr, missing))}, and there are contracts for "
+            f"{', '.join(sorted(known))} alone. The function did not start; nothing was read."
+        )
+    return [contract for contract in contracts if contract.topic in topics]
+
+
+def contract_files(root: Path) -> list[Path]:
+    """Return the contract files of a folder, in the order of their names."""
+    return sorted([*root.glob("*.yaml"), *root.glob("*.yml")])

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from handler.contract.compiled import Column, Derived
 from handler.contract.model import ContractModel
-from handler.contract.reserved import KAFKA_COLUMNS, NESTED, PARTS, Report, nearest
-from handler.contract.yaml_file import Path
+from handler.contract.reporting import Path, Report, nearest
+from handler.contract.reserved import KAFKA_COLUMNS, NESTED, PARTS
 from handler.delta.types import (
     Primitive,
 )

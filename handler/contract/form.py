@@ -48,7 +48,7 @@ class Form(msgspec.Struct, frozen=True):
     """
 
     unit: str | None = None
-    accept: frozenset[str] = frozenset()
+    accept: tuple[str, ...] = ()
     format: str | None = None
     zone: str | None = None
     fold: str | None = None

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from hashlib import sha256
 from pathlib import Path as FilePath
@@ -12,15 +12,16 @@ from pydantic import ValidationError
 
 from handler.contract import yaml_file
 from handler.contract.compile import compile_columns
-from handler.contract.contract import DEAD_LETTERS_SUFFIX, Contract
+from handler.contract.compile_upkeep import compile_upkeep
+from handler.contract.compile_where import compile_where
+from handler.contract.contract import DEAD_LETTERS_SUFFIX, CircuitBreaker, Contract, contract_files
 from handler.contract.model import BOUNDS, ContractModel
+from handler.contract.reporting import Path
 from handler.contract.reserved import KAFKA_COLUMNS
-from handler.contract.upkeep import compile_upkeep
-from handler.contract.where import compile_where
 from handler.contract.yaml_errors import explain
-from handler.contract.yaml_file import Document, Path
+from handler.contract.yaml_file import Document
 from handler.delta.types import Primitive
-from handler.errors import ContractError, SettingsError
+from handler.errors import ContractError
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _TABLE = re.compile(r"(?:[a-z][a-z0-9+.-]*://[^/?#%\s]+/|file:///|/)?[^/?#%\s]+(?:/[^/?#%\s]+)*/?")
@@ -33,7 +34,7 @@ def load_contracts(folder: str | FilePath) -> list[Contract]:
     """
     root = FilePath(folder)
     try:
-        files = sorted([*root.glob("*.yaml"), *root.glob("*.yml")]) if root.is_dir() else []
+        files = contract_files(root) if root.is_dir() else []
     except OSError as error:
         raise ContractError([f"{root}: the folder cannot be read: {error.strerror}"]) from error
     if not files:
@@ -64,30 +65,6 @@ def load_contracts(folder: str | FilePath) -> list[Contract]:
     if problems:
         raise ContractError(problems)
     return contracts
-
-
-def by_topic(contracts: Iterable[Contract]) -> dict[str, tuple[Contract, ...]]:
-    """Return contracts by their topic: a topic may have several, each with its own table."""
-    result: dict[str, tuple[Contract, ...]] = {}
-    for contract in contracts:
-        result[contract.topic] = (*result.get(contract.topic, ()), contract)
-    return result
-
-
-def choose_contracts(
-    contracts: Sequence[Contract], topics: Sequence[str] | None
-) -> Sequence[Contract]:
-    """Return the contracts of some topics, all for None. Raises SettingsError for an unknown "
-    "one."""
-    if topics is None:
-        return contracts
-    known = {contract.topic for contract in contracts}
-    if missing := [topic for topic in topics if topic not in known]:
-        raise SettingsError(
-            f"SILT_TOPICS names {', '.join(map(repr, missing))}, and there are contracts for "
-            f"{', '.join(sorted(known))} alone. The function did not start; nothing was read."
-        )
-    return [contract for contract in contracts if contract.topic in topics]
 
 
 def _nested(contract: Contract, document: Document, tables: Mapping[str, Contract]) -> list[str]:
@@ -161,6 +138,7 @@ def _compile(document: Document, file: str, report: Any) -> Contract | None:
     rows, dead_letters = compile_upkeep(
         model.maintenance, model.partition_by, types, report_unless_broken
     )
+    breaker = model.circuit_breaker
     # How a table is maintained decides about no record: it makes no new version. Nor does a
     # release of Silt with new keys.
     content = model.model_dump(
@@ -181,7 +159,7 @@ def _compile(document: Document, file: str, report: Any) -> Contract | None:
         max_values=model.max_values,
         max_columns=model.max_columns,
         on_invalid=model.on_invalid,
-        circuit_breaker=model.circuit_breaker,
+        circuit_breaker=CircuitBreaker(breaker.ratio, breaker.min_records),
         redelivered=model.redelivered,
         on_tombstone=model.on_tombstone,
         evolution=model.evolution,

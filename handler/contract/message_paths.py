@@ -3,12 +3,11 @@ key.
 """
 
 from handler.contract.model import ColumnModel
-from handler.contract.reserved import NESTED, Report
+from handler.contract.reporting import Path, Report
+from handler.contract.reserved import HEADERS, KEY, NESTED
 from handler.contract.source_paths import parse_source
-from handler.contract.yaml_file import Path
 from handler.delta.types import INTEGER_BITS
 
-HEADERS, KEY = "_kafka_headers", "_kafka_key"
 _OF_TEXT = (*INTEGER_BITS, "double", "float", "boolean")
 """Types that a text is only where the column accepts strings."""
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from handler.delta import compute
 
 REPEAT_MAX = 1000
 """RE2 refuses larger counts of a repetition."""
@@ -114,7 +115,7 @@ def check_pattern(pattern: str) -> None:
 
 def match_column(array: pa.Array, pattern: str) -> pa.Array:
     """Return which texts of a column have a match; null where there is no text."""
-    return pc.match_substring_regex(array, pattern)
+    return compute.match_substring_regex(array, pattern)
 
 
 def matches(pattern: str, text: str) -> bool:

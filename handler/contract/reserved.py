@@ -1,9 +1,7 @@
 """Names that contracts share with tables and with messages: Kafka's columns, kinds of types."""
 
-from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 
-from handler.contract.yaml_file import Path
 from handler.delta.types import (
     Array,
     DataType,
@@ -12,7 +10,6 @@ from handler.delta.types import (
     Struct,
 )
 
-Report = Callable[[Path, str], None]
 KAFKA_COLUMNS: Mapping[str, DataType] = {
     "_kafka_partition": Primitive("integer"),
     "_kafka_offset": Primitive("long"),
@@ -25,11 +22,6 @@ KAFKA_COLUMNS: Mapping[str, DataType] = {
     ),
 }
 RESCUED = "_rescued"
+HEADERS, KEY = "_kafka_headers", "_kafka_key"
 PARTS = ("date", "year", "month", "day", "hour")
 NESTED = ("struct", "array", "map")
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` or nothing, for the end of a message."""
-    close = get_close_matches(word, list(words), n=1, cutoff=0.6)
-    return f". Did you mean {close[0]!r}?" if close else ""

@@ -3,8 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from handler.contract.reserved import Report
-from handler.contract.yaml_file import Path
+from handler.contract.reporting import Path, Report
 
 _KEY = re.compile(r'[^"\\\x00-\x1f]*')
 KEYS_MAX = 100

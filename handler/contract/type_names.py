@@ -2,7 +2,8 @@
 
 import re
 
-from handler.contract.reserved import NESTED, nearest
+from handler.contract.reporting import nearest
+from handler.contract.reserved import NESTED
 from handler.delta.types import PRIMITIVES
 
 ELSEWHERE = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from handler.contract import yaml_file
 from handler.contract.patterns import differences, slow_repetitions
-from handler.contract.yaml_file import Path
+from handler.contract.reporting import Path
 
 
 def warnings_of(file: str) -> list[str]:

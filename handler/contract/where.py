@@ -1,15 +1,10 @@
 """`where`: which records of a topic belong in a table. Judged on the JSON as it was sent."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from handler.contract.message_paths import HEADERS, KEY, check_header
-from handler.contract.model import ConditionModel
-from handler.contract.reserved import Report, nearest
-from handler.contract.source_paths import parse_source
-from handler.contract.yaml_file import Path
+from handler.contract.reserved import HEADERS, KEY
 
 KEY_TEXT = "_kafka_key (text)"
 """Where the document of a record has its key as text; as JSON it is at `_kafka_key`."""
@@ -23,33 +18,35 @@ class Condition(msgspec.Struct, frozen=True):
     """
 
     path: tuple[str, ...]
-    model: ConditionModel
+    equals: Any = None
+    in_: tuple[Any, ...] | None = None
+    prefix: str | None = None
+    exists: bool | None = None
+    minimum: Any = None
+    maximum: Any = None
 
     def holds(self, document: Any) -> bool:
         """Return whether the value at the path is as it must be: never, if it has another type."""
         value = document
         for key in self.path:
             value = value.get(key) if isinstance(value, dict) else None
-        wants = self.model
-        if wants.exists is not None and wants.exists is (value is None):
+        if self.exists is not None and self.exists is (value is None):
             return False
         if value is None:
-            return wants.exists is False
-        if wants.equals is not None and not _equal(value, wants.equals):
+            return self.exists is False
+        if self.equals is not None and not _equal(value, self.equals):
             return False
-        if wants.in_ is not None and not any(_equal(value, each) for each in wants.in_):
+        if self.in_ is not None and not any(_equal(value, each) for each in self.in_):
             return False
-        if wants.prefix is not None and not (
-            isinstance(value, str) and value.startswith(wants.prefix)
+        if self.prefix is not None and not (
+            isinstance(value, str) and value.startswith(self.prefix)
         ):
             return False
-        if wants.minimum is not None and not (
-            _comparable(value, wants.minimum) and value >= wants.minimum
+        if self.minimum is not None and not (
+            _comparable(value, self.minimum) and value >= self.minimum
         ):
             return False
-        return wants.maximum is None or (
-            _comparable(value, wants.maximum) and value <= wants.maximum
-        )
+        return self.maximum is None or (_comparable(value, self.maximum) and value <= self.maximum)
 
 
 class Where(msgspec.Struct, frozen=True):
@@ -88,50 +85,3 @@ def _equal(value: Any, wants: Any) -> bool:
 
 def _comparable(value: Any, bound: Any) -> bool:
     return _kind(value) is _kind(bound)
-
-
-def _check_condition(wants: ConditionModel, place: Path, report: Report) -> None:
-    """Report a condition that says nothing, or contradicts itself."""
-    given = wants.model_fields_set
-    if not given:
-        report(place, "there is no condition here. Expected one such as {equals: order}")
-    for name in sorted(given):
-        if getattr(wants, name) is None:
-            hint = ": for null or a missing field write exists: false" if name == "equals" else ""
-            report((*place, name.rstrip("_")), f"there is no value here{hint}")
-    if wants.exists is False and given != {"exists"}:
-        report(place, "exists: false is about a value that is missing: nothing else can hold of it")
-
-
-def compile_where(
-    model: Mapping[str, ConditionModel | Sequence[Mapping[str, ConditionModel]]],
-    here: Path,
-    report: Report,
-) -> Where:
-    """Compile the conditions of a contract, and report what is wrong with them."""
-    conditions, alternatives = [], []
-    if not model:
-        report(here, "there is no condition: leave `where` out to take every record")
-    for name, wants in model.items():
-        place = (*here, name)
-        if not isinstance(wants, ConditionModel):
-            if name != "any":
-                report(place, "expected conditions such as {equals: order}; a list is for `any`")
-            alternatives += [
-                compile_where(each, (*place, i), report) for i, each in enumerate(wants)
-            ]
-            continue
-        _check_condition(wants, place, report)
-        root, _, rest = name.partition(".")
-        if name == KEY:
-            path: tuple[str, ...] = (KEY_TEXT,)
-        elif root == HEADERS:
-            path = (root, *check_header(rest, place, report))
-        elif root.startswith("_kafka_") and root != KEY:
-            hint = nearest(root, (HEADERS, KEY)) or f". Expected {HEADERS} or {KEY}"
-            report(place, f"a condition cannot be on {root!r}{hint}")
-            path = (root,)
-        else:
-            path = parse_source(name, place, report)
-        conditions.append(Condition(path, wants))
-    return Where(tuple(conditions), tuple(alternatives))

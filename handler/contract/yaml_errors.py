@@ -7,8 +7,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from handler.contract.reserved import nearest
-from handler.contract.yaml_file import Document, Path
+from handler.contract.reporting import Path, nearest
+from handler.contract.yaml_file import Document
 
 _KINDS = {
     "string_type": "a string",

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import yaml
 
-Path = tuple[str | int, ...]
+from handler.contract.reporting import Path
 
 NODES_MAX = 20_000
 """At most so many values in one file, aliases counted each time: a bound for `&a`/`*a` bombs.

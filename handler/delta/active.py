@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import msgspec
 import pyarrow as pa
 
+from handler.delta import compute
 from handler.delta.log import file_id
 from handler.delta.statistics import microseconds, parse_statistics
 from handler.delta.store import Entry
@@ -111,7 +112,7 @@ class ActiveFiles:
 
     def add_checkpoint(self, adds: pa.StructArray) -> None:
         """Take in a batch of the `add` column of a checkpoint."""
-        for row in adds.filter(adds.is_valid()).to_pylist():
+        for row in compute.filter_(adds, compute.is_valid(adds)).to_pylist():
             row["partitionValues"] = dict(row["partitionValues"] or ())
             row["tags"] = dict(row.get("tags") or ())
             self._add(row)

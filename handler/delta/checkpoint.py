@@ -9,6 +9,7 @@ import msgspec
 import orjson
 import pyarrow as pa
 
+from handler.delta import compute
 from handler.delta.log import (
     LOG,
     Metadata,
@@ -154,7 +155,7 @@ def _says_something(group: Any, columns: Sequence[str]) -> bool:
 
 def _present(table: pa.Table, name: str) -> Iterator[dict[str, Any]]:
     if name in table.column_names:
-        yield from table[name].drop_null().to_pylist()
+        yield from compute.drop_null(table[name]).to_pylist()
 
 
 def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:

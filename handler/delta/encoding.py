@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from handler.delta import compute
 
 SAMPLE_ROWS = 1000
 """So many rows are looked at. A file of fewer has no dictionary: there is little to repeat."""
@@ -32,7 +33,7 @@ def dictionary_columns(rows: pa.Table) -> list[str]:
 def _is_repeated(values: pa.Array) -> bool:
     if pa.types.is_boolean(values.type):  # a bit each
         return False
-    distinct: int = pc.count_distinct(values).as_py()
+    distinct: int = compute.count_distinct(values).as_py()
     return distinct * REPEATED <= len(values) - int(values.null_count)
 
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from handler.delta import compute
 from handler.delta.active import SORTED_TAG, TYPES_TAG
 from handler.delta.change import DataFile
 from handler.delta.encoding import dictionary_columns
@@ -55,20 +56,32 @@ def data_files(
 def _partitions(
     table: pa.Table, columns: Sequence[str]
 ) -> Iterator[tuple[dict[str, str | None], pa.Table]]:
-    """Part a table by the values of its partition columns; the rows of a part keep their order."""
+    """Divide a table by its partition columns; the rows of a part keep their order."""
     if not columns:
         yield {}, table
         return
     rest = table.drop_columns(list(columns))
-    rows = pa.array(range(table.num_rows), pa.int64())
-    row = "row." + "".join(columns)  # the name of no column
-    keys = pa.table([*(table[c] for c in columns), rows], names=[*columns, row])
-    groups = keys.group_by(list(columns), use_threads=False).aggregate([(row, "list")])
-    lists = groups[f"{row}_list"]
-    for i in range(groups.num_rows):
-        values = {c: partition_value(groups[c][i].as_py()) for c in columns}
-        indices = lists[i].values
-        yield values, rest if len(indices) == table.num_rows else rest.take(indices)
+    groups = _groups(table, columns)
+    order = compute.sort_indices(groups)
+    start = 0
+    for count in compute.value_counts(groups).field("counts").to_pylist():
+        indices = order.slice(start, count)
+        first = indices[0].as_py()
+        values = {c: partition_value(table[c][first].as_py()) for c in columns}
+        yield values, rest if count == table.num_rows else compute.take(rest, indices)
+        start += count
+
+
+def _groups(table: pa.Table, columns: Sequence[str]) -> pa.Array:
+    """Return a number a row, the same for rows with the same values; from 0, in the order in which
+    the values occur first.
+    """
+    groups = pa.array([0] * table.num_rows, pa.int64())
+    for name in columns:
+        encoded = compute.dictionary_encode(table[name].combine_chunks(), with_null=True)
+        both = compute.add(compute.multiply(groups, len(encoded.dictionary)), encoded.indices)
+        groups = compute.cast(compute.dictionary_encode(both).indices, pa.int64())
+    return groups
 
 
 def partition_value(value: Any) -> str | None:

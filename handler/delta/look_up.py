@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from handler.delta import compute
 from handler.delta.log import file_id
 from handler.delta.parquet_ranges import read_columns
 from handler.delta.pool import Pool
@@ -94,14 +94,14 @@ class Candidates:
 
     def add_checkpoint(self, adds: pa.StructArray) -> None:
         """Take in a batch of the `add` column of a checkpoint."""
-        adds = adds.filter(adds.is_valid())
+        adds = compute.filter_(adds, compute.is_valid(adds))
         stats = child_of(adds, "stats", pa.string()).to_pylist()
         kept = [
             i
             for i, (ranges, text) in enumerate(zip(_ranges_of(adds), stats, strict=True))
             if self._may_hold(ranges, text)
         ]
-        for row in adds.take(pa.array(kept, pa.int64())).to_pylist():
+        for row in compute.take(adds, pa.array(kept, pa.int64())).to_pylist():
             self._add(row)
 
     def _add(self, action: Mapping[str, Any]) -> None:
@@ -191,15 +191,15 @@ def find_rows(
             continue  # another writer's file: it holds no record of ours
         if names[2] not in part.column_names:
             part = part.append_column(names[2], pa.nulls(len(part), pa.timestamp("us")))
-        hit = pc.and_(
-            pc.is_in(part[names[0]], value_set=partitions),
-            pc.is_in(part[names[1]], value_set=offsets),
+        hit = compute.and_(
+            compute.is_in(part[names[0]], value_set=partitions),
+            compute.is_in(part[names[1]], value_set=offsets),
         )
         if keys.moved is not None and keys.moved[0] in part.column_names:
-            stays = pc.not_equal(part[keys.moved[0]], keys.moved[1])
-            hit = pc.and_(hit, pc.fill_null(stays, True))
-        rows = part.filter(hit)
-        times = rows[names[2]].cast(pa.timestamp("us")).cast(pa.int64())
+            stays = compute.not_equal(part[keys.moved[0]], keys.moved[1])
+            hit = compute.and_(hit, compute.fill_null(stays, True))
+        rows = compute.filter_(part, hit)
+        times = compute.cast(rows[names[2]], pa.timestamp("us"), pa.int64())
         for partition, offset, time in zip(
             rows[names[0]].to_pylist(), rows[names[1]].to_pylist(), times.to_pylist(), strict=True
         ):
@@ -236,7 +236,7 @@ def _ranges_of(adds: pa.StructArray) -> list[str | None]:
     tags = child_of(adds, "tags", pa.map_(pa.string(), pa.string()))
     if tags.null_count == len(tags):
         return [None] * len(adds)
-    result: list[str | None] = pc.map_lookup(tags, RANGES_TAG, "first").to_pylist()
+    result: list[str | None] = compute.map_lookup_first(tags, RANGES_TAG).to_pylist()
     return result
 
 

@@ -6,7 +6,8 @@ tag in their checkpoints and leave it out where they rewrite a file.
 """
 
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from handler.delta import compute
 
 RANGES_TAG = "silt.offsets"
 RANGES_BYTES_MAX = 2048
@@ -30,9 +31,9 @@ class Ranges:
         if partitions.null_count or offsets.null_count:
             self._known = False
             return
-        extremes = pc.min_max(partitions).as_py()
+        extremes = compute.min_max(partitions).as_py()
         if extremes["min"] == extremes["max"]:
-            of_all = pc.min_max(offsets).as_py()
+            of_all = compute.min_max(offsets).as_py()
             if of_all["min"] is not None:
                 self._widen(extremes["min"], of_all["min"], of_all["max"])
             return

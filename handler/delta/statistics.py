@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from handler.delta import compute
 from handler.delta.bounds import _decimal, lower_bound, upper_bound
 from handler.delta.log import Metadata
 from handler.delta.types import Primitive, Struct, leaves
@@ -72,7 +72,7 @@ class ColumnFacts:
         for path in self.nulls:
             self.nulls[path] += _column(rows, path).null_count
         for path in self._floats:  # a row of another engine may have one; Parquet's bounds do not
-            if pc.any(pc.is_nan(_column(rows, path))).as_py():
+            if compute.any_(compute.is_nan(_column(rows, path))).as_py():
                 self.with_nan.add(path)
         if self._groups == 0:
             self._first = rows
@@ -86,7 +86,7 @@ class ColumnFacts:
     def _note_long(self, group: int, rows: pa.Table) -> None:
         for path in self._strings:
             column = _column(rows, path)
-            longest = pc.max(pc.binary_length(column)).as_py()
+            longest = compute.max_(compute.binary_length(column)).as_py()
             if longest is not None and longest > PARQUET_BOUND_BYTES:
                 self._extremes[group, path] = _extremes(column)
 
@@ -180,7 +180,7 @@ def _fits(bound: Any, metadata: Metadata, path: Path) -> bool:
 
 
 def _extremes(column: pa.ChunkedArray) -> tuple[str, str]:
-    extremes = pc.min_max(column).as_py()
+    extremes = compute.min_max(column).as_py()
     return extremes["min"], extremes["max"]
 
 
@@ -206,10 +206,10 @@ def microseconds(text: Any) -> int | None:
     if not isinstance(text, str):
         return None
     try:
-        moment = pa.scalar(text).cast(pa.timestamp("us", "UTC"))
+        moment = compute.cast(pa.scalar(text), pa.timestamp("us", "UTC"))
     except pa.ArrowException:
         return None
-    return int(moment.cast(pa.int64()).as_py())
+    return int(compute.cast(moment, pa.int64()).as_py())
 
 
 def keep_indexed(before: Metadata, after: Metadata) -> Metadata:
@@ -286,7 +286,7 @@ def _holds(schema: pa.Schema, path: Path) -> bool:
 def _column(part: pa.Table, path: Path) -> pa.ChunkedArray:
     array = part[path[0]]
     for name in path[1:]:
-        array = pc.struct_field(array, [array.type.get_field_index(name)])
+        array = compute.struct_field(array, array.type.get_field_index(name))
     return array
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from handler.contract.contract import DEAD_LETTER_FIELDS, REDRIVE_FIELDS, Contract
 from handler.contract.reserved import KAFKA_COLUMNS, RESCUED
+from handler.delta import compute
 from handler.delta.types import Field, to_arrow
 from handler.errors import Problem
 from handler.kafka.event import Batch, EventRecord, decode_headers
@@ -57,7 +58,7 @@ def kafka_column(name: str, flat: Flat, indices: Sequence[int]) -> pa.Array:
             values = _at(flat.offsets, indices)
         case "_kafka_timestamp":
             milliseconds = pa.array(_at(flat.timestamps, indices), pa.timestamp("ms", "UTC"))
-            return milliseconds.cast(_TIMESTAMP)
+            return compute.cast(milliseconds, _TIMESTAMP)
         case "_kafka_topic":
             return pa.repeat(flat.topic, len(indices))
         case "_kafka_timestamp_type":
@@ -106,9 +107,9 @@ def build_rows(
     else:
         row_of = {index: row for row, index in enumerate(checked.positions)}
         rows = pa.array([row_of.get(i) for i in indices], pa.int64())
-        columns |= {name: array.take(rows) for name, array in checked.columns.items()}
+        columns |= {name: compute.take(array, rows) for name, array in checked.columns.items()}
     for name, array in checked.of_messages.items():
-        columns[name] = array.take(pa.array(indices, pa.int64()))
+        columns[name] = compute.take(array, pa.array(indices, pa.int64()))
     for column in contract.columns:
         if column.derived is not None:
             columns[column.name] = derive(column, column.derived, columns)

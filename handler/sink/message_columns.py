@@ -8,8 +8,9 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from handler.contract.contract import Contract
-from handler.contract.message_paths import HEADERS, KEY
+from handler.contract.reserved import HEADERS, KEY
 from handler.contract.where import KEY_TEXT, Where
+from handler.delta import compute
 from handler.errors import Problem, RejectCode
 from handler.kafka.event import EventRecord, decode_headers
 from handler.sink.arrow_tables import Flat
@@ -82,7 +83,7 @@ class MessageColumns:
         rejects |= {positions[i]: problems for i, problems in checked.rejects.items()}
         row_of = {positions[i]: row for row, i in enumerate(checked.positions)}
         rows = pa.array([row_of.get(i) for i in range(len(flat.records))], pa.int64())
-        return {name: array.take(rows) for name, array in checked.columns.items()}, rejects
+        return {name: compute.take(array, rows) for name, array in checked.columns.items()}, rejects
 
     def _refuse_keys(self, flat: Flat, rejects: dict[int, Sequence[Problem]]) -> None:
         """Reject the keys that are not JSON, where they have to be."""

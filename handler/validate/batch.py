@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from handler.contract.compiled import Column
 from handler.contract.contract import Contract
+from handler.delta import compute
 from handler.delta.types import to_arrow
 from handler.errors import Problem
 from handler.validate.batch_diagnosis import BatchDiagnosis
@@ -65,7 +66,7 @@ class Checker:
             order = sorted(range(len(positions)), key=positions.__getitem__)
             positions.sort()
             rows = pa.array(order, pa.int64())
-            columns = {name: array.take(rows) for name, array in columns.items()}
+            columns = {name: compute.take(array, rows) for name, array in columns.items()}
         return Checked(columns, positions, rejects, verdict.unknown, rescued=rescued)
 
     def _rescue(
@@ -110,7 +111,7 @@ class Checker:
         arrays = [column.array for column in finished]
         if wrong := self._refused_values(group, finished, verdict):
             kept = pa.array([position not in wrong for position in positions])
-            arrays = [array.filter(kept) for array in arrays]
+            arrays = [compute.filter_(array, kept) for array in arrays]
             positions = [position for position in positions if position not in wrong]
             verdict.refuse(wrong)
         return positions, arrays

@@ -10,13 +10,20 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from handler.contract.compiled import Column, Derived
+from handler.delta import compute
 from handler.delta.types import Primitive, to_arrow
 from handler.validate.places import Finished, Places, Step, union
 from handler.validate.scalars import finish_scalar
 from handler.validate.wire import reveal
+
+_PART_OF_TIME = {
+    "year": compute.year,
+    "month": compute.month,
+    "day": compute.day,
+    "hour": compute.hour,
+}
 
 
 def wire_type(column: Column) -> pa.DataType:
@@ -53,21 +60,16 @@ def finish(array: pa.Array, column: Column) -> Finished:
         case "array":
             inner = finish(array.values, column.parts[0])
             offsets = array.offsets.to_pylist() if inner.wrong or inner.unsure else []
-            result = pa.ListArray.from_arrays(
-                array.offsets, inner.array, type=to_arrow(column.data_type), mask=_mask(array)
-            )
+            result = _nested(array, to_arrow(column.data_type), [inner.array])
             wrong = _outer(offsets, inner.wrong, lambda row, outer: row - offsets[outer])
             return Finished(result, wrong, _outer_rows(offsets, inner.unsure))
         case "map":
             inner = finish(array.items, column.parts[0])
             offsets = array.offsets.to_pylist() if inner.wrong or inner.unsure else []
-            result = pa.MapArray.from_arrays(
-                array.offsets,
-                array.keys,
-                inner.array,
-                type=to_arrow(column.data_type),
-                mask=_mask(array),
-            )
+            target = to_arrow(column.data_type)
+            entry = pa.struct([target.key_field, target.item_field])
+            entries = pa.StructArray.from_arrays([array.keys, inner.array], fields=list(entry))
+            result = _nested(array, target, [entries])
             wrong = _outer(offsets, inner.wrong, lambda row, _outer: str(array.keys[row]))
             return Finished(result, wrong, _outer_rows(offsets, inner.unsure))
     finished = finish_scalar(array, column)
@@ -75,7 +77,7 @@ def finish(array: pa.Array, column: Column) -> Finished:
         target = finished.array.type
         is_timestamp = pa.types.is_timestamp(target)
         default = pa.array([column.default.order], pa.int64() if is_timestamp else target)
-        finished.array = pc.fill_null(finished.array, default.cast(target)[0])
+        finished.array = compute.fill_null(finished.array, compute.cast(default, target)[0])
     return finished
 
 
@@ -97,8 +99,8 @@ def _finish_struct(array: pa.Array, column: Column) -> Finished:
         revealed = dict(reveal(column.parts, children))
         children = [revealed[f.name] for f in fields]
     # Columns inside a hidden struct are filled by their defaults where it is missing.
-    mask = None if column.hidden else _mask(array)
-    result = pa.StructArray.from_arrays(children, fields=fields, mask=mask)
+    validity = None if column.hidden else _validity(array)
+    result = pa.Array.from_buffers(pa.struct(fields), len(array), [validity], children=children)
 
     def lead(row: int) -> tuple[Step, ...]:
         part, child = next(
@@ -112,8 +114,17 @@ def _finish_struct(array: pa.Array, column: Column) -> Finished:
     return Finished(result, wrong, union([Places(child.unsure) for child in finished]))
 
 
-def _mask(array: pa.Array) -> pa.Array | None:
-    return array.is_null() if array.null_count else None
+def _nested(array: pa.Array, type_: pa.DataType, children: Sequence[pa.Array]) -> pa.Array:
+    """Return an array of lists or maps with what they hold replaced."""
+    # Not `from_arrays(mask=...)`, which imports pyarrow.compute.
+    assert array.offset == 0, "a slice has the offsets of the whole"
+    buffers = [_validity(array), array.buffers()[1]]
+    return pa.Array.from_buffers(type_, len(array), buffers, children=list(children))
+
+
+def _validity(array: pa.Array) -> pa.Buffer | None:
+    """Return the bitmap of values that are not null, None where all are not."""
+    return compute.is_valid(array).buffers()[1] if array.null_count else None
 
 
 def _outer(offsets: Sequence[int], inner: Places, step: Callable[[int, int], Step]) -> Places:
@@ -141,12 +152,11 @@ def derive(column: Column, derived: Derived, columns: Mapping[str, pa.Array]) ->
     """Return a derived column, made from finished columns and Kafka columns by name."""
     array = columns[derived.path[0]]
     for name in derived.path[1:]:
-        array = pc.struct_field(array, [array.type.get_field_index(name)])
+        array = compute.struct_field(array, array.type.get_field_index(name))
     target = to_arrow(column.data_type)
     if array.type == target:
         return array
     part = derived.part or "date"
     if part == "date":
-        return pc.cast(array, target)
-    extract = {"year": pc.year, "month": pc.month, "day": pc.day, "hour": pc.hour}[part]
-    return pc.cast(extract(array), target)
+        return compute.cast(array, target)
+    return compute.cast(_PART_OF_TIME[part](array), target)

@@ -80,7 +80,7 @@ def _needs_text(column: Column) -> bool:
     return (
         column.type == "json"
         or column.type.startswith("decimal")
-        or not accept.isdisjoint(("number", "integral", "float"))
+        or not {"number", "integral", "float"}.isdisjoint(accept)
     )
 
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from handler.contract.compiled import Column
 from handler.contract.form import USUAL
 from handler.contract.scalar import Refused
 from handler.contract.values import read_scalar
+from handler.delta import compute
 from handler.validate.replace_values import ValueRefused, holding, replace_values
 
 _NEGATIVE_ZERO = re.compile(rb"-0[ \t\r\n,\]}]")
@@ -64,7 +64,7 @@ class Doubles:
 def _has_zero(array: pa.Array) -> bool:
     """Return whether any double of a wire column is zero."""
     if pa.types.is_floating(array.type):
-        return bool(pc.any(pc.equal(array, pa.scalar(0, array.type))).as_py())
+        return bool(compute.any_(compute.equal(array, pa.scalar(0, array.type))).as_py())
     if pa.types.is_struct(array.type):
         return any(_has_zero(array.field(i)) for i in range(array.type.num_fields))
     if pa.types.is_map(array.type):

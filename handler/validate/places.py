@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from handler.delta import compute
 
 Step = str | int
 
@@ -55,18 +56,20 @@ class Finished(msgspec.Struct):
 
 def null_unless(array: pa.Array, held: pa.Array) -> tuple[pa.Array, Places]:
     """Make the values null for which something does not hold, and return their places."""
-    if pc.all(held).as_py() is not False:
+    if compute.all_(held).as_py() is not False:
         return array, Places()
     wrong = Places(false_rows(held))
-    return pc.if_else(held, array, pa.scalar(None, array.type)), wrong
+    return compute.if_else(held, array, pa.scalar(None, array.type)), wrong
 
 
 def false_rows(held: pa.Array) -> Sequence[int]:
     """Return the indices of what is false; null is not."""
-    rows = pc.indices_nonzero(pc.invert(held).fill_null(False)).cast(pa.int64())
+    rows = compute.cast(
+        compute.indices_nonzero(compute.fill_null(compute.invert(held), False)), pa.int64()
+    )
     return longs("q", rows.buffers()[1].to_pybytes()[: 8 * len(rows)]) if len(rows) else ()
 
 
 def between(array: pa.Array, low: int, high: int) -> pa.Array:
     """Return which values are in a range, its ends included."""
-    return pc.and_(pc.greater_equal(array, low), pc.less_equal(array, high))
+    return compute.and_(compute.greater_equal(array, low), compute.less_equal(array, high))

@@ -11,13 +11,13 @@ from decimal import Decimal
 from functools import reduce
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from handler.contract.compiled import Column
 from handler.contract.form import USUAL
 from handler.contract.patterns import match_column
 from handler.contract.scalar import DIGITS_MAX, Refused
 from handler.contract.values import read_scalar
+from handler.delta import compute
 from handler.delta.types import Primitive, parse_decimal, to_arrow
 from handler.validate.places import Finished, Places, false_rows, null_unless, union
 from handler.validate.time_columns import finish_date, finish_time
@@ -71,11 +71,11 @@ def _from_base64(array: pa.Array) -> Finished:
 
 def _from_number(array: pa.Array) -> Finished:
     """Look for what is beyond a float, and for what may have been an integer beyond 64 bits."""
-    limit = pc.max(pc.abs(array)).as_py()
+    limit = compute.max_(compute.abs_(array)).as_py()
     if limit is None or limit < TWO_TO_63:
         return Finished(array)
-    array, wrong = null_unless(array, pc.is_finite(array))
-    unsure = false_rows(pc.less(pc.abs(array), pa.scalar(TWO_TO_63, array.type)))
+    array, wrong = null_unless(array, compute.is_finite(array))
+    unsure = false_rows(compute.less(compute.abs_(array), pa.scalar(TWO_TO_63, array.type)))
     return Finished(array, wrong, unsure)
 
 
@@ -89,29 +89,29 @@ def _to_decimal(array: pa.Array, target: pa.DataType) -> Finished:
     fits = f"^{fits}\\z"
     held = match_column(array, fits)
     wrong = Places()
-    if pc.all(held).as_py() is False:
+    if compute.all_(held).as_py() is False:
         array = _rewrite_decimals(array, target)
         array, wrong = null_unless(array, match_column(array, fits))
-    return Finished(pc.cast(array, target), wrong)
+    return Finished(compute.cast(array, target), wrong)
 
 
 def _rewrite_decimals(array: pa.Array, target: pa.DataType) -> pa.Array:
     """Rewrite decimals without signs and zeros that say nothing; what is no decimal stays wrong."""
-    array = pc.if_else(pc.less_equal(pc.binary_length(array), DIGITS_MAX), array, "")
+    array = compute.if_else(compute.less_equal(compute.binary_length(array), DIGITS_MAX), array, "")
     zero = match_column(array, _ZERO)
-    plain = _strip_decimals(pc.if_else(zero, "0", array))
-    large = pc.and_(match_column(array, _SHORT), match_column(array, _LARGE))
-    mask = pc.and_not(match_column(array, _EXPONENT), pc.or_(large, zero))
-    mask = mask.fill_null(False)
-    rows = pc.indices_nonzero(mask)
+    plain = _strip_decimals(compute.if_else(zero, "0", array))
+    large = compute.and_(match_column(array, _SHORT), match_column(array, _LARGE))
+    mask = compute.and_not(match_column(array, _EXPONENT), compute.or_(large, zero))
+    mask = compute.fill_null(mask, False)
+    rows = compute.indices_nonzero(mask)
     if not len(rows):
         return plain
     type_name = f"decimal({target.precision},{target.scale})"
     written = [
         pa.array([_without_exponent(text, type_name) for text in part.to_pylist()], pa.string())
-        for part in _parts(array.take(rows))
+        for part in _parts(compute.take(array, rows))
     ]
-    return pc.replace_with_mask(plain, mask, _strip_decimals(pa.concat_arrays(written)))
+    return compute.replace_with_mask(plain, mask, _strip_decimals(pa.concat_arrays(written)))
 
 
 def _parts(array: pa.Array) -> Iterator[pa.Array]:
@@ -121,7 +121,7 @@ def _parts(array: pa.Array) -> Iterator[pa.Array]:
 
 
 def _strip_decimals(array: pa.Array) -> pa.Array:
-    return pc.replace_substring_regex(array, pattern=_PLAIN_DECIMAL, replacement=r"\1\2\3")
+    return compute.replace_first_substring_regex(array, _PLAIN_DECIMAL, r"\1\2\3")
 
 
 def _without_exponent(text: str, type_name: str) -> str:
@@ -136,10 +136,10 @@ def _without_exponent(text: str, type_name: str) -> str:
 
 def _broken_rows(array: pa.Array, column: Column) -> Sequence[int]:
     """Return the rows of a finished scalar column that break one of its rules."""
-    held = [mask for mask in _rules_held(array, column) if pc.all(mask).as_py() is False]
+    held = [mask for mask in _rules_held(array, column) if compute.all_(mask).as_py() is False]
     if not held:
         return ()
-    return false_rows(reduce(pc.and_kleene, held))
+    return false_rows(reduce(compute.and_kleene, held))
 
 
 def _rules_held(array: pa.Array, column: Column) -> Iterator[pa.Array]:
@@ -148,23 +148,25 @@ def _rules_held(array: pa.Array, column: Column) -> Iterator[pa.Array]:
     if rules.pattern is not None:
         yield match_column(array, rules.pattern)
     if (rules.min_length, rules.max_length) != (None, None):
-        length = pc.binary_length(array) if column.type == "binary" else pc.utf8_length(array)
+        length = (
+            compute.binary_length(array) if column.type == "binary" else compute.utf8_length(array)
+        )
         if rules.min_length is not None:
-            yield pc.greater_equal(length, rules.min_length)
+            yield compute.greater_equal(length, rules.min_length)
         if rules.max_length is not None:
-            yield pc.less_equal(length, rules.max_length)
-    orders = array.cast(_order_type(array.type))
+            yield compute.less_equal(length, rules.max_length)
+    orders = compute.cast(array, _order_type(array.type))
     if rules.allowed is not None:
         values = pa.array(sorted(rules.allowed), orders.type)
         if pa.types.is_floating(orders.type):  # -0.0 is 0.0 to a rule
-            orders, values = pc.add(orders, _zero(orders)), pc.add(values, _zero(orders))
+            orders, values = compute.add(orders, _zero(orders)), compute.add(values, _zero(orders))
         # A null is allowed here: `is_in` would call it false.
-        yield pc.or_(pc.is_in(orders, value_set=values), array.is_null())
+        yield compute.or_(compute.is_in(orders, value_set=values), compute.is_null(array))
     for bound, compare in (
-        (rules.minimum, pc.greater_equal),
-        (rules.maximum, pc.less_equal),
-        (rules.exclusive_minimum, pc.greater),
-        (rules.exclusive_maximum, pc.less),
+        (rules.minimum, compute.greater_equal),
+        (rules.maximum, compute.less_equal),
+        (rules.exclusive_minimum, compute.greater),
+        (rules.exclusive_maximum, compute.less),
     ):
         if bound is not None:
             yield compare(orders, pa.scalar(bound, orders.type))

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from handler.contract.compiled import Column
@@ -14,6 +13,7 @@ from handler.contract.scalar import TIMESTAMP_MAX_US, TIMESTAMP_MIN_US, Refused
 from handler.contract.time_text import COMPACT_DATE, rewrites
 from handler.contract.time_zones import utc_of
 from handler.contract.values import DATE_MAX, DATE_MIN, read_scalar
+from handler.delta import compute
 from handler.delta.types import Primitive, to_arrow
 from handler.validate.places import Finished, Places, between, false_rows, null_unless, union
 
@@ -41,15 +41,15 @@ def finish_time(array: pa.Array, column: Column) -> Finished:
         return _from_epoch(array, column)
     if column.form.pattern is not None:
         moments, wrong = _by_value(array, lambda text: _order(column, text))
-        return Finished(moments.cast(to_arrow(Primitive(column.type))), wrong)
+        return Finished(compute.cast(moments, to_arrow(Primitive(column.type))), wrong)
     pattern = _MOMENT[column.type]
     wrong = Places()
-    if pc.all(match_column(array, pattern)).as_py() is False:
+    if compute.all_(match_column(array, pattern)).as_py() is False:
         array = _rewrite(array, column)
         if column.form.zone is not None:
             return _from_local(array, column)
         array, wrong = null_unless(array, match_column(array, pattern))
-    return _in_years(pc.cast(array, to_arrow(Primitive(column.type))), wrong)
+    return _in_years(compute.cast(array, to_arrow(Primitive(column.type))), wrong)
 
 
 def finish_date(array: pa.Array, column: Column) -> Finished:
@@ -57,18 +57,18 @@ def finish_date(array: pa.Array, column: Column) -> Finished:
     form = column.form
     if form.unit == DAYS:
         array, wrong = null_unless(array, between(array, DATE_MIN, DATE_MAX))
-        return Finished(array.cast(pa.int32()).cast(pa.date32()), wrong)
+        return Finished(compute.cast(array, pa.int32(), pa.date32()), wrong)
     if form.pattern is not None:
         days, wrong = _by_value(array, lambda text: _order(column, text).toordinal() + DATE_MIN - 1)
-        return Finished(days.cast(pa.int32()).cast(pa.date32()), wrong)
+        return Finished(compute.cast(days, pa.int32(), pa.date32()), wrong)
     held = match_column(array, _DATE)
-    if form.format == ISO8601 and pc.all(held).as_py() is False:
+    if form.format == ISO8601 and compute.all_(held).as_py() is False:
         array = _replace(array, *COMPACT_DATE)
         held = match_column(array, _DATE)
-    if "timestamp" in form.accept and pc.all(held).as_py() is False:
+    if "timestamp" in form.accept and compute.all_(held).as_py() is False:
         return _from_timestamps(array, held, column)
     array, wrong = null_unless(array, held)
-    return Finished(pc.cast(array, pa.date32()), wrong)
+    return Finished(compute.cast(array, pa.date32()), wrong)
 
 
 def _rewrite(array: pa.Array, column: Column) -> pa.Array:
@@ -76,13 +76,11 @@ def _rewrite(array: pa.Array, column: Column) -> pa.Array:
     for pattern, replacement in rewrites(column.form):
         array = _replace(array, pattern, replacement)
     # Small letters are allowed, and zeros beyond the microseconds, which .NET and Go write.
-    return _replace(pc.ascii_upper(array), _ZEROS_BEYOND_MICROSECONDS, r"\1")
+    return _replace(compute.ascii_upper(array), _ZEROS_BEYOND_MICROSECONDS, r"\1")
 
 
 def _replace(array: pa.Array, pattern: str, replacement: str) -> pa.Array:
-    return pc.replace_substring_regex(
-        array, pattern=pattern, replacement=replacement, max_replacements=1
-    )
+    return compute.replace_first_substring_regex(array, pattern, replacement)
 
 
 def _from_epoch(array: pa.Array, column: Column) -> Finished:
@@ -90,20 +88,20 @@ def _from_epoch(array: pa.Array, column: Column) -> Finished:
     assert unit is not None
     target = to_arrow(Primitive(column.type))
     if unit == "ns":
-        microseconds = pc.divide(array, 1000)
+        microseconds = compute.divide(array, 1000)
         wrong = Places()
         if not column.form.truncate:
-            exact = pc.equal(pc.multiply(microseconds, 1000), array)
+            exact = compute.equal(compute.multiply(microseconds, 1000), array)
             microseconds, wrong = null_unless(microseconds, exact)
-        return Finished(microseconds.cast(target), wrong)
+        return Finished(compute.cast(microseconds, target), wrong)
     factor = UNIT_NS[unit] // 1000
     low, high = TIMESTAMP_MIN_US // factor, TIMESTAMP_MAX_US // factor
     array, wrong = null_unless(array, between(array, low, high))
-    return Finished(pc.multiply(array, factor).cast(target), wrong)
+    return Finished(compute.cast(compute.multiply(array, factor), target), wrong)
 
 
 def _in_years(array: pa.Array, wrong: Places) -> Finished:
-    held = between(array.cast(pa.int64()), TIMESTAMP_MIN_US, TIMESTAMP_MAX_US)
+    held = between(compute.cast(array, pa.int64()), TIMESTAMP_MIN_US, TIMESTAMP_MAX_US)
     array, beyond = null_unless(array, held)
     return Finished(array, Places(union([wrong, beyond])))
 
@@ -114,26 +112,28 @@ def _from_local(array: pa.Array, column: Column) -> Finished:
     assert zone is not None
     target = to_arrow(Primitive(column.type))
     is_local = match_column(array, _MOMENT["timestamp_ntz"])
-    others = pc.if_else(is_local, None, array)
+    others = compute.if_else(is_local, None, array)
     others, wrong = null_unless(others, match_column(others, _MOMENT[column.type]))
-    local = pc.if_else(is_local, array, None).cast(pa.timestamp("us")).cast(pa.int64())
+    local = compute.cast(compute.if_else(is_local, array, None), pa.timestamp("us"), pa.int64())
     # Offsets change at whole seconds: times of one second have the same.
-    seconds = pc.divide(pc.subtract(local, TIMESTAMP_MIN_US), 1_000_000)
+    seconds = compute.divide(compute.subtract(local, TIMESTAMP_MIN_US), 1_000_000)
 
     def offset_at(second: int) -> int:
         moment = second * 1_000_000 + TIMESTAMP_MIN_US
         return utc_of(moment, zone, fold) - moment
 
     offsets, refused = _by_value(seconds, offset_at)
-    moments = pc.coalesce(others.cast(target).cast(pa.int64()), pc.add(local, offsets))
-    return _in_years(moments.cast(target), Places(union([wrong, refused])))
+    moments = compute.coalesce(
+        compute.cast(others, target, pa.int64()), compute.add(local, offsets)
+    )
+    return _in_years(compute.cast(moments, target), Places(union([wrong, refused])))
 
 
 def _from_timestamps(array: pa.Array, held: pa.Array, column: Column) -> Finished:
     """Turn texts into dates: those that hold a date, and the UTC dates of timestamps."""
-    moments = finish_time(pc.if_else(held, None, array), replace(column, type="timestamp"))
-    days = pc.if_else(held, array, None).cast(pa.date32())
-    return Finished(pc.coalesce(days, moments.array.cast(pa.date32())), moments.wrong)
+    moments = finish_time(compute.if_else(held, None, array), replace(column, type="timestamp"))
+    days = compute.cast(compute.if_else(held, array, None), pa.date32())
+    return Finished(compute.coalesce(days, compute.cast(moments.array, pa.date32())), moments.wrong)
 
 
 def _order(column: Column, text: str) -> Any:
@@ -142,14 +142,14 @@ def _order(column: Column, text: str) -> Any:
 
 def _by_value(array: pa.Array, read: Callable[[Any], int]) -> tuple[pa.Array, Places]:
     """Read each distinct value by itself, as integers; those that are refused are null."""
-    encoded = array.dictionary_encode()
+    encoded = compute.dictionary_encode(array)
     results: list[int | None] = []
     for value in encoded.dictionary.to_pylist():
         try:
             results.append(read(value))
         except Refused:
             results.append(None)
-    result = pa.array(results, pa.int64()).take(encoded.indices)
+    result = compute.take(pa.array(results, pa.int64()), encoded.indices)
     if result.null_count == array.null_count:
         return result, Places()
-    return result, Places(false_rows(pc.or_(result.is_valid(), array.is_null())))
+    return result, Places(false_rows(compute.or_(compute.is_valid(result), compute.is_null(array))))

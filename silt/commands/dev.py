@@ -6,8 +6,8 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 
-from handler.contract.contract import Contract
-from handler.contract.load import by_topic, load_contracts
+from handler.contract.contract import Contract, by_topic
+from handler.contract.load import load_contracts
 from handler.delta.pool import Pool
 from handler.delta.retry import Deadline, SystemClock
 from handler.delta.store import open_store

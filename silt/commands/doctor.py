@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from handler.contract.load import by_topic, load_contracts
+from handler.contract.contract import by_topic
+from handler.contract.load import load_contracts
 from handler.errors import ContractError, counted
 from handler.health import Finding, healthy
 from silt import output

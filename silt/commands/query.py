@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _sample(name: str, tables: "list[QueryTable]") -> str:
     """Return the question for some rows of a table."""
-    from handler.contract.reserved import nearest
+    from handler.contract.reporting import nearest
 
     known = [each for table in tables for each in table.names]
     if name not in known:

@@ -5,9 +5,10 @@ from typing import NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from handler.contract import yaml_file
-from handler.contract.load import by_topic, load_contracts
-from handler.contract.reserved import nearest
+from handler.contract import reporting, yaml_file
+from handler.contract.contract import by_topic
+from handler.contract.load import load_contracts
+from handler.contract.reporting import nearest
 from handler.contract.yaml_errors import explain
 from silt.command_errors import DeploymentError, UsageError
 from silt.deployment.deploy_yml import DeploymentModel
@@ -97,5 +98,5 @@ def _merged(of_all: M, own: M | None) -> M:
     return of_all.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
 
-def _raise(file: Path, result: list[tuple[yaml_file.Path, int, str]]) -> NoReturn:
+def _raise(file: Path, result: list[tuple[reporting.Path, int, str]]) -> NoReturn:
     raise DeploymentError(yaml_file.describe(str(file), result))

@@ -58,8 +58,8 @@ TEXT_FORMATS: Mapping[str, TextFormat] = {
     "mail": _pattern("timestamp", "%a, %d %b %Y %H:%M:%S %z"),
     "http": _pattern("timestamp", "%a, %d %b %Y %H:%M:%S GMT", _UTC),
     "log": _pattern("timestamp", "%d/%b/%Y:%H:%M:%S %z"),
-    "boolean": TextFormat("boolean", Form(accept=frozenset(["string"])), {"accept": ["string"]}),
-    "integer": TextFormat("long", Form(accept=frozenset(["string"])), {"accept": ["string"]}),
+    "boolean": TextFormat("boolean", Form(accept=("string",)), {"accept": ["string"]}),
+    "integer": TextFormat("long", Form(accept=("string",)), {"accept": ["string"]}),
 }
 """Formats in the order of preference, by names for each other."""
 AMBIGUOUS = (("d/m/y", "m/d/y"), ("d/m/y time", "m/d/y time"))

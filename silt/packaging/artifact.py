@@ -17,7 +17,9 @@ from typing import Literal
 from zipfile import BadZipFile
 
 from handler import __version__
+from handler.contract.contract import contract_files
 from handler.contract.load import load_contracts
+from handler.contract.packaged import COMPILED, compile_contracts, read_compiled
 from silt.command_errors import PackagingError
 from silt.packaging import sbom
 from silt.packaging.trim import files, trim
@@ -125,6 +127,7 @@ def _make(function: Function, target: Platform, contracts: Path, out: Path) -> A
         for path, content in sources.items():
             (tree / path).parent.mkdir(parents=True, exist_ok=True)
             (tree / path).write_bytes(_stamped(content, build) if path == _STAMPED else content)
+        _compile_contracts(tree / "schemas", build)
         byte_code = _compile(tree, target)
         manifest = {"function": function, "build": build, **asdict(target), "byte_code": byte_code}
         (tree / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
@@ -162,9 +165,21 @@ def _sources(function: Function, contracts: Path) -> dict[str, bytes]:
         is_needed = function == "maintenance" or not _OF_MAINTENANCE.match(name)
         if path.suffix == ".py" and is_needed:
             result[name] = path.read_bytes()
-    for path in sorted([*contracts.glob("*.yaml"), *contracts.glob("*.yml")]):
+    for path in contract_files(contracts):
         result[f"schemas/{path.name}"] = path.read_bytes()
     return result
+
+
+def _compile_contracts(folder: Path, build: str) -> None:
+    """Put the compiled contracts beside their files, and check that they are read as what they
+    are.
+    """
+    (folder / COMPILED).write_bytes(compile_contracts(folder, build))
+    if read_compiled(folder, build) != load_contracts(folder):
+        raise PackagingError(
+            f"The compiled contracts of {folder} differ from their files. This is an error of "
+            "Silt's: please report it, with the contracts."
+        )
 
 
 def _stamped(source: bytes, build: str) -> bytes:

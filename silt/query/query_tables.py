@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from handler.contract.contract import DEAD_LETTERS_SUFFIX
-from handler.contract.reserved import nearest
+from handler.contract.reporting import nearest
 from handler.errors import SiltError
 from silt.command_errors import UsageError
 from silt.table_places import NamedTable

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from handler.contract.contract import Contract
-from handler.contract.load import by_topic
+from handler.contract.contract import Contract, by_topic
 from handler.errors import counted
 from silt import output
 from silt.command_errors import UsageError

@@ -7,7 +7,8 @@ import pytest
 from deltalake import DeltaTable
 from jsonschema import Draft202012Validator
 
-from handler.contract.load import by_topic, json_schema, load_contracts
+from handler.contract.contract import by_topic
+from handler.contract.load import json_schema, load_contracts
 from handler.errors import ContractError
 from tests.builders import (
     ROOT,

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from handler.contract.upkeep import Upkeep, default_upkeep
+from handler.contract.compile_upkeep import default_upkeep
+from handler.contract.upkeep import Upkeep
 from handler.delta.active import ActiveFile
 from handler.upkeep.due import BAD_FILES, BIN_FILES_MAX, SAVED_MIN, Bin, due, partitions_of
 from tests.builders import NOW_MS

@@ -5,7 +5,8 @@ day.
 import pytest
 from msgspec.structs import replace
 
-from handler.contract.upkeep import DAY_MS, default_upkeep
+from handler.contract.compile_upkeep import default_upkeep
+from handler.contract.upkeep import DAY_MS
 from handler.upkeep.properties import CLEANUP, FILES, LOG, retention
 
 UPKEEP = default_upkeep()

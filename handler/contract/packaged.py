@@ -1,0 +1,70 @@
+"""The contracts of an artifact, compiled as it was packaged: a cold start parses no YAML."""
+
+import hashlib
+import pickle
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+
+from msgspec.structs import replace
+
+from handler import __build__
+from handler.contract.contract import Contract, contract_files
+
+COMPILED = "compiled.pickle"
+"""The file beside the contracts: a line that says what it is of, and the contracts.
+
+It is as much a part of the artifact as its byte code, and as much to be trusted.
+"""
+
+
+def open_contracts(folder: str | FilePath) -> list[Contract]:
+    """Return the contracts of a folder: those that are compiled, if they are of these very files
+    and of this build, otherwise from the files.
+
+    Raises ContractError.
+    """
+    compiled = read_compiled(folder, __build__)
+    if compiled is not None:
+        return compiled
+    # Only here: YAML, pydantic and the models take 75 ms to import (docs/performance.md).
+    from handler.contract.load import load_contracts
+
+    return load_contracts(folder)
+
+
+def compile_contracts(folder: str | FilePath, build: str) -> bytes:
+    """Return what COMPILED holds for the contracts of a folder, read by a build.
+
+    Raises ContractError.
+    """
+    from handler.contract.load import load_contracts
+
+    return _heading(FilePath(folder), build) + pickle.dumps(load_contracts(folder), protocol=5)
+
+
+def read_compiled(folder: str | FilePath, build: str) -> list[Contract] | None:
+    """Return the contracts that are compiled in a folder; None where there are none, and where they
+    are of other files or of another build.
+    """
+    root = FilePath(folder)
+    try:
+        content = (root / COMPILED).read_bytes()
+        heading = _heading(root, build)
+    except OSError:
+        return None
+    if not content.startswith(heading):
+        return None
+    contracts: list[Contract] = pickle.loads(content[len(heading) :])
+    return [replace(c, file=str(root / FilePath(c.file).name)) for c in contracts]
+
+
+def _heading(root: FilePath, build: str) -> bytes:
+    """Return the line that says which build and which files contracts are of."""
+
+    def parts() -> Iterator[bytes]:
+        for file in contract_files(root):
+            content = file.read_bytes()
+            yield f"{file.name}\0{len(content)}\0".encode() + content
+
+    digest = hashlib.sha256(b"".join(parts())).hexdigest()
+    return f"silt contracts {build} {digest}\n".encode()
