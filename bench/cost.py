@@ -8,7 +8,7 @@ What Silt needs is measured elsewhere: requests of an append, and how many when 
 from dataclasses import dataclass
 
 from silt import output
-from silt.prices import GET_THOUSAND, PUT_THOUSAND, STORED_GB_MONTH
+from silt.prices import BATCH_MB, GET_THOUSAND, PUT_THOUSAND, STORED_GB_MONTH
 
 HOURS = 730
 SECONDS = HOURS * 3600
@@ -21,8 +21,6 @@ INVOCATIONS_MILLION = 0.20
 METRIC_MONTH, ALARM_MONTH, LOG_GB = 0.30, 0.10, 0.50
 
 RECORD_BYTES = 330
-BATCH_MB = 3.3
-"""10,000 records of 330 bytes: BatchSize ends a batch before 6 MB do."""
 FUNCTION_GB = 1769 / 1024
 CHECK_S = 0.1
 """Processor of a batch on one vCPU, rounded up from `make bench`."""

@@ -12,6 +12,10 @@ from handler.sink.response import PARTS, account, failures, freshness_ms, offset
 from handler.sink.topic_writer import TableFailure, count_matched_none, unsettled_in_any
 from handler.sink.writer import Result
 
+MANY_FILES = 10
+"""An invocation that puts more files than this costs more for them than for all else: a file for
+each partition value in its batch. Said by the metric `many_files`."""
+
 
 class TableOutcome(msgspec.Struct, frozen=True):
     """What became of an event in one table: counts, measures, why some records are unsettled, the
@@ -97,12 +101,14 @@ def _measures(result: Result, now_ms: int) -> dict[str, float]:
     """Return the measures of one table."""
     freshness = freshness_ms(result.batch.flat, result.outcomes, now_ms)
     beyond, rescued = result.beyond_max_columns, len(result.batch.checked.rescued)
+    files = [file for c in result.committed.values() for file in c.change.files]
     return {
         **({"freshness_ms": freshness} if freshness is not None else {}),
         "decided_again": result.conflicts.total(),
         **{f"{name}_ms": round(took, 1) for name, took in result.milliseconds.items()},
         "value_bytes": result.batch.value_bytes,
-        "file_bytes": sum(f.size for c in result.committed.values() for f in c.change.files),
+        "file_bytes": sum(file.size for file in files),
+        **({"many_files": len(files)} if len(files) > MANY_FILES else {}),
         **({"fields_beyond_max_columns": beyond} if beyond else {}),
         **({"rescued": rescued} if rescued else {}),
     }

@@ -23,6 +23,7 @@ from silt.deployment.names import bucket_and_prefix, function_key
 from silt.deployment.plan import Deployment, TopicDeployment
 from silt.doctor import aws, broker_check, mapping_check
 from silt.doctor.aws import FAILED, Account, no_credentials
+from silt.partition_cost import warn_of_files
 
 STORE_LIMIT_S = 60.0
 _UNSEEN = "To deploy unseen: --param=look=false."
@@ -59,6 +60,7 @@ def of_tables(
         yield health.of_table(contract.table, partial(_describe, writer, deadline))
         for table in writer.tables:
             yield from health.of_log(table.name, table)
+        yield from warn_of_files(writer.rows, deadline)
         for name, place in contract.places(root):
             yield from health.of_store(name, open_store(place), pool, deadline)
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from handler.contract.contract import Contract, by_topic
 from handler.errors import counted
+from handler.sink.invocation_report import MANY_FILES
 from silt import output
 from silt.command_errors import UsageError
-from silt.samples.judge import Judgement, find_unmet_columns, judge
+from silt.partition_cost import FIX, puts_of_month
+from silt.samples.judge import AT_ONCE, Judgement, count_partitions, find_unmet_columns, judge
 from silt.samples.read_samples import Sample, read_samples
 
 REJECTS_SHOWN = 20
@@ -89,6 +91,13 @@ def check_samples(
             "field. Is it written like this? `source` names the field of the JSON"
             for column in find_unmet_columns(contract, own)
         ]
+        partitions = count_partitions(contract, judged)
+        if partitions > MANY_FILES:
+            result.warnings.append(
+                f"{contract.file}: partition_by: up to {counted(AT_ONCE, 'sample')} at a time are "
+                f"rows of {partitions} partitions. A batch like them puts {partitions} files: at "
+                f"10 MB/s some {puts_of_month(partitions):,.0f} USD of PUTs a month. {FIX}"
+            )
         if contract.where is not None and not own:
             text = f"where: it keeps none of {counted(len(samples), 'sample')}"
             result.warnings.append(f"{contract.file}: {text}. Are its fields written like this?")

@@ -69,6 +69,19 @@ def _judge_batch(
             yield Judgement(sample.name, "rejected", tuple(decided.problems[i]))
 
 
+def count_partitions(contract: Contract, judged: Sequence[Judgement]) -> int:
+    """Return of how many partitions the rows of a batch are, at most, as the samples follow each
+    other.
+    """
+    if not contract.partition_by:
+        return 0
+    counts = [0]
+    for start in range(0, len(judged), AT_ONCE):
+        rows = [each.values for each in judged[start : start + AT_ONCE] if each.values is not None]
+        counts.append(len({tuple(map(row.get, contract.partition_by)) for row in rows}))
+    return max(counts)
+
+
 def find_unmet_columns(contract: Contract, samples: Sequence[Sample]) -> list[str]:
     """Return the columns whose field no sample has: the contract may misspell it.
 

@@ -97,6 +97,25 @@ def test_column_that_no_sample_fills_is_warned_of(
     assert "columns.id" not in err
 
 
+@pytest.mark.parametrize(("sites", "warned"), [(10, False), (11, True), (50, True)])
+def test_many_partitions_of_a_batch_are_warned_of_with_their_cost(
+    check: Check, tmp_path: Path, capsys: Any, sites: int, warned: bool
+) -> None:
+    contract = SMALL + "  site: {type: string}\npartition_by: [site]\n"
+    next((tmp_path / "contracts").iterdir()).write_text(contract)
+    file = tmp_path / "s.ndjson"
+    file.write_text(
+        "\n".join(json.dumps({"id": i, "name": "x", "site": f"s{i % sites}"}) for i in range(120))
+    )
+    assert check(file) == 0
+    err = " ".join(capsys.readouterr().err.split())
+    assert ("rows of" in err) is warned
+    if sites == 50:
+        assert "rows of 50 partitions. A batch like them puts 50 files" in err
+        assert "1,991 USD of PUTs a month" in err
+        assert "docs/sizing.md#partitions" in err
+
+
 def test_standard_input_and_several_topics(
     check: Check, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from silt.deployment.plan import Deployment
 from silt.deployment.read import read_deployment
 from silt.doctor.aws import Account, clock
 from silt.doctor.resolve import resolved
-from tests.builders import ROOT
+from tests.builders import ROOT, SMALL, event, function_for, record
 from tests.deployments import write_example
 from tests.lambda_api import RECORDED, LambdaApi, served
 from tests.moto_account import moto_account
@@ -404,6 +404,24 @@ def test_doctor_of_tables_on_a_disk(
     out = capsys.readouterr().out
     assert "WRONG  table, sales/orders:" in out
     assert "-> Fix the contract or the table." in out
+
+
+@pytest.mark.parametrize(("sites", "warned"), [(10, False), (11, True)])
+def test_doctor_warns_of_appends_with_many_files(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, sites: int, warned: bool
+) -> None:
+    contract = SMALL + "  site: {type: string}\npartition_by: [site]\n"
+    function = function_for(tmp_path, contract)
+    for start in range(0, 200, 50):
+        batch = [record(i, {"id": i, "site": f"s{i % sites}"}) for i in range(start, start + 50)]
+        assert function.handle(event(batch), None) == {"batchItemFailures": []}
+    logged = capsys.readouterr().out
+    assert ('"many_files":[11.0]' in logged) is warned
+    where = ["--table-root", str(tmp_path / "tables"), "--contracts", str(tmp_path / "contracts")]
+    assert main(["doctor", *where]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert ("files, sales/orders: its last 4 appends put 11 files each" in out) is warned
+    assert ("Partition by something that few values" in out) is warned
 
 
 @pytest.mark.parametrize(
