@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo picture test nightly browser tools deploy remove snapshots torture wheel package bench cold-start cost aged contention soak readers lint format lock
+.PHONY: help setup demo picture test nightly browser tools deploy remove snapshots torture wheel package bench bench-compare cold-start memory-size cost aged contention soak readers lint format lock
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -92,13 +92,21 @@ wheel: $(READY) ## Build the package of the command, silt-delta, into dist/
 package: $(READY) ## Make the artifacts that run in Lambda; ARGS="--arch x86_64 --python 3.12"
 	@$(BIN)/silt package $(ARGS)
 
-bench: $(READY) ## The handler against a bare floor and the obvious way; hostile events; conversions
-	@$(BIN)/python -m bench
-	@$(BIN)/python -m bench.hostile
-	@$(BIN)/python -m bench.conversions
+bench: $(READY) .venv-plot/.ready ## The function beside the limit, the obvious way and the commit REF; docs/performance.md
+	@$(BIN)/python -m bench $(if $(REF),--ref $(REF))
+	@$(BIN)/python -m bench.flame .venv-plot/bin/py-spy docs/flame.svg
+	@.venv-plot/bin/python bench/plot_growth.py bench/results.json docs/growth.png
+	@$(BIN)/python -m bench.page
+
+bench-compare: $(READY) ## The instructions that an invocation takes, beside those at the commit REF
+	@test -n "$(REF)" || { echo "Name a commit: make bench-compare REF=HEAD~1"; exit 2; }
+	@$(BIN)/python -m bench.instructions $(REF)
 
 cold-start: $(READY) ## What a cold start of the artifact takes, in ROUNDS=15, beside that of the commit REF
 	@$(BIN)/python -m bench.cold_start --rounds $(or $(ROUNDS),15) $(if $(REF),--ref $(REF))
+
+memory-size: $(READY) ## Time and cost of a batch by the memory of the function; needs root
+	@$(BIN)/python -m bench.memory_size
 
 cost: $(READY) ## What a deployment costs a month, by the formula of docs/deploy.md
 	@$(BIN)/python -m bench.cost
@@ -131,5 +139,5 @@ lock: $(READY) ## Choose new versions of all packages
 	@printf 'deltalake\nduckdb\nduckdb-extension-delta\nduckdb-extensions\npolars\npyarrow\npandas\ndaft\n' | \
 		$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \
 		--python-version 3.11 --upgrade - -o requirements/readers.txt
-	@echo matplotlib | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \
+	@printf 'matplotlib\npy-spy\n' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \
 		--python-version 3.11 --upgrade - -o requirements/plot.txt

@@ -1,125 +1,58 @@
-"""make bench: whole invocations in the real Lambda runtime client, from the event's bytes to the
-commit on a local disk; also of another commit, of the limit and of the obvious function.
-
-Each way is a process of its own. A round gives each of them one event, in turn, so that the
-machine's mood hits all alike. The ratio of two ways is the median of those of the rounds; absolute
-figures are of this machine alone.
+"""make bench: what the function takes, beside the limit, the obvious function and another commit;
+hostile events, conversions, and how it grows. Prints tables, and writes JSON for `bench.page`.
 """
 
 import argparse
 import json
-import shutil
-import statistics
+import os
+import platform
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from bench.checkout import FOLDER, HERE, checkout
-from bench.measured import MeasuredFunction
-from bench.work import WORKS, Work, event_at
+from bench import conversions, growth, hostile
+from bench.page import RESULTS
+from bench.work import WORKS
+from bench.works import LIMIT, OBVIOUS, SILT, Figures, compare, ratio
 from silt import output
 
-WARM_UP = 2
-SILT, LIMIT, OBVIOUS = "silt", "limit", "obvious"
+
+def machine() -> str:
+    """Return what the figures were measured on."""
+    info = Path("/proc/cpuinfo")
+    models = [line for line in info.read_text().splitlines() if "model name" in line]
+    model = models[0].split(":")[1].strip() if models else platform.processor()
+    return (
+        f"{os.cpu_count()} cores of {model}, {platform.system()} {platform.release()}, CPython "
+        f"{platform.python_version()}"
+    )
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What one way of one work took: CPU seconds of each round, the peak of memory in MB."""
-
-    work: str
-    way: str
-    cpu_s: list[float]
-    peak_mb: float
-
-    @property
-    def text(self) -> str:
-        """Return the median, the least and the spread in milliseconds."""
-        median = statistics.median(self.cpu_s)
-        spread = (max(self.cpu_s) - min(self.cpu_s)) / median
-        return f"{median * 1e3:.1f} ({min(self.cpu_s) * 1e3:.1f}, {spread:.0%})"
+def commit() -> str:
+    """Return the commit that was measured; `+` says that files were changed since."""
+    command = ["git", "describe", "--always", "--dirty=+"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def ratio(one: Figures, other: Figures) -> float:
-    """Return how many times the CPU of another way one takes: the median of the rounds."""
-    pairs = zip(one.cpu_s, other.cpu_s, strict=True)
-    return statistics.median(a / b for a, b in pairs)
-
-
-def measure(work: Work, ways: Mapping[str, MeasuredFunction], rounds: int) -> dict[str, Figures]:
-    """Give each way the events of a work in turn."""
-    payloads = work.payloads()
-    spent: dict[str, list[float]] = {way: [] for way in ways}
-    for number in range(WARM_UP + rounds):
-        event = event_at(number * len(payloads), payloads)
-        for way, function in ways.items():
-            took = function.invoke(event)
-            if number >= WARM_UP:
-                spent[way].append(took)
-    return {
-        way: Figures(work.name, way, spent[way], function.peak_mb) for way, function in ways.items()
-    }
-
-
-@contextmanager
-def functions(work: Work, ref: str | None) -> Iterator[dict[str, MeasuredFunction]]:
-    """Start what is compared: this checkout, another commit, the limit, the obvious function."""
-    folder = FOLDER / "work"
-    shutil.rmtree(folder, ignore_errors=True)
-    trees = {SILT: HERE, **({ref: checkout(ref)} if ref is not None else {})}
-    started = {}
-    try:
-        for way, tree in trees.items():
-            own = folder / way
-            (own / "contracts").mkdir(parents=True)
-            (own / "contracts" / "orders.yaml").write_text(work.contract)
-            environment = {
-                "SILT_TABLE_ROOT": str(own / "tables"),
-                "SILT_CONTRACTS": str(own / "contracts"),
-            }
-            started[way] = MeasuredFunction(
-                tree, "handler.app.lambda_handler", environment, own / "log"
-            )
-        for way, schema in ((LIMIT, work.limit), (OBVIOUS, "orders" if work.obvious else "")):
-            if schema:
-                own = folder / way
-                own.mkdir(parents=True)
-                environment = {"BENCH_FOLDER": str(own), "BENCH_SCHEMA": schema}
-                started[way] = MeasuredFunction(
-                    HERE, f"bench.{way}.lambda_handler", environment, own / "log"
-                )
-        yield started
-    finally:
-        for function in started.values():
-            function.close()
-
-
-def main() -> int:
-    """Measure each work and print the figures."""
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--ref", help="another commit to compare with")
-    parser.add_argument("--only", default="", help="the works whose name has this text")
-    parser.add_argument("--json", type=Path, default=FOLDER / "bench.json")
-    options = parser.parse_args()
-    chosen = [work for work in WORKS if options.only in work.name]
+def measure_works(only: str, ref: str | None, rounds: int) -> list[dict[str, Figures]]:
+    """Measure the works whose name has a text, and print the figures and the ratios."""
     figures: list[dict[str, Figures]] = []
     with output.progress("measuring", "works") as advance:
-        for work in chosen:
-            with functions(work, options.ref) as ways:
-                figures.append(measure(work, ways, options.rounds))
-            advance(1)
+        for work in WORKS:
+            if only in work.name:
+                figures.append(compare(work, ref, rounds))
+                advance(1)
     output.table(
-        f"CPU of an invocation, ms: median (least, spread) of {options.rounds} rounds",
+        f"CPU of an invocation, ms: median (least, half the spread) of {rounds} rounds",
         ["work", *figures[0], "peak, MB"],
         [
             [f[SILT].work, *(one.text for one in f.values()), f"{f[SILT].peak_mb:.0f}"]
             for f in figures
         ],
     )
-    others = [way for way in (options.ref, LIMIT, OBVIOUS) if way]
+    others = [way for way in (ref, LIMIT, OBVIOUS) if way]
     output.table(
         "This commit to others, as the median ratio of the rounds",
         ["work", *(f"silt to {way}" for way in others)],
@@ -128,9 +61,39 @@ def main() -> int:
             for f in figures
         ],
     )
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    listed = [asdict(one) for by_way in figures for one in by_way.values()]
-    options.json.write_text(json.dumps(listed, indent=1))
+    return figures
+
+
+def _rounded(figures: Figures) -> dict[str, Any]:
+    return {
+        **asdict(figures),
+        "cpu_s": [round(spent, 5) for spent in figures.cpu_s],
+        "peak_mb": round(figures.peak_mb, 1),
+    }
+
+
+def main() -> int:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--ref", help="another commit to compare the works with")
+    parser.add_argument("--only", help="nothing but the works whose name has this text")
+    options = parser.parse_args()
+    works = measure_works(options.only or "", options.ref, options.rounds)
+    if options.only is not None:
+        return 0
+    results = {
+        "machine": machine(),
+        "commit": commit(),
+        "ref": options.ref,
+        "rounds": options.rounds,
+        "works": [[_rounded(one) for one in by_way.values()] for by_way in works],
+        "hostile": hostile.measure_all(),
+        "conversions": conversions.measure_all(),
+        "growth": growth.measure_all(),
+    }
+    RESULTS.write_text(json.dumps(results) + "\n")
+    output.say(f"Written: {RESULTS}")
     return 0
 
 

@@ -6,10 +6,11 @@ import gc
 import os
 import statistics
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from handler.contract.load import parse_contract
 from handler.validate.batch import Checker
+from silt import output
 
 RECORDS = 10_000
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
@@ -151,29 +152,37 @@ def _cpu(checker: Checker, payloads: list[bytes]) -> float:
     return took
 
 
-def main() -> None:
-    """Print the ratios."""
-    print(f"{RECORDS:,} records of one column and an id, {ROUNDS * BATCHES} batches in turn:")
-    for work in _work():
-        nested = work.name == "a nested path"
-        pair = [
-            (_checker(work.column), _payloads(work.literals, path=nested, struct=False)),
-            (
-                _checker(work.usual_column),
-                _payloads(work.usual_literals, path=False, struct=nested),
-            ),
-        ]
-        spent: list[list[float]] = [[], []]
-        for round_ in range(ROUNDS * BATCHES + 1):
-            for side, (checker, payloads) in zip(spent, pair, strict=True):
-                gc.collect()
-                took = _cpu(checker, payloads)
-                if round_:
-                    side.append(took)
-        ratio = statistics.median(a / b for a, b in zip(*spent, strict=True))
-        each = (statistics.median(spent[0]) - statistics.median(spent[1])) / RECORDS * 1e6
-        print(f"  {work.name:24} {ratio:5.2f}   {each:+6.2f} us a value")
+def measure_all() -> list[dict[str, Any]]:
+    """Measure each conversion beside the usual form, and print the ratios."""
+    found = []
+    with output.progress("conversions", "columns") as advance:
+        for work in _work():
+            nested = work.name == "a nested path"
+            pair = [
+                (_checker(work.column), _payloads(work.literals, path=nested, struct=False)),
+                (
+                    _checker(work.usual_column),
+                    _payloads(work.usual_literals, path=False, struct=nested),
+                ),
+            ]
+            spent: list[list[float]] = [[], []]
+            for round_ in range(ROUNDS * BATCHES + 1):
+                for side, (checker, payloads) in zip(spent, pair, strict=True):
+                    gc.collect()
+                    took = _cpu(checker, payloads)
+                    if round_:
+                        side.append(took)
+            ratio = statistics.median(a / b for a, b in zip(*spent, strict=True))
+            more_us = (statistics.median(spent[0]) - statistics.median(spent[1])) / RECORDS * 1e6
+            found.append(
+                {"name": work.name, "ratio": round(ratio, 2), "more_us": round(more_us, 2)}
+            )
+            advance(1)
+    rows = [[c["name"], f"{c['ratio']:.2f}", f"{c['more_us']:+.2f}"] for c in found]
+    columns = ["column", "check of the usual form", "us a value more"]
+    output.table(f"{RECORDS:,} records of one column and an id", columns, rows)
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    measure_all()

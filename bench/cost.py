@@ -5,25 +5,32 @@ What Silt needs is measured elsewhere: requests of an append, and how many when 
 `make contention`; the time of an append by the same; the processor by `make bench`.
 """
 
+import math
 from dataclasses import dataclass
 
 from silt import output
-from silt.prices import BATCH_MB, GET_THOUSAND, PUT_THOUSAND, STORED_GB_MONTH
+from silt.prices import BATCH_MB, GET_THOUSAND, MONTH_S, PUT_THOUSAND, STORED_GB_MONTH
 
 HOURS = 730
-SECONDS = HOURS * 3600
 
 POLLER_UNIT_HOUR = 0.185
-"""An event poller unit, up to 20 MB/s of pollers at 5 MB/s each ('AWS Lambda pricing')."""
-POLLER_UNIT_MB_S = 20
+POLLER_UNIT_MB_S, POLLER_UNIT_POLLERS = 20, 10
+"""An event poller unit, and what one takes ('AWS Lambda pricing'). Mappings of a group share
+units; any other mapping has one of its own at least."""
+FIREHOSE_GB = 0.075
+"""Amazon Data Firehose to Iceberg tables, the first 250 TB a month. Storage is not in it."""
 GB_SECOND_ARM = 0.0000133334
 INVOCATIONS_MILLION = 0.20
 METRIC_MONTH, ALARM_MONTH, LOG_GB = 0.30, 0.10, 0.50
 
 RECORD_BYTES = 330
-FUNCTION_GB = 1769 / 1024
-CHECK_S = 0.1
-"""Processor of a batch on one vCPU, rounded up from `make bench`."""
+FUNCTION_GB = 512 / 1024
+CHECK_S = 0.31
+"""The time of such a batch without S3, with the share of a processor that 512 MB have: by
+`make memory-size`."""
+MAINTENANCE_GB = 1769 / 1024
+WINDOW_S = 5
+"""A batch waits so long for more (`MaximumBatchingWindowInSeconds`)."""
 PARQUET_SHARE = 0.2
 """Bytes of Parquet by bytes of JSON, of records such as those of `make bench`."""
 METRICS_OF_TOPIC, METRICS_OF_TABLE = 21, 9
@@ -37,21 +44,50 @@ LINE_BYTES = 3_000
 class Load:
     """A load in MB/s, on so many topics, with pollers of each and what contention makes of it.
 
-    `append_s` and `requests` are the median of an append and its requests at S3's published
-    latency, from docs/sizing.md: PUTs are two of them and one more for each race that was lost.
+    `grouped`: their mappings share poller units (`PollerGroupName`). `append_s` and `requests` are
+    the median of an append and its requests at S3's published latency, from docs/sizing.md: PUTs
+    are two of them and one more for each race that was lost.
     """
 
     mb_s: float
     topics: int
     pollers: int
+    grouped: bool
     append_s: float
     requests: float
 
+    @property
+    def batch_mb(self) -> float:
+        """Return the size of a batch: a full one, or what comes in the window."""
+        return min(BATCH_MB, self.mb_s / self.topics / self.pollers * WINDOW_S)
+
+    @property
+    def batches(self) -> float:
+        """Return how many batches there are in a month."""
+        return self.mb_s / self.batch_mb * MONTH_S
+
+    @property
+    def units(self) -> float:
+        """Return how many poller units are needed."""
+        mappings = 1 if self.grouped else self.topics
+        pollers, mb_s = self.topics * self.pollers / mappings, self.mb_s / mappings
+        units = max(1, pollers / POLLER_UNIT_POLLERS, mb_s / POLLER_UNIT_MB_S)
+        return mappings * math.ceil(units)
+
+    @property
+    def gb(self) -> float:
+        """Return the GB of a month."""
+        return self.mb_s * MONTH_S / 1024
+
 
 LOADS = (
-    Load(1, 1, 1, 0.31, 3),
-    Load(10, 1, 2, 0.54, 6),
-    Load(100, 10, 2, 0.54, 6),
+    Load(1, 1, 1, False, 0.31, 3),
+    Load(1, 10, 1, True, 0.31, 3),
+    Load(10, 1, 2, False, 0.54, 6),
+    Load(10, 10, 1, True, 0.31, 3),
+    Load(10, 10, 1, False, 0.31, 3),
+    Load(100, 10, 2, True, 0.54, 6),
+    Load(100, 10, 2, False, 0.54, 6),
 )
 
 
@@ -74,10 +110,9 @@ class Cost:
 
 def cost_of(load: Load) -> Cost:
     """Return what a month of a load costs."""
-    batches = load.mb_s / BATCH_MB * SECONDS
-    units = max(1, load.topics * load.pollers * 5 / POLLER_UNIT_MB_S)
+    batches = load.batches
     puts = 2 + (load.requests - 3) / 3
-    parquet_gb = load.mb_s * SECONDS * PARQUET_SHARE / 1024
+    parquet_gb = load.gb * PARQUET_SHARE
     tables = 2 * load.topics
     watched = (
         load.topics * METRICS_OF_TOPIC * METRIC_MONTH
@@ -87,17 +122,20 @@ def cost_of(load: Load) -> Cost:
     )
     # Each byte is compacted about once, at some 50 MB/s of Parquet a processor; a run that finds
     # nothing takes a second.
-    runs = SECONDS / 300
+    runs = MONTH_S / 300
     busy_s = parquet_gb * 1024 / 50 + runs
     return Cost(
-        pollers=units * POLLER_UNIT_HOUR * HOURS,
-        invocations=batches * (CHECK_S + load.append_s) * FUNCTION_GB * GB_SECOND_ARM
+        pollers=load.units * POLLER_UNIT_HOUR * HOURS,
+        invocations=batches
+        * (CHECK_S * load.batch_mb / BATCH_MB + load.append_s)
+        * FUNCTION_GB
+        * GB_SECOND_ARM
         + batches / 1e6 * INVOCATIONS_MILLION,
         requests=batches * (puts * PUT_THOUSAND + (load.requests - puts) * GET_THOUSAND) / 1000,
         # A month of data, and a week of small files that were compacted.
         stored=parquet_gb * (1 + 7 / 30) * STORED_GB_MONTH,
         watched=watched,
-        maintenance=busy_s * FUNCTION_GB * GB_SECOND_ARM
+        maintenance=busy_s * MAINTENANCE_GB * GB_SECOND_ARM
         + runs * 60 * load.topics * GET_THOUSAND / 1000,
     )
 
@@ -107,16 +145,17 @@ def rows() -> list[list[str]]:
     found = []
     for load in LOADS:
         cost = cost_of(load)
-        batches = load.mb_s / BATCH_MB * SECONDS
         parts = [getattr(cost, name) for name in Cost.__slots__]
         found.append(
             [
                 f"{load.mb_s:g}",
-                f"{load.topics} x {load.pollers}",
-                f"{batches / 1e6:.1f}",
+                f"{load.topics} x {load.pollers}{', a group' if load.grouped else ''}",
+                f"{load.batches / 1e6:.1f}",
                 *(f"{part:,.0f}" for part in parts),
                 f"{cost.total:,.0f}",
-                f"{cost.total / (load.mb_s * SECONDS / 1024):.3f}",
+                f"{cost.total / load.gb:.4f}",
+                f"{(cost.total - cost.stored) / load.gb:.4f}",
+                f"{FIREHOSE_GB * load.gb:,.0f}",
             ]
         )
     return found
@@ -125,6 +164,7 @@ def rows() -> list[list[str]]:
 COLUMNS = (
     *("MB/s", "topics x pollers", "million batches", "pollers", "function", "requests"),
     *("storage", "metrics, logs", "maintenance", "USD a month", "USD a GB"),
+    *("USD a GB without storage", "Firehose, USD a month"),
 )
 
 

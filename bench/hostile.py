@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -25,6 +26,7 @@ from bench.work import BREAKER, ORDERS, RECORDS, WRONG, Payloads, event_at, orde
 from handler.app import Function
 from handler.kafka.event import decode_event
 from handler.settings import Settings
+from silt import output
 
 ROUNDS = 5
 EVENT_BYTES = 6_000_000
@@ -183,22 +185,33 @@ def peak_mb(case: Case) -> int:
     return int(found[1]) // 1024 if found is not None else 0
 
 
-def main() -> int:
-    """Measure each case in processes of its own, and print the ratios beside their aims."""
-    print(f"{'hostile event':32} {'CPU of the clean one':>22} {'aim':>5} {'peak':>8}")
-    for number, case in enumerate(CASES):
-        outputs = [
-            subprocess.run(
-                [sys.executable, "-m", "bench.hostile", what, str(number)],
-                check=True,
-                capture_output=True,
-                text=True,
-            ).stdout
-            for what in ("ratio", "peak")
-        ]
-        ratio, peak = (float(output.strip().splitlines()[-1]) for output in outputs)
-        print(f"{case.name:32} {ratio:20.2f} x {case.aim:5} {peak:5.0f} MB", flush=True)
-    return 0
+def measure_all() -> list[dict[str, Any]]:
+    """Measure each case in processes of its own; print the ratios beside their aims."""
+    found = []
+    with output.progress("hostile events", "cases") as advance:
+        for number, case in enumerate(CASES):
+            outputs = [
+                subprocess.run(
+                    [sys.executable, "-m", "bench.hostile", what, str(number)],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                ).stdout
+                for what in ("ratio", "peak")
+            ]
+            ratio, peak = (float(each.strip().splitlines()[-1]) for each in outputs)
+            found.append(
+                {
+                    "name": case.name,
+                    "ratio": round(ratio, 2),
+                    "aim": case.aim,
+                    "peak_mb": round(peak),
+                }
+            )
+            advance(1)
+    rows = [[c["name"], f"{c['ratio']:.2f}", c["aim"], f"{c['peak_mb']:.0f}"] for c in found]
+    output.table("Hostile events", ["event", "CPU of the clean one", "aim", "peak, MB"], rows)
+    return found
 
 
 if __name__ == "__main__":
@@ -206,4 +219,4 @@ if __name__ == "__main__":
         chosen = CASES[int(sys.argv[2])]
         print(statistics.median(measure(chosen)) if sys.argv[1] == "ratio" else peak_mb(chosen))
     else:
-        sys.exit(main())
+        measure_all()

@@ -39,6 +39,21 @@ class MeasuredFunction:
         time.sleep(SETTLE_S)
         return self._cpu_s() - begun
 
+    def open_tables(self) -> None:
+        """Start the function and let it look at its tables."""
+        self._sandbox.invoke({"silt": "health"})
+
+    @property
+    def answer_s(self) -> float:
+        """Return how long the last answer took, in seconds of the wall clock."""
+        return self._sandbox.answer_s
+
+    @property
+    def pid(self) -> int:
+        """Return the process; there is one after the first event."""
+        assert self._sandbox.process is not None
+        return self._sandbox.process.pid
+
     @property
     def peak_mb(self) -> float:
         """Return the most memory that the process has had."""

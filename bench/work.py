@@ -79,11 +79,13 @@ class Work:
     obvious: bool = False
 
 
-def event_at(start: int, payloads: Payloads) -> dict[str, Any]:
-    """Return an event of AWS's shape whose offsets begin at `start`."""
+def event_at(start: int, payloads: Payloads, partitions: int = 1) -> dict[str, Any]:
+    """Return an event of AWS's shape whose offsets begin at `start`, of so many partitions of the
+    topic.
+    """
     now_ms = time.time_ns() // 1_000_000
     records = [
-        KafkaRecord("orders", 0, start + i, now_ms, "CREATE_TIME", None, payload)
+        KafkaRecord("orders", i % partitions, start + i, now_ms, "CREATE_TIME", None, payload)
         for i, payload in enumerate(payloads)
     ]
     return event_of(records, SOURCE)
@@ -201,5 +203,6 @@ WORKS = (
     Work("nested, 5 % rejects of five kinds", ORDERS + BREAKER, with_rejects(20, *WRONG)),
     Work("nested, 50 partitions", BY_DAY, partitioned_orders),
     Work("nested, 1,000", ORDERS, lambda: orders(1_000), "orders"),
-    Work("nested, 100", ORDERS, lambda: orders(100)),
+    Work("nested, 100", ORDERS, lambda: orders(100), "orders"),
+    Work("nested, one event of 1 KB", ORDERS, lambda: orders(3), "orders"),
 )

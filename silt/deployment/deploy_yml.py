@@ -27,7 +27,9 @@ class FunctionSection(Section):
     """The function of a topic."""
 
     memory_mb: Annotated[int, Field(ge=256, le=10_240)] = Field(
-        1769, description="1,769 MB is one vCPU. CPU grows with it."
+        512,
+        description="CPU grows with it: 1,769 MB is one vCPU. An invocation mostly waits for S3, "
+        "so half a GB costs half as much: docs/sizing.md.",
     )
     timeout_s: Annotated[int, Field(ge=30, le=900)] = Field(
         300,

@@ -20,8 +20,8 @@ from silt.local.runtime_api import InvocationOutcome, PendingInvocation, Runtime
 CLIENT = (sys.executable, "-m", "awslambdaric")
 START_LIMIT_S = 60.0
 """A process that has not asked for its first invocation by then has failed to start."""
-MEMORY_MB = 1769
-"""The memory that the function is informed of: one vCPU in Lambda."""
+MEMORY_MB = 512
+"""The memory that the function is informed of: the default of a deployment."""
 
 
 class Sandbox:

@@ -8,9 +8,11 @@ import pytest
 from bench.cost import (
     ALARMS_OF_ALL,
     ALARMS_OF_TOPIC,
+    FIREHOSE_GB,
     LOADS,
     METRICS_OF_TABLE,
     METRICS_OF_TOPIC,
+    Load,
     cost_of,
     rows,
 )
@@ -43,6 +45,29 @@ def test_costs_of_the_guide_are_those_of_the_formula() -> None:
 
 
 def test_ten_times_the_load_costs_less_than_ten_times_as_much() -> None:
-    totals = [cost_of(load).total for load in LOADS]
-    assert totals[0] < totals[1] < 10 * totals[0]
-    assert totals[1] < totals[2] < 10 * totals[1]
+    alone = {load.mb_s: cost_of(load).total for load in LOADS if not load.grouped}
+    assert alone[1] < alone[10] < 10 * alone[1]
+    grouped = {load.mb_s: cost_of(load).total for load in LOADS if load.grouped}
+    assert grouped[10] < grouped[100] < 10 * grouped[10]
+
+
+@pytest.mark.parametrize(
+    ("load", "units"),
+    [
+        (Load(1, 1, 1, False, 0.3, 3), 1),
+        (Load(1, 10, 1, False, 0.3, 3), 10),
+        (Load(1, 10, 1, True, 0.3, 3), 1),
+        (Load(100, 10, 2, True, 0.3, 3), 5),
+        (Load(100, 10, 2, False, 0.3, 3), 10),
+        (Load(10, 50, 1, True, 0.3, 3), 5),
+    ],
+)
+def test_poller_units_are_by_throughput_pollers_and_mappings(load: Load, units: int) -> None:
+    assert load.units == units
+
+
+def test_without_storage_a_gb_costs_a_fifth_of_firehose_at_10_mb_a_second() -> None:
+    """Neither is storage in the price of Firehose."""
+    (load,) = (each for each in LOADS if (each.mb_s, each.topics) == (10, 1))
+    cost = cost_of(load)
+    assert (cost.total - cost.stored) / load.gb < FIREHOSE_GB / 5

@@ -137,7 +137,7 @@ def test_doctor_names_everything_that_is_wrong_with_a_fix(
 ) -> None:
     answer, _session = account
     function = answer.functions["silt-orders"]
-    function["MemorySize"] = 512
+    function["MemorySize"] = 1024
     function["Environment"]["Variables"] = {
         **function["Environment"]["Variables"],
         "SILT_GENERATION": "7",
@@ -151,7 +151,7 @@ def test_doctor_names_everything_that_is_wrong_with_a_fix(
     code, found = doctor(capsys)
     assert code == 1
     reasons = [f["reason"] for f in found["function settings"]]
-    assert "MemorySize is 512, and deploy.yml makes it 1769" in reasons
+    assert "MemorySize is 1024, and deploy.yml makes it 512" in reasons
     assert "SILT_GENERATION is '7', and deploy.yml makes it '0'" in reasons
     assert "SILT_EXTRA is 'x', and deploy.yml makes it None" in reasons
     assert found["partial responses"][0]["state"] == "wrong"

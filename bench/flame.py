@@ -1,0 +1,69 @@
+"""make bench: where the time of a nested batch goes, as a flame graph of the running function.
+
+py-spy samples the process of the real runtime client while it gets one event after the other.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.checkout import FOLDER, HERE
+from bench.measured import MeasuredFunction
+from bench.work import WORKS, event_at
+from silt import output
+
+SECONDS, RATE = 8, 400
+WARM_UP = 5
+
+
+def main() -> int:
+    """Sample, and write the picture."""
+    parser = argparse.ArgumentParser(prog="bench.flame", description=__doc__)
+    parser.add_argument("sampler", type=Path, help="py-spy")
+    parser.add_argument("target", type=Path, help="the SVG that is written")
+    options = parser.parse_args()
+    work, folder = WORKS[0], FOLDER / "flame"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "contracts").mkdir(parents=True)
+    (folder / "contracts" / "orders.yaml").write_text(work.contract)
+    environment = {
+        "SILT_TABLE_ROOT": str(folder / "tables"),
+        "SILT_CONTRACTS": str(folder / "contracts"),
+    }
+    log = folder / "log"
+    function = MeasuredFunction(HERE, "handler.app.lambda_handler", environment, log)
+    payloads = work.payloads()
+    number = 0
+
+    def invoke() -> None:
+        nonlocal number
+        function.invoke(event_at(number * len(payloads), payloads))
+        number += 1
+
+    try:
+        for _ in range(WARM_UP):
+            invoke()
+        asked = ["--duration", str(SECONDS), "--rate", str(RATE), "--format", "flamegraph"]
+        place = ["--pid", str(function.pid), "--output", str(options.target)]
+        sampler = subprocess.Popen(
+            [str(options.sampler), "record", "--function", *asked, *place],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while sampler.poll() is None:
+            invoke()
+    finally:
+        function.close()
+    if sampler.returncode:
+        assert sampler.stderr is not None
+        output.complain(f"py-spy could not sample the function: {sampler.stderr.read()[-500:]}")
+        return 1
+    output.say(f"Written: {options.target}, {number - WARM_UP} batches of {work.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
