@@ -155,6 +155,14 @@ def _rules_held(array: pa.Array, column: Column) -> Iterator[pa.Array]:
             yield compute.greater_equal(length, rules.min_length)
         if rules.max_length is not None:
             yield compute.less_equal(length, rules.max_length)
+    bounds = (
+        (rules.minimum, compute.greater_equal),
+        (rules.maximum, compute.less_equal),
+        (rules.exclusive_minimum, compute.greater),
+        (rules.exclusive_maximum, compute.less),
+    )
+    if rules.allowed is None and all(bound is None for bound, _ in bounds):
+        return
     orders = compute.cast(array, _order_type(array.type))
     if rules.allowed is not None:
         values = pa.array(sorted(rules.allowed), orders.type)
@@ -162,12 +170,7 @@ def _rules_held(array: pa.Array, column: Column) -> Iterator[pa.Array]:
             orders, values = compute.add(orders, _zero(orders)), compute.add(values, _zero(orders))
         # A null is allowed here: `is_in` would call it false.
         yield compute.or_(compute.is_in(orders, value_set=values), compute.is_null(array))
-    for bound, compare in (
-        (rules.minimum, compute.greater_equal),
-        (rules.maximum, compute.less_equal),
-        (rules.exclusive_minimum, compute.greater),
-        (rules.exclusive_maximum, compute.less),
-    ):
+    for bound, compare in bounds:
         if bound is not None:
             yield compare(orders, pa.scalar(bound, orders.type))
 
