@@ -14,7 +14,9 @@ def test_page_is_that_of_the_results() -> None:
 
 def test_results_are_of_every_work_and_every_way() -> None:
     results = json.loads((ROOT / RESULTS).read_text())
-    measured = {figures[0]["work"]: {each["way"] for each in figures} for figures in results["works"]}
+    measured = {
+        figures[0]["work"]: {each["way"] for each in figures} for figures in results["works"]
+    }
     assert list(measured) == [work.name for work in WORKS]
     for work in WORKS:
         expected = {"silt"} | ({"limit"} if work.limit else set())
