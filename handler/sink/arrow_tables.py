@@ -22,7 +22,10 @@ _TIMESTAMP = pa.timestamp("us", "UTC")
 
 
 class Flat(msgspec.Struct, frozen=True):
-    """A batch with its streams one behind the other; all lists are by the index in the batch."""
+    """A batch with its streams one behind the other; all lists are by the index in the batch.
+
+    `oldest_ms` and `newest_ms` are the extremes of the timestamps.
+    """
 
     topic: str
     streams: tuple[range, ...]
@@ -31,6 +34,8 @@ class Flat(msgspec.Struct, frozen=True):
     timestamps: list[int]
     values: list[bytes | None]
     records: list[EventRecord]
+    oldest_ms: int
+    newest_ms: int
 
 
 def flatten(batch: Batch) -> Flat:
@@ -45,13 +50,25 @@ def flatten(batch: Batch) -> Flat:
         timestamps += stream.timestamps
         records += stream.records
     values = [record.value for record in records]
-    return Flat(batch.topic, tuple(streams), partitions, offsets, timestamps, values, records)
+    return Flat(
+        batch.topic,
+        tuple(streams),
+        partitions,
+        offsets,
+        timestamps,
+        values,
+        records,
+        oldest_ms=min(timestamps, default=0),
+        newest_ms=max(timestamps, default=0),
+    )
 
 
 def kafka_column(name: str, flat: Flat, indices: Sequence[int]) -> pa.Array:
     """Return one of the Kafka columns for some records."""
     values: list[Any]
     match name:
+        case "_kafka_partition" if len(flat.streams) == 1:
+            return pa.repeat(pa.scalar(flat.partitions[0], pa.int32()), len(indices))
         case "_kafka_partition":
             values = _at(flat.partitions, indices)
         case "_kafka_offset":

@@ -3,6 +3,7 @@ the tables. Pure.
 """
 
 from collections.abc import Collection, Sequence
+from typing import cast
 
 import msgspec
 from msgspec.structs import replace
@@ -89,7 +90,9 @@ class TopicChecker:
         one table are there while another is written.
         """
         flat = flatten(batch)
-        present = [i for i, value in enumerate(flat.values) if value is not None]
+        present: Sequence[int] = range(len(flat.values))
+        if None in flat.values:
+            present = [i for i, value in enumerate(flat.values) if value is not None]
         dropped: list[set[int]] = [set() for _ in self._parts]
         untested: set[int] = set()
         payloads = _payloads(flat, present) if self._wheres else []
@@ -130,7 +133,9 @@ class TopicChecker:
 
 
 def _payloads(flat: Flat, indices: Sequence[int]) -> list[bytes]:
-    """Return the values of records that have one."""
+    """Return the values of some records, all of which have one."""
+    if len(indices) == len(flat.values):
+        return cast(list[bytes], flat.values)
     return [value for i in indices if (value := flat.values[i]) is not None]
 
 
@@ -165,9 +170,11 @@ def _batch(
     untested: frozenset[int],
 ) -> CheckedBatch:
     batch, flat = decoded.batch, decoded.flat
-    tombstones = [i for i, value in enumerate(flat.values) if value is None]
+    tombstones = list[int]()
+    if len(decoded.present) < len(flat.values):
+        tombstones = [i for i, value in enumerate(flat.values) if value is None]
     unseen = dropped.union(tombstones) if drops_tombstones(contract) else dropped
-    checked = _without_bad_timestamps(checked, flat.timestamps)
+    checked = _without_bad_timestamps(checked, flat)
     return CheckedBatch(
         contract=contract,
         flat=flat,
@@ -184,12 +191,12 @@ def _batch(
     )
 
 
-def _without_bad_timestamps(checked: Checked, timestamps: Sequence[int]) -> Checked:
+def _without_bad_timestamps(checked: Checked, flat: Flat) -> Checked:
     """Reject records whose Kafka timestamp no table can hold: producers may set any 64 bits."""
-    if storable_us(min(timestamps)) is not None and storable_us(max(timestamps)) is not None:
+    if storable_us(flat.oldest_ms) is not None and storable_us(flat.newest_ms) is not None:
         return checked
     problems = dict(checked.rejects)
-    for i, timestamp in enumerate(timestamps):
+    for i, timestamp in enumerate(flat.timestamps):
         if storable_us(timestamp) is None:
             message = f"the record's timestamp, {timestamp} ms, is outside the years 1 to 9999"
             problem = Problem(RejectCode.OUT_OF_RANGE, "_kafka_timestamp", message)

@@ -65,13 +65,13 @@ def freshness_ms(flat: Flat, outcomes: bytes, now_ms: int) -> int | None:
     Producers set timestamps as they like: those that cannot be an age are left out.
     """
     oldest_ms = now_ms - FRESHNESS_MAX_MS
-    times: Sequence[int] = flat.timestamps
-    if outcomes.count(Outcome.APPEND) < len(outcomes) or min(times) < oldest_ms:
-        times = [
-            time
-            for time, outcome in zip(times, outcomes, strict=True)
-            if outcome == Outcome.APPEND and oldest_ms <= time
-        ]
+    if outcomes.count(Outcome.APPEND) == len(outcomes) and oldest_ms <= flat.oldest_ms:
+        return max(0, now_ms - flat.oldest_ms)
+    times = [
+        time
+        for time, outcome in zip(flat.timestamps, outcomes, strict=True)
+        if outcome == Outcome.APPEND and oldest_ms <= time
+    ]
     return max(0, now_ms - min(times)) if times else None
 
 
