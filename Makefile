@@ -94,9 +94,9 @@ package: $(READY) ## Make the artifacts that run in Lambda; ARGS="--arch x86_64 
 
 bench: $(READY) .venv-plot/.ready ## The function beside the limit, the obvious way and the commit REF; docs/performance.md
 	@$(BIN)/python -m bench $(if $(REF),--ref $(REF))
-	@$(BIN)/python -m bench.flame .venv-plot/bin/py-spy docs/flame.svg
-	@.venv-plot/bin/python bench/plot_growth.py bench/results.json docs/growth.png
 	@$(BIN)/python -m bench.page
+	@.venv-plot/bin/python bench/plot_growth.py bench/results.json docs/growth.png
+	@$(BIN)/python -m bench.flame .venv-plot/bin/py-spy docs/flame.svg
 
 bench-compare: $(READY) ## The instructions that an invocation takes, beside those at the commit REF
 	@test -n "$(REF)" || { echo "Name a commit: make bench-compare REF=HEAD~1"; exit 2; }

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from bench import conversions, growth, hostile
+from bench.checkout import name_commit
+from bench.comparison import LIMIT, OBVIOUS, SILT, Figures, compare, ratio
 from bench.page import RESULTS
 from bench.work import WORKS
-from bench.works import LIMIT, OBVIOUS, SILT, Figures, compare, ratio
 from silt import output
 
 
-def machine() -> str:
+def describe_machine() -> str:
     """Return what the figures were measured on."""
     info = Path("/proc/cpuinfo")
     models = [line for line in info.read_text().splitlines() if "model name" in line]
@@ -30,7 +31,7 @@ def machine() -> str:
     )
 
 
-def commit() -> str:
+def describe_commit() -> str:
     """Return the commit that was measured; `+` says that files were changed since."""
     command = ["git", "describe", "--always", "--dirty=+"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -79,13 +80,18 @@ def main() -> int:
     parser.add_argument("--ref", help="another commit to compare the works with")
     parser.add_argument("--only", help="nothing but the works whose name has this text")
     options = parser.parse_args()
-    works = measure_works(options.only or "", options.ref, options.rounds)
+    if sys.platform != "linux":
+        parser.error("make bench needs Linux: it reads /proc and the CPU clock of other processes")
+    ref = name_commit(options.ref) if options.ref is not None else None
+    if not any((options.only or "") in work.name for work in WORKS):
+        parser.error(f"no work's name has {options.only!r}: {'; '.join(w.name for w in WORKS)}")
+    works = measure_works(options.only or "", ref, options.rounds)
     if options.only is not None:
         return 0
     results = {
-        "machine": machine(),
-        "commit": commit(),
-        "ref": options.ref,
+        "machine": describe_machine(),
+        "commit": describe_commit(),
+        "ref": ref,
         "rounds": options.rounds,
         "works": [[_rounded(one) for one in by_way.values()] for by_way in works],
         "hostile": hostile.measure_all(),

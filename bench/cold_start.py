@@ -51,7 +51,7 @@ def main() -> None:
         runtime = Runtime(target, FOLDER / "runtime")
         folders = {name: unpack(artifact.path, FOLDER / name) for name in (BYTE_CODE, SOURCES)}
         if options.ref is not None:
-            folders[options.ref] = unpack(artifact_of(options.ref, target), FOLDER / options.ref)
+            folders[options.ref] = unpack(make_artifact(options.ref, target), FOLDER / options.ref)
     for cache in folders[SOURCES].rglob("__pycache__"):
         shutil.rmtree(cache)
     event = json.loads(GOLDEN.read_text())
@@ -75,7 +75,7 @@ def main() -> None:
     _print(found, artifact.unzipped, options.rounds)
 
 
-def artifact_of(ref: str, target: Platform) -> Path:
+def make_artifact(ref: str, target: Platform) -> Path:
     """Make the artifact of another commit, by its own command."""
     tree, out = checkout(ref), FOLDER / f"dist-{ref}"
     main = "import sys; from silt.cli import main; sys.exit(main())"

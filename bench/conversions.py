@@ -3,7 +3,6 @@ same batch in the usual form of a column without it. CPU, in turns, in one proce
 """
 
 import gc
-import os
 import statistics
 import time
 from typing import Any, NamedTuple
@@ -13,12 +12,12 @@ from handler.validate.batch import Checker
 from silt import output
 
 RECORDS = 10_000
-ROUNDS = int(os.environ.get("ROUNDS", "5"))
+ROUNDS = 5
 BATCHES = 5
 MOMENT = "2026-05-01T10:{:02}:{:02}"
 
 
-class Work(NamedTuple):
+class Conversion(NamedTuple):
     """A column and its values, and the same in the usual form."""
 
     name: str
@@ -28,7 +27,7 @@ class Work(NamedTuple):
     usual_literals: list[str]
 
 
-def _work() -> list[Work]:
+def _conversions() -> list[Conversion]:
     numbers = range(RECORDS)
     ints = [str(i) for i in numbers]
     floats = [f"{i}.5" for i in numbers]
@@ -45,80 +44,82 @@ def _work() -> list[Work]:
     texts = [f'{{"k":["{i}","{i}.5","x"]}}' for i in numbers]
     time_ = "{type: timestamp}"
     return [
-        Work("json, against a struct", "{type: json}", objects, struct, texts),
-        Work("long, string", "{type: long, accept: [string]}", quoted(ints), "{type: long}", ints),
-        Work(
+        Conversion("json, against a struct", "{type: json}", objects, struct, texts),
+        Conversion(
+            "long, string", "{type: long, accept: [string]}", quoted(ints), "{type: long}", ints
+        ),
+        Conversion(
             "long, integral",
             "{type: long, accept: [integral]}",
             [f"{i}.0" for i in ints],
             "{type: long}",
             ints,
         ),
-        Work(
+        Conversion(
             "double, string",
             "{type: double, accept: [string]}",
             quoted(floats),
             "{type: double}",
             floats,
         ),
-        Work(
+        Conversion(
             "boolean, string",
             "{type: boolean, accept: [string]}",
             ['"True"'] * RECORDS,
             "{type: boolean}",
             ["true"] * RECORDS,
         ),
-        Work(
+        Conversion(
             "string, number",
             "{type: string, accept: [number]}",
             floats,
             "{type: string}",
             quoted(floats),
         ),
-        Work(
+        Conversion(
             "iso8601",
             "{type: timestamp, format: iso8601}",
             [f'"{m.replace("T", " ")}+0000"' for m in moments],
             time_,
             utc,
         ),
-        Work(
+        Conversion(
             "a pattern",
             "{type: timestamp, format: '%d/%m/%Y %H:%M:%S.%f', zone: UTC}",
             [f'"01/05/2026 {m[11:]}"' for m in moments],
             time_,
             utc,
         ),
-        Work("a zone", "{type: timestamp, zone: Europe/Berlin}", quoted(moments), time_, utc),
-        Work(
+        Conversion("a zone", "{type: timestamp, zone: Europe/Berlin}", quoted(moments), time_, utc),
+        Conversion(
             "truncate",
             "{type: timestamp, fraction: truncate}",
             [f'"{m}456789Z"' for m in moments],
             time_,
             utc,
         ),
-        Work(
+        Conversion(
             "epoch, float",
             "{type: timestamp, unit: s, accept: [float]}",
             [f"{s}.5" for s in seconds],
             "{type: timestamp, unit: s}",
             seconds,
         ),
-        Work(
+        Conversion(
             "epoch, ns",
             "{type: timestamp, unit: ns}",
             [f"{s}000000000" for s in seconds],
             "{type: timestamp, unit: s}",
             seconds,
         ),
-        Work(
+        Conversion(
             "date of a timestamp",
             "{type: date, accept: [timestamp]}",
             utc,
             "{type: date}",
             days,
         ),
-        Work(
+        Conversion(
             "a nested path",
             "{type: long, source: p.q.r}",
             ints,
@@ -156,13 +157,13 @@ def measure_all() -> list[dict[str, Any]]:
     """Measure each conversion beside the usual form, and print the ratios."""
     found = []
     with output.progress("conversions", "columns") as advance:
-        for work in _work():
-            nested = work.name == "a nested path"
+        for one in _conversions():
+            nested = one.name == "a nested path"
             pair = [
-                (_checker(work.column), _payloads(work.literals, path=nested, struct=False)),
+                (_checker(one.column), _payloads(one.literals, path=nested, struct=False)),
                 (
-                    _checker(work.usual_column),
-                    _payloads(work.usual_literals, path=False, struct=nested),
+                    _checker(one.usual_column),
+                    _payloads(one.usual_literals, path=False, struct=nested),
                 ),
             ]
             spent: list[list[float]] = [[], []]
@@ -174,9 +175,7 @@ def measure_all() -> list[dict[str, Any]]:
                         side.append(took)
             ratio = statistics.median(a / b for a, b in zip(*spent, strict=True))
             more_us = (statistics.median(spent[0]) - statistics.median(spent[1])) / RECORDS * 1e6
-            found.append(
-                {"name": work.name, "ratio": round(ratio, 2), "more_us": round(more_us, 2)}
-            )
+            found.append({"name": one.name, "ratio": round(ratio, 2), "more_us": round(more_us, 2)})
             advance(1)
     rows = [[c["name"], f"{c['ratio']:.2f}", f"{c['more_us']:+.2f}"] for c in found]
     columns = ["column", "check of the usual form", "us a value more"]

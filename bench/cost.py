@@ -23,7 +23,6 @@ GB_SECOND_ARM = 0.0000133334
 INVOCATIONS_MILLION = 0.20
 METRIC_MONTH, ALARM_MONTH, LOG_GB = 0.30, 0.10, 0.50
 
-RECORD_BYTES = 330
 FUNCTION_GB = 512 / 1024
 CHECK_S = 0.31
 """The time of such a batch without S3, with the share of a processor that 512 MB have: by

@@ -2,20 +2,20 @@
 and streams; and with the files of the table that a redelivered batch is looked up in.
 """
 
-import shutil
 import statistics
 from collections.abc import Callable, Sequence
 
 import orjson
 
-from bench.checkout import FOLDER, HERE
-from bench.measured import MeasuredFunction
+from bench.checkout import FOLDER
+from bench.measured import start_function
 from bench.work import ORDERS, Payloads, event_at, orders
 from silt import output
 from tests.builders import SMALL, event, function_for, rows
 from tests.test_budgets import files_of_a_large_table
 
-ROUNDS, WARM_UP = 5, 2
+WHERE = FOLDER / "growth"
+ROUNDS, WARM_UP = 7, 2
 RECORDS = 5_000
 
 
@@ -79,20 +79,8 @@ def _point(x: int, cpu_s: Sequence[float]) -> dict[str, float]:
     return {"x": x, "median_ms": round(median * 1e3, 2), "least_ms": round(least * 1e3, 2)}
 
 
-def _function(contract: str) -> MeasuredFunction:
-    folder = FOLDER / "growth"
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "contracts").mkdir(parents=True)
-    (folder / "contracts" / "contract.yaml").write_text(contract)
-    environment = {
-        "SILT_TABLE_ROOT": str(folder / "tables"),
-        "SILT_CONTRACTS": str(folder / "contracts"),
-    }
-    return MeasuredFunction(HERE, "handler.app.lambda_handler", environment, folder / "log")
-
-
 def _measure(contract: str, payloads: Payloads, streams: int) -> list[float]:
-    function = _function(contract)
+    function = start_function(contract, WHERE)
     try:
         spent = [
             function.invoke(event_at(number * len(payloads), payloads, streams))
@@ -107,10 +95,9 @@ def _measure_look_up(files: int) -> list[float]:
     """Let new sandboxes, which know the table, look up a batch that was delivered before."""
     spent = []
     for _ in range(ROUNDS):
-        function = _function(SMALL)
-        folder = FOLDER / "growth"
-        function_for(folder).handle(event(rows(0, 10)), None)
-        files_of_a_large_table(folder / "tables" / "sales" / "orders", files)
+        function = start_function(SMALL, WHERE)
+        function_for(WHERE).handle(event(rows(0, 10)), None)
+        files_of_a_large_table(WHERE / "tables" / "sales" / "orders", files)
         try:
             function.open_tables()
             spent.append(function.invoke(event(rows(5, 10))))

@@ -79,6 +79,12 @@ def lambda_handler(event: bytes, _context: Any) -> dict[str, Any]:
     kafka = [pa.array([r.offset for r in records]), pa.array([r.timestamp for r in records])]
     for name, column in zip(("_kafka_offset", "_kafka_timestamp"), kafka, strict=True):
         table = table.append_column(name, column)
-    pq.write_table(table, FOLDER / "limit.parquet", compression="zstd", compression_level=1)
+    pq.write_table(
+        table,
+        FOLDER / "limit.parquet",
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=False,
+    )
     (FOLDER / "limit.json").write_bytes(b"x" * 2000)
     return {"batchItemFailures": []}

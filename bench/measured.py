@@ -4,16 +4,30 @@ CPU is that of the whole process, threads included, from the event's bytes to th
 it frees after that.
 """
 
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.checkout import HERE
 from silt.local.runtime import CLIENT, Sandbox
 from tests.isolated import peak_memory_mb
 
 SETTLE_S = 0.03
 """So long after an answer the process waits for the next event: it has freed what it had."""
+
+
+def start_function(contract: str, folder: Path, tree: Path = HERE) -> "MeasuredFunction":
+    """Return the function of a checkout with one contract, and its tables below a new folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "contracts").mkdir(parents=True)
+    (folder / "contracts" / "contract.yaml").write_text(contract)
+    environment = {
+        "SILT_TABLE_ROOT": str(folder / "tables"),
+        "SILT_CONTRACTS": str(folder / "contracts"),
+    }
+    return MeasuredFunction(tree, "handler.app.lambda_handler", environment, folder / "log")
 
 
 class MeasuredFunction:

@@ -2,12 +2,11 @@
 
 import json
 import statistics
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.works import LIMIT, OBVIOUS, SILT, Figures, ratio
+from bench.comparison import LIMIT, OBVIOUS, SILT, Figures, ratio
 
 RESULTS = Path("bench/results.json")
 TEMPLATE = Path("docs/templates/performance.md")
@@ -32,8 +31,9 @@ def render() -> str:
                 for case in results["hostile"]
             ],
         ),
+        "beyond": _beyond(results["hostile"]),
         "conversions": _table(
-            ["values", "ratio of the check", "us a value more"],
+            ["values", "time of the check, times the usual", "us a value more"],
             [
                 [case["name"], f"{case['ratio']:.1f}", f"{case['more_us']:.1f}"]
                 for case in results["conversions"]
@@ -44,6 +44,17 @@ def render() -> str:
     for name, part in parts.items():
         text = text.replace("{{ " + name + " }}", part)
     return text
+
+
+def _beyond(cases: Sequence[Any]) -> str:
+    """Return which hostile events are above their aims."""
+    names = [case["name"] for case in cases if case["ratio"] > case["aim"]]
+    if not names:
+        return "None is above its aim."
+    return (
+        f"Above the aim: {'; '.join(names)}. The aims are from when clean events took twice as "
+        "long, so the ratio has grown and the time has not."
+    )
 
 
 def _works(listed: Sequence[Any], ref: str | None) -> str:
@@ -68,4 +79,3 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(render())
-    sys.exit(0)

@@ -7,5 +7,5 @@ __build__ = __version__
 """The version and a digest of what the artifact was made from: `silt package` writes it here."""
 
 # Before pyarrow is loaded: its own allocators keep what a batch has freed, 30 MB at the peak of the
-# largest event, and the system's costs no CPU more (docs/performance.md).
+# largest event, and the system's costs no CPU more (decision 0021).
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

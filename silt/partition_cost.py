@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from handler.delta.retry import Deadline
 from handler.delta.tables import Table
-from handler.errors import SiltError
+from handler.errors import SiltError, counted
 from handler.health import Finding
 from handler.sink.invocation_report import MANY_FILES
 from silt.prices import BATCH_MB, MONTH_S, PUT_THOUSAND
@@ -32,18 +32,21 @@ def warn_of_files(table: Table, deadline: Deadline) -> Iterator[Finding]:
         commits = table.log.commits_after(first, deadline) or []
     except SiltError:
         return  # what is wrong with the table was found before
-    counts = [
-        sum("add" in action for action in commit.actions)
+    appends = [
+        commit.actions
         for commit in commits
         if any("silt" in action.get("commitInfo", {}) for action in commit.actions)
     ]
+    # A batch of which nothing became a row adds none.
+    counts = [n for actions in appends if (n := sum("add" in action for action in actions))]
     files = statistics.median(counts) if counts else 0
     if files > MANY_FILES:
         yield Finding(
             "files",
             table.name,
             "warning",
-            f"its last {len(counts)} appends put {files:.0f} files each, one for each partition "
-            f"value: at 10 MB/s some {puts_of_month(files):,.0f} USD of PUTs a month",
+            f"in the median its last {counted(len(counts), 'append')} put {files:.0f} files, one "
+            f"for each partition value: at 10 MB/s some {puts_of_month(files):,.0f} USD of PUTs a "
+            "month",
             FIX,
         )

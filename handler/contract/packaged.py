@@ -26,7 +26,7 @@ def open_contracts(folder: str | FilePath) -> list[Contract]:
     compiled = read_compiled(folder, __build__)
     if compiled is not None:
         return compiled
-    # Only here: YAML, pydantic and the models take 75 ms to import (docs/performance.md).
+    # Only here: YAML, pydantic and the models would take a third of the init phase (decision 0022).
     from handler.contract.load import load_contracts
 
     return load_contracts(folder)

@@ -205,8 +205,7 @@ class Written(msgspec.Struct, frozen=True):
 
 def dump_exactly(value: Any) -> str:
     """Write a value of `parse_exactly` as JSON text again, numbers as they were."""
-    option = orjson.OPT_PASSTHROUGH_DATACLASS
-    return orjson.dumps(value, default=_write_literal, option=option).decode()
+    return orjson.dumps(value, default=_write_literal).decode()
 
 
 def _write_literal(value: Any) -> orjson.Fragment:

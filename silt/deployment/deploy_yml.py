@@ -28,8 +28,8 @@ class FunctionSection(Section):
 
     memory_mb: Annotated[int, Field(ge=256, le=10_240)] = Field(
         512,
-        description="CPU grows with it: 1,769 MB is one vCPU. An invocation mostly waits for S3, "
-        "so half a GB costs half as much: docs/sizing.md.",
+        description="CPU grows with it: 1,769 MB is one vCPU. 512 MB costs half as much, because "
+        "an invocation waits for S3 in any case: docs/sizing.md.",
     )
     timeout_s: Annotated[int, Field(ge=30, le=900)] = Field(
         300,

@@ -19,7 +19,9 @@ REJECTS_SHOWN = 20
 
 @dataclass(slots=True)
 class CheckedSamples:
-    """What became of samples, by contract; `warnings` are of columns that none of them fills."""
+    """What became of samples, by contract; `warnings` are of columns that none of them fills, of
+    many partitions, and of a `where` that keeps none.
+    """
 
     judgements: list[tuple[Contract, Judgement]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -94,9 +96,9 @@ def check_samples(
         partitions = count_partitions(contract, judged)
         if partitions > MANY_FILES:
             result.warnings.append(
-                f"{contract.file}: partition_by: up to {counted(AT_ONCE, 'sample')} at a time are "
-                f"rows of {partitions} partitions. A batch like them puts {partitions} files: at "
-                f"10 MB/s some {puts_of_month(partitions):,.0f} USD of PUTs a month. {FIX}"
+                f"{contract.file}: partition_by: {counted(min(len(samples), AT_ONCE), 'sample')} "
+                f"are rows of {partitions} partitions. A batch like them puts {partitions} files: "
+                f"at 10 MB/s some {puts_of_month(partitions):,.0f} USD of PUTs a month. {FIX}"
             )
         if contract.where is not None and not own:
             text = f"where: it keeps none of {counted(len(samples), 'sample')}"

@@ -3,6 +3,7 @@
 import json
 import xml.etree.ElementTree as ET
 
+from bench.hostile import CASES
 from bench.page import PAGE, RESULTS, render
 from bench.work import WORKS
 from tests.builders import ROOT
@@ -21,6 +22,7 @@ def test_results_are_of_every_work_and_every_way() -> None:
     for work in WORKS:
         expected = {"silt"} | ({"limit"} if work.limit else set())
         assert measured[work.name] >= expected | ({"obvious"} if work.obvious else set())
+    assert [case["name"] for case in results["hostile"]] == [case.name for case in CASES]
     assert all(len(series) >= 4 for series in results["growth"].values())
 
 

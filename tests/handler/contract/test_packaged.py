@@ -121,8 +121,10 @@ def test_contracts_of_another_build_are_not_even_unpickled(
     assert parsed
 
 
-def test_folder_that_was_moved_names_its_own_files(tmp_path: Path) -> None:
+def test_folder_that_was_moved_names_its_own_files(tmp_path: Path, parsed: list[str]) -> None:
     folder = folder_of(tmp_path, small=SMALL)
     compiled_in(folder)
+    parsed.clear()
     moved = folder.rename(tmp_path / "elsewhere")
     assert [c.file for c in open_contracts(moved)] == [str(moved / "small.yaml")]
+    assert not parsed

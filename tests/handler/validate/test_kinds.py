@@ -17,9 +17,8 @@ a: {type: long, required: true}
 m: {type: map, values: {type: boolean}}
 s: {type: struct, fields: {x: {type: double}}}
 """
-RECORDS: list[Any] = [
-    {"a": 1},
-    {"a": 2, "m": {"k": True}, "s": {"x": 1}},
+GOOD: list[Any] = [{"a": 1}, {"a": 2, "m": {"k": True}, "s": {"x": 1}}]
+WRONG: list[Any] = [
     {"a": "x"},
     {},
     5,
@@ -28,27 +27,36 @@ RECORDS: list[Any] = [
     {"a": 1, "$[0]": 5},
     {"a": 1, "m": {"$[1]": 1}},
     {"a": 1, "s": {"x": "y"}},
+]
+UNKNOWN: list[Any] = [
     {"a": 1, "$[7]": 1},
     {"a": 1, "z` - at `$[2].a`": 1},
     {"a": 1, "s": {"x": 1, "$[3]": 0}},
 ]
+"""Good, unless unknown fields are refused."""
 
 
-@given(st.lists(st.sampled_from(RECORDS), max_size=12), st.booleans(), st.integers(1, 5))
+@given(
+    st.lists(st.sampled_from(GOOD + WRONG + UNKNOWN), max_size=12),
+    st.booleans(),
+    st.integers(1, 5),
+)
 def test_records_are_refused_together_as_each_is_alone(
     records: list[Any], strict: bool, at_once: int
 ) -> None:
     contract = columns_contract(COLUMNS)
     type_ = object_type(contract.columns, strict=strict)
-    expected = {
+    alone = {
         i: message
         for i, record in enumerate(records)
         for message in refusals([record], type_).values()
     }
+    refused = WRONG + UNKNOWN if strict else WRONG
+    assert list(alone) == [i for i, record in enumerate(records) if record in refused]
+    assert all(alone.values())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kinds, "_AT_ONCE", at_once)
-        assert refusals(records, type_) == expected
-    assert all(expected.values())
+        assert refusals(records, type_) == alone
 
 
 @pytest.mark.parametrize("policy", ["ignore", "reject", "rescue"])
@@ -61,11 +69,10 @@ t: {type: date}
 s: {type: struct, fields: {e: {type: string, enum: [a]}, f: {type: string}}}
 """
     checker = Checker(columns_contract(columns, unknown_fields=policy))
-    payload = b'{"id":1,"d":"1.234","t":"2026-02-30","s":{"e":"b","f":"ok"}}'
+    payload = b'{"id":1,"d":"1.234","t":"2026-02-30","s":{"e":"b","f":"ok"},"zzz":1}'
     found = checker.check([payload, b'{"id":2}']).rejects
-    assert [(str(p.code), p.path) for p in found[0]] == [
-        ("bad_decimal", "d"),
-        ("bad_date", "t"),
-        ("not_allowed", "s.e"),
-    ]
+    unknown = [("unknown_field", "zzz")] if policy == "reject" else []
+    assert sorted((str(p.code), p.path) for p in found[0]) == sorted(
+        [("bad_decimal", "d"), ("bad_date", "t"), ("not_allowed", "s.e"), *unknown]
+    )
     assert list(found) == [0]

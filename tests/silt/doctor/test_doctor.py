@@ -414,13 +414,16 @@ def test_doctor_warns_of_appends_with_many_files(
     function = function_for(tmp_path, contract)
     for start in range(0, 200, 50):
         batch = [record(i, {"id": i, "site": f"s{i % sites}"}) for i in range(start, start + 50)]
+        batch.append(record(start, b"a reject's file is not of a partition", partition=1))
         assert function.handle(event(batch), None) == {"batchItemFailures": []}
+    rejects = [record(200, b"no row at all", partition=1)]
+    assert function.handle(event(rejects), None) == {"batchItemFailures": []}
     logged = capsys.readouterr().out
     assert ('"many_files":[11.0]' in logged) is warned
     where = ["--table-root", str(tmp_path / "tables"), "--contracts", str(tmp_path / "contracts")]
     assert main(["doctor", *where]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert ("files, sales/orders: its last 4 appends put 11 files each" in out) is warned
+    assert ("files, sales/orders: in the median its last 4 appends put 11 files" in out) is warned
     assert ("Partition by something that few values" in out) is warned
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.checkout import FOLDER, HERE, checkout
-from bench.measured import MeasuredFunction
+from bench.measured import MeasuredFunction, start_function
 from bench.work import Work, event_at
 
 WARM_UP = 2
@@ -59,7 +59,7 @@ def measure(work: Work, ways: Mapping[str, MeasuredFunction], rounds: int) -> di
 
 
 @contextmanager
-def functions(work: Work, ref: str | None) -> Iterator[dict[str, MeasuredFunction]]:
+def start_functions(work: Work, ref: str | None) -> Iterator[dict[str, MeasuredFunction]]:
     """Start what is compared: this checkout, another commit, the limit, the obvious function."""
     folder = FOLDER / "work"
     shutil.rmtree(folder, ignore_errors=True)
@@ -67,16 +67,7 @@ def functions(work: Work, ref: str | None) -> Iterator[dict[str, MeasuredFunctio
     started = {}
     try:
         for way, tree in trees.items():
-            own = folder / way
-            (own / "contracts").mkdir(parents=True)
-            (own / "contracts" / "orders.yaml").write_text(work.contract)
-            environment = {
-                "SILT_TABLE_ROOT": str(own / "tables"),
-                "SILT_CONTRACTS": str(own / "contracts"),
-            }
-            started[way] = MeasuredFunction(
-                tree, "handler.app.lambda_handler", environment, own / "log"
-            )
+            started[way] = start_function(work.contract, folder / way, tree)
         for way, schema in ((LIMIT, work.limit), (OBVIOUS, "orders" if work.obvious else "")):
             if schema:
                 own = folder / way
@@ -93,5 +84,5 @@ def functions(work: Work, ref: str | None) -> Iterator[dict[str, MeasuredFunctio
 
 def compare(work: Work, ref: str | None, rounds: int) -> dict[str, Figures]:
     """Measure a work by each way there is for it."""
-    with functions(work, ref) as ways:
+    with start_functions(work, ref) as ways:
         return measure(work, ways, rounds)
