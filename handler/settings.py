@@ -1,5 +1,6 @@
 """The names and bounds of the SILT_ variables, read once at the start."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,11 @@ from handler.errors import SettingsError
 
 PREFIX = "SILT_"
 _END = "The function did not start; nothing was read."
-_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_BOOLEANS = {
+    **dict.fromkeys(("true", "1", "yes", "on", "t", "y"), True),
+    **dict.fromkeys(("false", "0", "no", "off", "f", "n"), False),
+}
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
 
 TopicName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}\Z")]
 
@@ -166,10 +171,12 @@ def _expected(type_: Any) -> str:
 def _read(text: str, name: str, type_: Any) -> Any:
     value: Any = text
     if type_.__origin__ is bool:
-        value = _BOOLEANS.get(text.lower(), text)
+        value = _BOOLEANS.get(text.strip().lower(), text)
+    elif type_.__origin__ is int:
+        value = int(text) if _INTEGER.fullmatch(text) else text
     elif name == "topics":
         value = tuple(topic.strip() for topic in text.split(","))
-    return msgspec.convert(value, type_, strict=type_.__origin__ is not int)
+    return msgspec.convert(value, type_)
 
 
 def _unknown(name: str, known: Mapping[str, Any]) -> str:

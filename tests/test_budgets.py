@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from handler import __build__
 from handler.contract.packaged import COMPILED, compile_contracts
 from handler.delta.retry import Deadline, SystemClock
 from tests.builders import (
@@ -29,6 +28,7 @@ from tests.builders import (
 from tests.fakes import CountingPool, Memory
 
 MEMORY_LIMIT_MB = 180
+WIDE_MEMORY_LIMIT_MB = 260
 MAINTENANCE_MEMORY_LIMIT_MB = 512
 COLD_SEQUENCE_MAX = 4
 """A cold open: the hint, a listing, the checkpoint's footer and commits, its columns."""
@@ -254,9 +254,12 @@ def test_ingest_imports_no_more_than_it_needs(tmp_path: Path) -> None:
     contracts = tmp_path / "contracts"
     contracts.mkdir()
     (contracts / "c.yaml").write_text(EVERY_STEP)
-    (contracts / COMPILED).write_bytes(compile_contracts(contracts, __build__))
+    build = "0.1.0+0123456789ab"
+    (contracts / COMPILED).write_bytes(compile_contracts(contracts, build))
     code = f"""
 import json, sys
+import handler
+handler.__build__ = {build!r}
 from handler.app import lambda_handler
 event = json.load(open({str(tmp_path / "event.json")!r}))
 for _ in range(2):
@@ -327,6 +330,30 @@ for number in range({len(batches)}):
     counts = [sum(pq.read_metadata(f).num_rows for f in t.rglob("*.parquet")) for t in tables]
     assert counts == [good, len(small) - good + 1 + 2]
     assert 80 < peak_mb < MEMORY_LIMIT_MB
+
+
+def test_small_records_of_a_wide_contract_stay_below_the_memory_limit(tmp_path: Path) -> None:
+    """One record brings all of 2,000 columns, so that they are built for 9,999 others too."""
+    contracts = tmp_path / "contracts"
+    contracts.mkdir()
+    columns = "".join(f"  c{i}: {{type: 'decimal(38,2)'}}\n" for i in range(2_000))
+    (contracts / "c.yaml").write_text(f"topic: orders\ntable: t\ncolumns:\n{columns}")
+    values = [{f"c{i}": 1.5 for i in range(2_000)}, *({} for _ in range(9_999))]
+    body = orjson.dumps(event([record(i, value) for i, value in enumerate(values)]))
+    (tmp_path / "event.json").write_bytes(body)
+    answer, peak_mb = measured(
+        f"""
+from pathlib import Path
+from handler.app import lambda_handler
+from handler.kafka.event import decode_event
+result = lambda_handler(decode_event(Path({str(tmp_path)!r}, "event.json").read_bytes()), None)
+""",
+        SILT_TABLE_ROOT=str(tmp_path / "tables"),
+        SILT_CONTRACTS=str(contracts),
+    )
+    print(f"{peak_mb} MB")
+    assert answer == {"batchItemFailures": []}
+    assert peak_mb < WIDE_MEMORY_LIMIT_MB
 
 
 def files_of_a_large_table(folder: Path, count: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 
 from msgspec.structs import replace
 
-from handler import __build__
+from handler import __build__, __version__
 from handler.contract.contract import Contract, contract_files
 
 COMPILED = "compiled.pickle"
@@ -23,8 +23,9 @@ def open_contracts(folder: str | FilePath) -> list[Contract]:
 
     Raises ContractError.
     """
-    compiled = read_compiled(folder, __build__)
-    if compiled is not None:
+    # Only in an artifact, whose build has a digest: a folder of contracts that somebody else wrote
+    # must not run code on a person's machine, and a pickle could.
+    if __build__ != __version__ and (compiled := read_compiled(folder, __build__)) is not None:
         return compiled
     # Only here: YAML, pydantic and the models would take a third of the init phase (decision 0022).
     from handler.contract.load import load_contracts
@@ -39,7 +40,9 @@ def compile_contracts(folder: str | FilePath, build: str) -> bytes:
     """
     from handler.contract.load import load_contracts
 
-    return _heading(FilePath(folder), build) + pickle.dumps(load_contracts(folder), protocol=5)
+    # Without the folder, which is another one each time an artifact is made.
+    contracts = [replace(c, file=FilePath(c.file).name) for c in load_contracts(folder)]
+    return _heading(FilePath(folder), build) + pickle.dumps(contracts, protocol=5)
 
 
 def read_compiled(folder: str | FilePath, build: str) -> list[Contract] | None:

@@ -79,9 +79,10 @@ class Table:
 
         def has_more() -> bool:
             try:
-                return bool(self.store.head(commit_key(snapshot.version + 1)))
+                self.store.head(commit_key(snapshot.version + 1))
             except NotFound:
                 return False
+            return True
 
         calls = [self.is_current, has_more]
         is_current, more = request_all(calls, self.pool, deadline, "read the log")

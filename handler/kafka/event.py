@@ -86,7 +86,7 @@ def decode_event(body: bytes) -> KafkaEvent | None:
     """Decode the bytes of an event in one pass; None for what is not as AWS sends it."""
     try:
         return _decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -96,7 +96,7 @@ class TopicChecker:
         dropped: list[set[int]] = [set() for _ in self._parts]
         untested: set[int] = set()
         payloads = _payloads(flat, present) if self._wheres else []
-        for some in ranges_of(payloads):
+        for some in ranges_of(payloads, len(payloads)):
             parsed = parse_payloads(payloads[some.start : some.stop], named_keys_max=0)
             indices = [present[some.start + i] for i in parsed.positions]
             untested.update(present[some.start + i] for i in parsed.problems)

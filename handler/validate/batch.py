@@ -21,7 +21,7 @@ from handler.validate.diagnose import problem_at
 from handler.validate.places import Finished, Places
 from handler.validate.replace_values import ValueRefused
 from handler.validate.rescue import rescue_rejects
-from handler.validate.size import Sizes
+from handler.validate.size import VALUE_BYTES, Sizes
 from handler.validate.slices import ranges_of
 from handler.validate.wire import LiteralKeys, reveal, wire_columns
 from handler.validate.wire_reader import WireColumns, WireReader
@@ -41,7 +41,7 @@ class Checker:
         self._rescues = contract.on_invalid == "rescue"
         self._names = [column.name for column in columns]
         self._columns = wire_columns(columns)
-        sizes = Sizes(self._columns, contract.max_values)
+        self._sizes = sizes = Sizes(self._columns, contract.max_values)
         literal_keys = LiteralKeys(columns)
         self._reader = WireReader(self._columns, contract.unknown_fields, sizes, literal_keys)
         self._diagnosis = BatchDiagnosis(self._columns, contract.unknown_fields)
@@ -52,9 +52,10 @@ class Checker:
         Whatever the bytes are, each comes out as a row or as a reject.
         """
         verdict = Verdict()
-        slices = (self._reader.parse(payloads, some, verdict) for some in ranges_of(payloads))
+        some = ranges_of(payloads, self._sizes.records_max)
+        slices = (self._reader.parse(payloads, each, verdict) for each in some)
         wire = (self._reader.read(part, verdict) for part in slices)
-        groups = [self._finish(group, verdict) for group in _groups(wire)]
+        groups = [self._finish(group, verdict) for group in self._groups(wire)]
         rescued = {}
         if self._rescues and verdict.first:
             rescued = self._rescue(verdict, payloads, groups)
@@ -78,9 +79,10 @@ class Checker:
         """
         again = Verdict()
         records, rescued = rescue_rejects(verdict.first, payloads, self._columns, again.final)
-        wire = (self._reader.read(part, again, rescued=True) for part in records.divide())
+        parts = records.divide(self._sizes.records_max)
+        wire = (self._reader.read(part, again, rescued=True) for part in parts)
         kept_values = {}
-        for group in _groups(wire):
+        for group in self._groups(wire):
             positions, arrays = self._finish(group, again)
             groups.append((positions, arrays))
             for position in positions:
@@ -153,20 +155,22 @@ class Checker:
             return wire.objects[row]
         return self._reader.read_again(wire.payloads[row])
 
+    def _groups(self, slices: Iterable[WireColumns]) -> Iterator[list[WireColumns]]:
+        """Yield slices that are finished together. There is always one group, if only an empty one.
 
-def _groups(slices: Iterable[WireColumns]) -> Iterator[list[WireColumns]]:
-    """Yield slices that are finished together. There is always one group, if only an empty one."""
-    group: list[WireColumns] = []
-    size, is_first = 0, True
-    for wire in slices:
-        nbytes = wire.nbytes
-        if group and size + nbytes > FINISHED_BYTES:
+        A column that one slice of a group brings takes memory for all of its records.
+        """
+        group: list[WireColumns] = []
+        size, is_first = 0, True
+        for wire in slices:
+            nbytes = max(wire.nbytes, VALUE_BYTES * self._sizes.flat * len(wire.positions))
+            if group and size + nbytes > FINISHED_BYTES:
+                yield group
+                group, size, is_first = [], 0, False
+            group.append(wire)
+            size += nbytes
+        if group or is_first:
             yield group
-            group, size, is_first = [], 0, False
-        group.append(wire)
-        size += nbytes
-    if group or is_first:
-        yield group
 
 
 def _join(group: Sequence[WireColumns], column: Column) -> pa.Array | None:

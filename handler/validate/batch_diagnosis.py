@@ -16,7 +16,7 @@ DIAGNOSES_VALUES = 100_000
 """So many values of all rejects of a batch. A reject beyond has its first problem only."""
 EXACT_BYTES_MAX = 16 * 1024
 """Rejects up to this size are diagnosed with each number as it was written."""
-_BYTES_OF_A_VALUE = 16
+_BYTES_OF_A_VALUE, _BYTES_OF_A_VALUE_BY_ORJSON = 16, 256
 """To parse so many bytes of a reject once more costs as much as to look at a value."""
 
 
@@ -36,9 +36,12 @@ class BatchDiagnosis:
             problems: Sequence[Problem] = ()
             if left > 0:
                 payload = payloads[position]
-                parse = parse_numbers if len(payload) <= EXACT_BYTES_MAX else orjson.loads
-                value = parse(payload)
-                left -= len(payload) // _BYTES_OF_A_VALUE
+                if len(payload) <= EXACT_BYTES_MAX:
+                    value = parse_numbers(payload)
+                    left -= len(payload) // _BYTES_OF_A_VALUE
+                else:
+                    value = orjson.loads(payload)
+                    left -= len(payload) // _BYTES_OF_A_VALUE_BY_ORJSON
                 budget = min(max(left, 0), DIAGNOSIS_VALUES)
                 if (sources := verdict.wrong.get(position)) is not None:
                     columns = [self._by_source[source] for source in sources]

@@ -36,13 +36,14 @@ class Verdict(msgspec.Struct):
 
     `first` tells the first problem of a reject, if it is asked for; the problems of `final` are all
     that there is to say. `wrong` are the columns, by their sources, that refused a record, where
-    all columns were asked.
+    all columns were asked. `unparsed` counts those that could not be parsed.
     """
 
     first: dict[int, FirstProblem] = msgspec.field(default_factory=dict)
     wrong: dict[int, list[str]] = msgspec.field(default_factory=dict)
     final: dict[int, Problem] = msgspec.field(default_factory=dict)
     unknown: dict[int, Mapping[str, Any]] = msgspec.field(default_factory=dict)
+    unparsed: int = 0
 
     def refuse(self, first: Mapping[int, FirstProblem]) -> None:
         """Note records that are rejects, with the first problem of each."""

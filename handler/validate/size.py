@@ -20,6 +20,12 @@ _BYTES_OF_AN_ITEM = 2
 """The shortest item of an array: a digit and its comma."""
 
 
+SLICE_VALUES = 1_000_000
+"""The records of a slice become so many values at most, without those in arrays and maps."""
+VALUE_BYTES = 8
+"""What a value of a column takes at least, null or not."""
+
+
 class Sizes:
     """Counts the leaf values that records of a contract become."""
 
@@ -28,6 +34,13 @@ class Sizes:
         self._values_max = values_max
         self.flat = sum(_width(column) for column in columns)
         self._item = max((_item_width(column) for column in self._repeated), default=0)
+
+    @property
+    def records_max(self) -> int:
+        """Return how many records a slice may have: small ones of a wide contract would become many
+        values, most of them null.
+        """
+        return max(1, SLICE_VALUES // max(1, self.flat))
 
     def limit(self, size: int) -> int:
         """Return how many values a record of so many bytes may become."""

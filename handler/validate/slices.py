@@ -33,9 +33,9 @@ class Slice(msgspec.Struct):
         for part, item in zip(self.parts, (position, value, payload), strict=True):
             part.append(item)
 
-    def divide(self) -> Iterator["Slice"]:
-        """Yield the records in slices of at most so many bytes; none where there is no record."""
-        for some in ranges_of(self.payloads):
+    def divide(self, records_max: int) -> Iterator["Slice"]:
+        """Yield the records in slices, as `ranges_of` has them; none where there is no record."""
+        for some in ranges_of(self.payloads, records_max):
             yield Slice(*(part[some.start : some.stop] for part in self.parts))
 
     @property
@@ -44,11 +44,12 @@ class Slice(msgspec.Struct):
         return self.positions, self.objects, self.payloads
 
 
-def ranges_of(payloads: Sequence[bytes]) -> Iterator[range]:
-    """Yield the slices of a batch, as ranges of indices."""
+def ranges_of(payloads: Sequence[bytes], records_max: int) -> Iterator[range]:
+    """Yield the slices of a batch, as ranges of indices, of at most so many records each."""
     ends = list(accumulate(map(len, payloads)))
     start = before = 0
     while start < len(payloads):
         stop = max(start + 1, bisect_right(ends, before + SLICE_BYTES, start))
+        stop = min(stop, start + records_max)
         yield range(start, stop)
         start, before = stop, ends[stop - 1]

@@ -66,7 +66,7 @@ class WireReader:
         sizes: Sizes,
         literal_keys: LiteralKeys,
     ) -> None:
-        self._sizes = sizes
+        self.sizes = sizes
         self._literal_keys = literal_keys
         self._unknown_fields = unknown_fields
         self._conversions = Conversions(columns)
@@ -87,7 +87,8 @@ class WireReader:
     def parse(self, payloads: Sequence[bytes], some: range, verdict: Verdict) -> Slice:
         """Parse a slice of a batch; what is not JSON is refused."""
         mine = list(payloads[some.start : some.stop])
-        parsed = parse_payloads(mine, NAMED_KEYS_MAX - len(verdict.final))
+        parsed = parse_payloads(mine, NAMED_KEYS_MAX - verdict.unparsed)
+        verdict.unparsed += len(parsed.problems)
         if not parsed.problems:
             return Slice(list(some), parsed.objects, mine)
         start = some.start
@@ -131,7 +132,7 @@ class WireReader:
                 if (found := self._literal_keys.problem(value)) is not None:
                     verdict.final[position] = found
             part = part.without(verdict.final)
-        return self._sizes.refuse_large(part, verdict)
+        return self.sizes.refuse_large(part, verdict)
 
     def _columns_of(self, part: Slice) -> tuple[Column, ...]:
         """Return the columns that some record brings, where there are many: the others are null."""

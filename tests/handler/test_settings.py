@@ -32,6 +32,9 @@ def test_defaults_are_those_of_the_page() -> None:
         ("SILT_GENERATION", "", "SILT_GENERATION is ''"),
         ("SILT_GENERATION", "1000001", "SILT_GENERATION is '1000001'"),
         ("SILT_GENERATION", "1.5", "Expected a whole number from 0"),
+        ("SILT_GENERATION", "1e3", "Expected a whole number from 0"),
+        ("SILT_GENERATION", "1_0", "Expected a whole number from 0"),
+        ("SILT_GENERATION", "9" * 400, "Expected a whole number from 0"),
         ("SILT_DRY_RUN", "maybe", "Expected true or false"),
         ("SILT_DRY_RUN", "", "SILT_DRY_RUN is ''"),
         ("SILT_CONTRACTS", "", "Expected a folder"),
@@ -65,7 +68,13 @@ def test_missing_root_and_another_problem_are_named_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "value"), [("true", True), ("FALSE", False), ("1", True), ("no", False)]
+    ("word", "value"),
+    [("true", True), ("FALSE", False), ("1", True), ("no", False), (" on", True), ("N", False)],
 )
 def test_words_for_yes_and_no(word: str, value: bool) -> None:
     assert read_settings({**ROOT, "SILT_DRY_RUN": word}).dry_run is value
+
+
+@pytest.mark.parametrize("text", ["7", " 7", "7\n", "+7", "007"])
+def test_whole_numbers_as_people_and_templates_write_them(text: str) -> None:
+    assert read_settings({**ROOT, "SILT_GENERATION": text}).generation == 7

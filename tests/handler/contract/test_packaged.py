@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from handler import __version__
 from handler.contract import packaged
 from handler.contract.contract import Contract
 from handler.contract.load import load_contracts
@@ -28,13 +29,22 @@ circuit_breaker: {ratio: 0.1, min_records: 5}
 
 def folder_of(tmp_path: Path, **texts: str) -> Path:
     folder = tmp_path / "schemas"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for name, text in texts.items():
         (folder / f"{name}.yaml").write_text(text)
     return folder
 
 
-def compiled_in(folder: Path, build: str = packaged.__build__) -> None:
+BUILD = "0.1.0+0123456789ab"
+
+
+@pytest.fixture(autouse=True)
+def artifact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the build be that of an artifact."""
+    monkeypatch.setattr(packaged, "__build__", BUILD)
+
+
+def compiled_in(folder: Path, build: str = BUILD) -> None:
     (folder / COMPILED).write_bytes(compile_contracts(folder, build))
 
 
@@ -85,6 +95,25 @@ print(sha256(compile_contracts({str(folder)!r}, "b")).hexdigest())
     assert len(digests) == 1
 
 
+def test_bytes_do_not_depend_on_the_folder(tmp_path: Path) -> None:
+    """Each artifact is made in a new one."""
+    folders = [folder_of(tmp_path / name, small=SMALL, where=WHERE) for name in ("a", "b")]
+    assert len({compile_contracts(folder, BUILD) for folder in folders}) == 1
+
+
+def test_outside_of_an_artifact_nothing_is_unpickled(
+    tmp_path: Path, parsed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of contracts that somebody else wrote must not run code."""
+    folder = folder_of(tmp_path, small=SMALL)
+    compiled_in(folder, __version__)
+    parsed.clear()
+    monkeypatch.setattr(packaged, "__build__", __version__)
+    monkeypatch.setattr(packaged.pickle, "loads", lambda _data: pytest.fail("it was unpickled"))
+    assert [c.table for c in open_contracts(folder)] == ["sales/orders"]
+    assert parsed == [str(folder)]
+
+
 def test_a_file_that_was_edited_is_parsed(tmp_path: Path, parsed: list[str]) -> None:
     folder = folder_of(tmp_path, small=SMALL)
     compiled_in(folder)
@@ -116,7 +145,7 @@ def test_contracts_of_another_build_are_not_even_unpickled(
     compiled_in(folder, "0.0.9+0123456789ab")
     parsed.clear()
     monkeypatch.setattr(packaged.pickle, "loads", lambda _data: pytest.fail("it was unpickled"))
-    assert read_compiled(folder, packaged.__build__) is None
+    assert read_compiled(folder, BUILD) is None
     assert [c.table for c in open_contracts(folder)] == ["sales/orders"]
     assert parsed
 

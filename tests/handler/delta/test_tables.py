@@ -2,13 +2,17 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deltalake import DeltaTable
 
+from handler.delta.pool import Pool
+from handler.delta.retry import Deadline, SystemClock
 from handler.delta.store import open_store
+from handler.delta.tables import Table
 from handler.errors import BrokenLog
 from tests.builders import SMALL, event, function_for, record, rows
 from tests.reader import read_folder, rows_of_folder
@@ -234,3 +238,38 @@ def test_statistics_of_null_are_no_statistics(tmp_path: Path) -> None:
             action["add"]["stats"] = json.dumps(stats)
     path.write_text("\n".join(map(json.dumps, lines)))
     check_goes_on(tmp_path, 4)
+
+
+@pytest.mark.parametrize("tags", [True, False])
+def test_refresh_sees_each_commit_also_of_a_store_without_etags(tmp_path: Path, tags: bool) -> None:
+    fill(tmp_path, 2)
+    store = open_store(str(table(tmp_path)))
+    if not tags:
+        head = store.head
+        store.head = lambda key: head(key) and None  # type: ignore[method-assign]
+    known = Table("t", store, Pool())
+    deadline = Deadline(SystemClock(), time.monotonic() + 60)
+    version = known.read(deadline).version
+    assert known.refresh(deadline).version == version
+    for more in (1, 5):
+        fill_from(tmp_path, 100 * more, more)
+        version += more
+        assert known.refresh(deadline).version == version
+    assert known.reads == (1 if tags else 4)
+
+
+def test_refresh_reads_a_recreated_table_cold(tmp_path: Path) -> None:
+    fill(tmp_path, 3)
+    known = Table("t", open_store(str(table(tmp_path))), Pool())
+    deadline = Deadline(SystemClock(), time.monotonic() + 60)
+    assert known.read(deadline).version == 3
+    shutil.rmtree(tmp_path / "tables")
+    assert not known.refresh(deadline).exists
+    fill(tmp_path, 5)
+    assert known.refresh(deadline).version == 5
+
+
+def fill_from(folder: Path, start: int, commits: int) -> None:
+    function = function_for(folder)
+    for i in range(start, start + commits):
+        function.handle(event(rows(i, i + 1)), None)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.errors import EventError
-from handler.kafka.event import Batch, decode_headers, parse_event
+from handler.kafka.event import Batch, decode_event, decode_headers, parse_event
 from handler.kafka.marshaller import Marshaller
 from tests.builders import ARN, ROOT, SOURCE, event, record
 
@@ -233,3 +233,10 @@ def test_saved_events_are_read_alike_both_ways(path: Path) -> None:
     value = json.loads(path.read_text())
     error = error_of(value)
     assert not error or "records" not in value
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff", b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"]
+)
+def test_bytes_that_are_no_event_are_not_decoded(body: bytes) -> None:
+    assert decode_event(body) is None

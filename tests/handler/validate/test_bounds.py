@@ -403,3 +403,19 @@ def test_default_of_an_epoch_may_be_finer_than_its_unit() -> None:
     columns = "t: {type: timestamp, unit: s, default: '2026-05-01T10:00:00.5Z'}"
     checked = Checker(columns_contract(columns)).check([b"{}"])
     assert str(checked.columns["t"][0].as_py()) == "2026-05-01 10:00:00.500000+00:00"
+
+
+def test_repeated_keys_are_named_behind_other_rejects_without_end() -> None:
+    """Only so many are looked for; what is rejected for something else does not count."""
+    columns = "id: {type: long}\na: {type: array, items: {type: long}}"
+    checker = Checker(columns_contract(columns, max_values=10))
+    large = b'{"id":1,"a":[' + b",".join([b"1"] * 1_000) + b"]}"
+    rejects = checker.check([*[large] * 250, b'{"k":1,"k":2}']).rejects
+    assert "has the key 'k' twice" in rejects[250][0].message
+
+
+def test_large_rejects_have_all_their_problems() -> None:
+    columns = "a: {type: long}\nb: {type: string}\nc: {type: long}"
+    payload = orjson.dumps({"a": "x", "b": "z" * 20_000, "c": "y"})
+    rejects = Checker(columns_contract(columns)).check([payload] * 200).rejects
+    assert [[p.path for p in rejects[i]] for i in (0, 199)] == [["a", "c"]] * 2
