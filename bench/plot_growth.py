@@ -21,10 +21,11 @@ def draw(growth: dict[str, list[dict[str, Any]]], target: Path) -> None:
         x = [point["x"] for point in points]
         axis.plot(x, [point["median_ms"] for point in points], "o-", label="median")
         axis.plot(x, [point["least_ms"] for point in points], ":", label="least")
-        if max(x) > 500 * max(1, min(x)):
-            axis.set_xscale("symlog")
+        if max(x) > 100 * max(1, min(x)):
+            axis.set_xscale("symlog" if 0 in x else "log")
             axis.set_yscale("log")
-        axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
+        else:
+            axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
         axis.set_xlabel(name)
         axis.grid(alpha=0.3)
     for row in axes:
