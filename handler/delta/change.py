@@ -91,8 +91,13 @@ class Change(msgspec.Struct, frozen=True):
             return Why.FILES
         return conflict_with(actions, snapshot, self.concerned)
 
-    def body(self, commit_id: str, now_ms: int) -> bytes:
-        """Return the change as a commit of the log."""
+    @property
+    def needs_files(self) -> bool:
+        """Return whether the files of foreign commits can make it void."""
+        return self.replaces_schema
+
+    def body(self, commit_id: str, now_ms: int, said: Mapping[str, Any] | None = None) -> bytes:
+        """Return the change as a commit of the log. `said` goes into its `commitInfo`."""
         info = {
             "timestamp": now_ms,
             "operation": "WRITE",
@@ -105,6 +110,7 @@ class Change(msgspec.Struct, frozen=True):
                 "numOutputBytes": str(sum(f.size for f in self.files)),
             },
             "txnId": commit_id,
+            **(said or {}),
             **self.info,
         }
         actions = list[dict[str, Any]]()

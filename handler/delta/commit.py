@@ -6,16 +6,17 @@ the log is read: ours is there, or somebody else's, or nobody's. Nothing else is
 a failed put.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 import msgspec
 
 from handler.delta.change import DataFile, Why
+from handler.delta.commit_reader import Commit
 from handler.delta.log import Actions, Snapshot, commit_id_of, commit_key, parse_commit
-from handler.delta.log_reader import Commit
+from handler.delta.recent import count_writers, say
 from handler.delta.retry import Deadline, request_all
 from handler.delta.tables import Table
 from handler.errors import AlreadyExists, Unavailable
@@ -33,8 +34,13 @@ class Proposal(Protocol):
         """Return why a foreign commit, which follows `snapshot`, makes it void, if it does."""
         ...
 
-    def body(self, commit_id: str, now_ms: int) -> bytes:
-        """Return it as a commit of the log."""
+    @property
+    def needs_files(self) -> bool:
+        """Return whether the files of foreign commits can make it void."""
+        ...
+
+    def body(self, commit_id: str, now_ms: int, said: Mapping[str, Any]) -> bytes:
+        """Return it as a commit of the log. `said` goes into its `commitInfo`."""
         ...
 
 
@@ -95,12 +101,16 @@ class Transaction:
         snapshot = table.snapshot
         assert snapshot is not None, "a proposal is decided from a snapshot"
         commit_id = str(uuid4())
-        body = proposal.body(commit_id, deadline.clock.epoch_ms())
+        table.writer = table.writer or commit_id[:8]
         attempt = 0
         while True:
             deadline.begin("commit")
             deadline.attempts += 1
             version = snapshot.version + 1
+            said = say(table.writer, list(table.recent))
+            body = proposal.body(commit_id, deadline.clock.epoch_ms(), said)
+            begun = deadline.clock.monotonic()
+            attempt += 1
             try:
                 put = partial(table.store.put_if_absent, commit_key(version), body)
                 e_tag = table.pool.one(put, deadline.left_s)
@@ -108,6 +118,9 @@ class Transaction:
                 return Committed(version, proposal)
             except AlreadyExists:
                 deadline.conflicts += 1
+                # Whoever has lost lets others go on, and then reads what came of all of them.
+                request_s = deadline.clock.monotonic() - begun
+                deadline.wait_turn(attempt, request_s * count_writers(table.recent), "commit")
             except Unavailable as error:
                 # It may have taken effect, or may still: the log will tell.
                 deadline.failed(error)
@@ -117,9 +130,8 @@ class Transaction:
             if outcome is not None:
                 return outcome
             snapshot = table.known(deadline)
-            attempt += 1
-            # Where nobody has come in between, it was the store that refused.
-            deadline.wait(attempt, "commit", contended=snapshot.version >= version)
+            if snapshot.version < version:  # nobody has come in between: the store refused
+                deadline.wait(attempt, "commit")
 
     def commit_change(
         self, table: Table, propose: Callable[[Snapshot], Proposal | None]
@@ -177,7 +189,10 @@ def catch_up(
     None where it may be put as the version after those.
     """
     snapshot = table.known(deadline)
-    commits = table.log.commits_after(snapshot.version, deadline)
+    read = table.log.newest_commits
+    if proposal.needs_files or table.files is not None:
+        read = table.log.commits_after
+    commits = read(snapshot.version, deadline)
     if commits is None:
         table.read(deadline)
         return Conflict(table.name, Why.LOG)

@@ -1,7 +1,6 @@
 """Reading the log of a table: the newest snapshot by its checkpoint, and the commits after it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,25 +15,16 @@ from handler.delta.checkpoint import (
     parse_hint,
     read_checkpoint,
 )
-from handler.delta.log import LOG, Actions, Snapshot, apply, commit_key, parse_commit, version_of
-from handler.delta.pool import Pool
+from handler.delta.commit_reader import Commit, CommitReader
+from handler.delta.log import LOG, Snapshot, apply, commit_key, version_of
 from handler.delta.retry import Deadline, request_all
-from handler.delta.store import Entry, Object, Store
+from handler.delta.store import Entry, Object
 from handler.errors import BrokenLog, NotFound
 
-_AHEAD = 3
 _COMMITS_AT_ONCE = 1000
 """So many commits are held in memory while a log is read."""
 
 Files = TypeVar("Files", bound=FileListing)
-
-
-class Commit(msgspec.Struct, frozen=True):
-    """One commit that was read."""
-
-    version: int
-    actions: Actions
-    e_tag: str | None
 
 
 class Broken(msgspec.Struct, frozen=True):
@@ -65,60 +55,16 @@ class Damage(msgspec.Struct):
         return list(dict.fromkeys(broken.reason for broken in self.checkpoints.values()))
 
 
-class LogReader(msgspec.Struct):
+class LogReader(CommitReader):
     """Reads the log of one table.
 
     `checkpoint`: the version of the checkpoint that it was last read from, -1 if there was none.
     `damage`: what was broken then. `warn` is given a line for each thing that is broken.
     """
 
-    name: str
-    store: Store
-    pool: Pool
     warn: Callable[[str], None]
     checkpoint: int = -1
     damage: Damage = msgspec.field(default_factory=Damage)
-
-    def commits_after(self, version: int, deadline: Deadline) -> list[Commit] | None:
-        """Return the commits after a version, in order; None where the log has a gap behind it.
-
-        It ends with a commit that is not there, never with a listing: that may lag behind.
-        """
-        commits = list[Commit]()
-        while True:
-            ahead = [version + 1 + i for i in range(_AHEAD)]
-            for number, answer in zip(ahead, self._get_commits(ahead, deadline), strict=True):
-                if answer is None:
-                    return commits
-                commits.append(answer)
-                version = number
-            entries = self._list(commit_key(version), deadline)
-            numbers = sorted(v for e in entries if (v := version_of(e.key)) is not None)
-            if numbers != list(range(version + 1, version + 1 + len(numbers))):
-                return None
-            for number, answer in zip(numbers, self._get_commits(numbers, deadline), strict=True):
-                if answer is None:
-                    return None
-                commits.append(answer)
-                version = number
-
-    def _get_commits(self, versions: Iterable[int], deadline: Deadline) -> list[Commit | None]:
-        def call(version: int) -> Callable[[], Commit | None]:
-            def get() -> Commit | None:
-                try:
-                    entry = self.store.get(commit_key(version))
-                except NotFound:
-                    return None
-                actions = parse_commit(entry.data, f"{self.name}/{commit_key(version)}")
-                return Commit(version, actions, entry.e_tag)
-
-            return get
-
-        return request_all([call(v) for v in versions], self.pool, deadline, "read the log")
-
-    def _list(self, after: str, deadline: Deadline) -> list[Entry]:
-        call = partial(self.store.list, LOG, after)
-        return list(request_all([call], self.pool, deadline, "list the log")[0])
 
     def load(
         self, deadline: Deadline, new_files: Callable[[], Files] | None
@@ -131,11 +77,11 @@ class LogReader(msgspec.Struct):
         """
         hint = self._hint(deadline)
         after = f"{LOG}/{hint:020}." if hint is not None else f"{LOG}/"
-        entries = self._list(after, deadline)
+        entries = self.list_log(after, deadline)
         checkpoints = complete_checkpoints(entries)
         if hint is not None and not checkpoints:
             # The hint names a checkpoint that is not there: it costs a listing of everything.
-            entries = self._list(f"{LOG}/", deadline)
+            entries = self.list_log(f"{LOG}/", deadline)
             checkpoints = complete_checkpoints(entries)
             self.damage.hint_is_wrong = True
         complete = hint is None or self.damage.hint_is_wrong  # every file of the log is listed
@@ -145,7 +91,7 @@ class LogReader(msgspec.Struct):
             if isinstance(snapshot, BrokenCheckpoint):
                 self._pass_over(checkpoints.pop(0), str(snapshot), hint)
                 if not checkpoints and not complete:
-                    entries, complete = self._list(f"{LOG}/", deadline), True
+                    entries, complete = self.list_log(f"{LOG}/", deadline), True
                     checkpoints = [
                         checkpoint
                         for checkpoint in complete_checkpoints(entries)
@@ -156,7 +102,7 @@ class LogReader(msgspec.Struct):
             snapshot = replace(snapshot, e_tag=tags.get(commit_key(snapshot.version)))
             return self._follow(snapshot, entries, commits, files, hint, deadline)
         files = new_files() if new_files is not None else None
-        commits = self._get_commits(_numbers_after(-1, entries)[:_COMMITS_AT_ONCE], deadline)
+        commits = self.get_commits(_numbers_after(-1, entries)[:_COMMITS_AT_ONCE], deadline)
         return self._follow(Snapshot(), entries, commits, files, hint, deadline)
 
     def _read_both(
@@ -178,7 +124,7 @@ class LogReader(msgspec.Struct):
         commits: list[Commit | None] = []
 
         def get() -> None:
-            commits.extend(self._get_commits(numbers, deadline))
+            commits.extend(self.get_commits(numbers, deadline))
 
         results: list[Any] = self.pool.run_all([read, get])
         return results[0], commits
@@ -253,7 +199,7 @@ class LogReader(msgspec.Struct):
         following = numbers[-1]
         for start in range(0, len(numbers), _COMMITS_AT_ONCE):
             part = numbers[start : start + _COMMITS_AT_ONCE]
-            commits = self._get_commits(part, deadline) if start else first
+            commits = self.get_commits(part, deadline) if start else first
             for version, commit in zip(part, commits, strict=True):
                 if commit is not None:
                     yield commit

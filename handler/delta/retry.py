@@ -15,6 +15,8 @@ ATTEMPT_MIN_S = 0.5
 _CEILING_S = 2.0
 _FIRST_S = 0.02
 _DOUBLINGS_MAX = 7
+_ROUNDS, _SOONER = 2.0, 0.75
+"""Chosen by `make contention` (decision 0009)."""
 
 
 class Clock(Protocol):
@@ -105,18 +107,25 @@ class Deadline(msgspec.Struct):
             f"{self.consequence}"
         )
 
-    def wait(self, attempt: int, what: str, *, contended: bool = False) -> None:
-        """Wait before attempt number `attempt` (from 1): exponential with full jitter.
+    def wait(self, attempt: int, what: str) -> None:
+        """Wait before attempt number `attempt` (from 1): exponential with full jitter, because a
+        store that is down is left alone longer and longer.
 
-        `contended`: other writers took the version. Then the wait stays short: the writer that has
-        just won puts its next data file while the others read its commit, so they meet again as
-        equals; a wait that grew would let the winner win again and again (decision 0009). A store
-        that is down is left alone longer and longer. Raises OutOfTime when the attempt after the
-        wait could not end in the time left.
+        Raises OutOfTime when the attempt after the wait could not end in the time left.
         """
-        ceiling_s = min(_CEILING_S, _FIRST_S * 2 ** min(attempt, _DOUBLINGS_MAX))
-        if contended:
-            ceiling_s = _FIRST_S
+        self._wait(min(_CEILING_S, _FIRST_S * 2 ** min(attempt, _DOUBLINGS_MAX)), what)
+
+    def wait_turn(self, lost: int, round_s: float, what: str) -> None:
+        """Wait after so many lost races in a row, where `round_s` is the time in which each writer
+        of a table could make one request.
+
+        So a few of many writers try at a time, and those that have lost more often try sooner
+        (decision 0009). Raises OutOfTime like `wait`.
+        """
+        longest_s = max(0.0, self.left_s - ATTEMPT_MIN_S)
+        self._wait(min(longest_s, _ROUNDS * round_s / (1 + _SOONER * (lost - 1))), what)
+
+    def _wait(self, ceiling_s: float, what: str) -> None:
         delay_s = self.random() * ceiling_s
         if self.left_s - delay_s < ATTEMPT_MIN_S:
             raise self._out_of_time(what)

@@ -90,8 +90,13 @@ class Rewrite(msgspec.Struct, frozen=True):
             or not _extends(planned.fields, metadata.fields)
         )
 
-    def body(self, commit_id: str, now_ms: int) -> bytes:
-        """Return it as a commit of the log."""
+    @property
+    def needs_files(self) -> bool:
+        """Return whether the files of foreign commits can make it void."""
+        return True
+
+    def body(self, commit_id: str, now_ms: int, said: Mapping[str, Any] | None = None) -> bytes:
+        """Return it as a commit of the log. `said` goes into its `commitInfo`."""
         metrics = {
             "numRemovedFiles": len(self.removed),
             "numRemovedBytes": sum(file.size for file in self.removed),
@@ -107,6 +112,7 @@ class Rewrite(msgspec.Struct, frozen=True):
             "isBlindAppend": False,
             "operationMetrics": {name: str(value) for name, value in metrics.items()},
             "txnId": commit_id,
+            **(said or {}),
         }
         actions = [self._remove(file, now_ms) for file in self.removed]
         actions += [file.action(data_change=self.data_change) for file in self.added]

@@ -1,14 +1,17 @@
 """A table's snapshot, read cold or brought up to date, and its records looked up."""
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from handler.delta.active import ActiveFiles, FileCount
 from handler.delta.checkpoint import FileListing
+from handler.delta.commit_reader import Commit
 from handler.delta.log import LOG, Snapshot, apply, commit_key
-from handler.delta.log_reader import Commit, LogReader
+from handler.delta.log_reader import LogReader
 from handler.delta.look_up import Candidates, Keys, Matches, Query, find_rows
 from handler.delta.pool import Pool
+from handler.delta.recent import COMMITS_MAX, Recent, summarize
 from handler.delta.retry import Deadline, request_all
 from handler.delta.store import Store
 from handler.errors import NotFound
@@ -19,8 +22,9 @@ class Table:
 
     `keys` are needed to look records up. `new_files` makes an empty listing of active files, which
     is then filled and kept in step with the snapshot in `files`; without it, files are not read.
-    `reads` counts how often it was read cold, for a look-up too. `warn` is given a line for each
-    thing that is broken.
+    `reads` counts how often it was read cold, for a look-up too. `writer` names this sandbox in its
+    commits, and `recent` are the commits that the snapshot ends with, oldest first. `warn` is given
+    a line for each thing that is broken.
     """
 
     def __init__(
@@ -42,6 +46,8 @@ class Table:
         self.files: FileListing | None = None
         self.snapshot = snapshot
         self.reads = 0
+        self.writer: str | None = None
+        self.recent: deque[Recent | None] = deque(maxlen=COMMITS_MAX)
         self.log = LogReader(name, store, pool, warn)
 
     def known(self, deadline: Deadline) -> Snapshot:
@@ -61,6 +67,7 @@ class Table:
     def _keep(self, snapshot: Snapshot) -> Snapshot:
         self.snapshot = snapshot
         self.reads += 1
+        self.recent.clear()
         return snapshot
 
     def follow(self, commit: Commit) -> Snapshot:
@@ -69,6 +76,7 @@ class Table:
         if self.files is not None:
             self.files.apply(commit.actions)
         self.snapshot = apply(self.snapshot, commit.version, commit.actions, commit.e_tag)
+        self.recent.append(summarize(commit.actions))
         return self.snapshot
 
     def refresh(self, deadline: Deadline) -> Snapshot:

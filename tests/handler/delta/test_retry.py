@@ -19,12 +19,12 @@ def test_wait_for_a_store_that_errs_doubles_up_to_its_ceiling() -> None:
     assert clock.slept == [0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.0, 2.0, 2.0, 2.0]
 
 
-def test_wait_after_a_lost_race_stays_short() -> None:
+def test_wait_after_a_lost_race_is_by_the_writers_and_shorter_each_time() -> None:
     """A wait that grew would let the winner win again (decision 0009)."""
     made, clock = deadline()
-    for attempt in range(1, 50):
-        made.wait(attempt, "x", contended=True)
-    assert set(clock.slept) == {0.02}
+    for lost in (1, 2, 3):
+        made.wait_turn(lost, round_s=4 * 0.1, what="x")
+    assert clock.slept == pytest.approx([0.8, 0.8 / 1.75, 0.8 / 2.5])
 
 
 def test_attempt_that_cannot_end_in_time_is_not_begun() -> None:
