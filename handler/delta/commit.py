@@ -118,7 +118,7 @@ class Transaction:
                 return Committed(version, proposal)
             except AlreadyExists:
                 deadline.conflicts += 1
-                # Whoever has lost lets others go on, and then reads what came of all of them.
+                # A writer that has lost lets others go first, and then reads all that came.
                 request_s = deadline.clock.monotonic() - begun
                 deadline.wait_turn(attempt, request_s * count_writers(table.recent), "commit")
             except Unavailable as error:

@@ -15,7 +15,7 @@ ATTEMPT_MIN_S = 0.5
 _CEILING_S = 2.0
 _FIRST_S = 0.02
 _DOUBLINGS_MAX = 7
-_ROUNDS, _SOONER = 2.0, 0.75
+_ROUNDS, _SOONER = 0.1, 0.75
 """Chosen by `make contention` (decision 0009)."""
 
 

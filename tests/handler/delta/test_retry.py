@@ -24,7 +24,7 @@ def test_wait_after_a_lost_race_is_by_the_writers_and_shorter_each_time() -> Non
     made, clock = deadline()
     for lost in (1, 2, 3):
         made.wait_turn(lost, round_s=4 * 0.1, what="x")
-    assert clock.slept == pytest.approx([0.8, 0.8 / 1.75, 0.8 / 2.5])
+    assert clock.slept == pytest.approx([0.04, 0.04 / 1.75, 0.04 / 2.5])
 
 
 def test_attempt_that_cannot_end_in_time_is_not_begun() -> None:
