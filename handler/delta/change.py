@@ -96,8 +96,8 @@ class Change(msgspec.Struct, frozen=True):
         """Return whether the files of foreign commits can make it void."""
         return self.replaces_schema
 
-    def body(self, commit_id: str, now_ms: int, said: Mapping[str, Any] | None = None) -> bytes:
-        """Return the change as a commit of the log. `said` goes into its `commitInfo`."""
+    def body(self, commit_id: str, now_ms: int, note: Mapping[str, Any] | None = None) -> bytes:
+        """Return the change as a commit of the log. `note` goes into its `commitInfo`."""
         info = {
             "timestamp": now_ms,
             "operation": "WRITE",
@@ -110,7 +110,7 @@ class Change(msgspec.Struct, frozen=True):
                 "numOutputBytes": str(sum(f.size for f in self.files)),
             },
             "txnId": commit_id,
-            **(said or {}),
+            **(note or {}),
             **self.info,
         }
         actions = list[dict[str, Any]]()

@@ -16,7 +16,7 @@ import msgspec
 from handler.delta.change import DataFile, Why
 from handler.delta.commit_reader import Commit
 from handler.delta.log import Actions, Snapshot, commit_id_of, commit_key, parse_commit
-from handler.delta.recent import count_writers, say
+from handler.delta.recent import count_writers, write_note
 from handler.delta.retry import Deadline, request_all
 from handler.delta.tables import Table
 from handler.errors import AlreadyExists, Unavailable
@@ -39,8 +39,8 @@ class Proposal(Protocol):
         """Return whether the files of foreign commits can make it void."""
         ...
 
-    def body(self, commit_id: str, now_ms: int, said: Mapping[str, Any]) -> bytes:
-        """Return it as a commit of the log. `said` goes into its `commitInfo`."""
+    def body(self, commit_id: str, now_ms: int, note: Mapping[str, Any]) -> bytes:
+        """Return it as a commit of the log. `note` goes into its `commitInfo`."""
         ...
 
 
@@ -107,8 +107,8 @@ class Transaction:
             deadline.begin("commit")
             deadline.attempts += 1
             version = snapshot.version + 1
-            said = say(table.writer, list(table.recent))
-            body = proposal.body(commit_id, deadline.clock.epoch_ms(), said)
+            note = write_note(table.writer, list(table.recent))
+            body = proposal.body(commit_id, deadline.clock.epoch_ms(), note)
             begun = deadline.clock.monotonic()
             attempt += 1
             try:

@@ -74,14 +74,14 @@ class CommitReader(msgspec.Struct):
         return [*between, last] if following is None else [*between, last, following]
 
     def _between(self, version: int, last: Commit, deadline: Deadline) -> list[Commit] | None:
-        """Return the commits between a version and a commit: as it says, or read."""
+        """Return the commits between a version and a commit: as that one sums them up, or read."""
         numbers = range(version + 1, last.version)
-        said = commits_before(last.actions)[-len(numbers) :] if numbers else []
-        unsaid = numbers[: len(numbers) - len(said)]
-        read = self.get_commits(unsaid, deadline) if unsaid else []
+        summaries = commits_before(last.actions)[-len(numbers) :] if numbers else []
+        others = numbers[: len(numbers) - len(summaries)]
+        read = self.get_commits(others, deadline) if others else []
         known = [
             Commit(number, each.actions(), None)
-            for number, each in zip(numbers[len(unsaid) :], said, strict=True)
+            for number, each in zip(numbers[len(others) :], summaries, strict=True)
         ]
         commits = [*read, *known]
         found = [commit for commit in commits if commit is not None]

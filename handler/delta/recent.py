@@ -33,7 +33,7 @@ class Watermark(msgspec.Struct, frozen=True, array_like=True):
         return {"txn": {"appId": self.app_id, "version": self.version, **known}}
 
 
-class Recent(msgspec.Struct, frozen=True, array_like=True):
+class RecentCommit(msgspec.Struct, frozen=True, array_like=True):
     """One commit: its id, the sandbox that made it, and its watermarks."""
 
     commit_id: str | None
@@ -46,18 +46,18 @@ class Recent(msgspec.Struct, frozen=True, array_like=True):
         return [info, *(mark.action() for mark in self.watermarks)]
 
 
-class Said(msgspec.Struct, frozen=True):
+class LogNote(msgspec.Struct, frozen=True):
     """What is in `commitInfo`: the sandbox, and the commits before, without gaps, oldest first."""
 
     writer: str
-    before: tuple[Recent, ...] = ()
+    before: tuple[RecentCommit, ...] = ()
 
 
-def summarize(actions: Actions) -> Recent | None:
-    """Return what is to be said of a commit, None if it has to be read."""
+def summarize(actions: Actions) -> RecentCommit | None:
+    """Return the summary of a commit, None for one that has to be read."""
     if any("metaData" in action or "protocol" in action for action in actions):
         return None
-    said = _said(actions)
+    note = _note_of(actions)
     try:
         marks = [action["txn"] for action in actions if action.get("txn") is not None]
         watermarks = tuple(
@@ -66,15 +66,16 @@ def summarize(actions: Actions) -> Recent | None:
         )
     except (KeyError, TypeError, ValueError):
         return None
-    return Recent(commit_id_of(actions), said.writer if said is not None else None, watermarks)
+    writer = note.writer if note is not None else None
+    return RecentCommit(commit_id_of(actions), writer, watermarks)
 
 
-def say(writer: str, recent: Sequence[Recent | None]) -> dict[str, Any]:
+def write_note(writer: str, recent: Sequence[RecentCommit | None]) -> dict[str, Any]:
     """Return what a commit says of those before it, of which `recent` are the last.
 
     Only where there are several writers: nobody else would read it.
     """
-    before: list[Recent] = []
+    before: list[RecentCommit] = []
     if count_writers(recent) > 1:
         left = BYTES_MAX
         for each in reversed(recent[-COMMITS_MAX:]):
@@ -82,26 +83,26 @@ def say(writer: str, recent: Sequence[Recent | None]) -> dict[str, Any]:
             if each is None or left < 0:
                 break
             before.append(each)
-    return {KEY: msgspec.to_builtins(Said(writer, tuple(reversed(before))))}
+    return {KEY: msgspec.to_builtins(LogNote(writer, tuple(reversed(before))))}
 
 
-def count_writers(recent: Iterable[Recent | None]) -> int:
-    """Return how many sandboxes have made some commits; one for those that nobody is known of."""
+def count_writers(recent: Iterable[RecentCommit | None]) -> int:
+    """Return how many sandboxes have made these commits; all that do not say it count as one."""
     return max(1, len({each.writer for each in recent if each is not None}))
 
 
-def commits_before(actions: Actions) -> list[Recent]:
-    """Return the commits that one says something of, the newest last; none where it is not ours."""
-    said = _said(actions)
-    return list(said.before) if said is not None else []
+def commits_before(actions: Actions) -> list[RecentCommit]:
+    """Return the summaries that a commit has of those before it, the newest last."""
+    note = _note_of(actions)
+    return list(note.before) if note is not None else []
 
 
-def _said(actions: Actions) -> Said | None:
+def _note_of(actions: Actions) -> LogNote | None:
     for action in actions:
         info: Mapping[str, Any] | None = action.get("commitInfo")
         if info is not None:
             try:
-                return msgspec.convert(info[KEY], Said)
+                return msgspec.convert(info[KEY], LogNote)
             except (KeyError, TypeError, msgspec.ValidationError):
                 return None
     return None

@@ -95,8 +95,8 @@ class Rewrite(msgspec.Struct, frozen=True):
         """Return whether the files of foreign commits can make it void."""
         return True
 
-    def body(self, commit_id: str, now_ms: int, said: Mapping[str, Any] | None = None) -> bytes:
-        """Return it as a commit of the log. `said` goes into its `commitInfo`."""
+    def body(self, commit_id: str, now_ms: int, note: Mapping[str, Any] | None = None) -> bytes:
+        """Return it as a commit of the log. `note` goes into its `commitInfo`."""
         metrics = {
             "numRemovedFiles": len(self.removed),
             "numRemovedBytes": sum(file.size for file in self.removed),
@@ -112,7 +112,7 @@ class Rewrite(msgspec.Struct, frozen=True):
             "isBlindAppend": False,
             "operationMetrics": {name: str(value) for name, value in metrics.items()},
             "txnId": commit_id,
-            **(said or {}),
+            **(note or {}),
         }
         actions = [self._remove(file, now_ms) for file in self.removed]
         actions += [file.action(data_change=self.data_change) for file in self.added]

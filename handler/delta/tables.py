@@ -11,7 +11,7 @@ from handler.delta.log import LOG, Snapshot, apply, commit_key
 from handler.delta.log_reader import LogReader
 from handler.delta.look_up import Candidates, Keys, Matches, Query, find_rows
 from handler.delta.pool import Pool
-from handler.delta.recent import COMMITS_MAX, Recent, summarize
+from handler.delta.recent import COMMITS_MAX, RecentCommit, summarize
 from handler.delta.retry import Deadline, request_all
 from handler.delta.store import Store
 from handler.errors import NotFound
@@ -47,7 +47,7 @@ class Table:
         self.snapshot = snapshot
         self.reads = 0
         self.writer: str | None = None
-        self.recent: deque[Recent | None] = deque(maxlen=COMMITS_MAX)
+        self.recent: deque[RecentCommit | None] = deque(maxlen=COMMITS_MAX)
         self.log = LogReader(name, store, pool, warn)
 
     def known(self, deadline: Deadline) -> Snapshot:

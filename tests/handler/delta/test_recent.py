@@ -17,7 +17,7 @@ from handler.delta.commit import Committed, Conflict, Transaction, catch_up
 from handler.delta.commit_reader import CommitReader
 from handler.delta.log import Protocol, Txn, commit_key, new_metadata
 from handler.delta.pool import Pool
-from handler.delta.recent import KEY, Recent, say
+from handler.delta.recent import KEY, RecentCommit, write_note
 from handler.delta.retry import Deadline, SystemClock
 from handler.delta.tables import Table
 from handler.delta.types import Field, Primitive
@@ -158,9 +158,9 @@ def test_broken_copy_that_says_something_else_is_caught(
     tables = others(memory, 3)
     original = recent.summarize
 
-    def summarize(actions: Any) -> Recent | None:
-        said = original(actions)
-        return BROKEN[what](said) if said is not None else None
+    def summarize(actions: Any) -> RecentCommit | None:
+        summary = original(actions)
+        return BROKEN[what](summary) if summary is not None else None
 
     monkeypatch.setattr("handler.delta.tables.summarize", summarize)
     for number in range(1, 9):
@@ -229,15 +229,19 @@ def test_table_of_one_writer_says_nothing_of_its_commits() -> None:
     assert orjson.loads(info)["commitInfo"][KEY] == {"writer": table.writer, "before": []}
 
 
-def test_much_is_said_of_the_newest_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_note_is_bounded_and_has_no_gap() -> None:
     marks = tuple(recent.Watermark(f"stream-{i}", i) for i in range(100))
-    known = [Recent(f"id-{i}", f"w{i % 2}", marks) for i in range(24)]
-    said = say("w0", known)[KEY]["before"]
+    known = [RecentCommit(f"id-{i}", f"w{i % 2}", marks) for i in range(24)]
+    said = write_note("w0", known)[KEY]["before"]
     assert 2 < len(said) < 24
     assert [each[0] for each in said] == [f"id-{i}" for i in range(24 - len(said), 24)]
     assert len(orjson.dumps(said)) <= recent.BYTES_MAX + 100
     with_gap = [*known[:20], None, *known[21:]]
-    assert [each[0] for each in say("w0", with_gap)[KEY]["before"]] == ["id-21", "id-22", "id-23"]
+    assert [each[0] for each in write_note("w0", with_gap)[KEY]["before"]] == [
+        "id-21",
+        "id-22",
+        "id-23",
+    ]
 
 
 def test_listing_that_lags_behind_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
