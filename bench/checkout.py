@@ -9,7 +9,7 @@ HERE = Path(__file__).resolve().parent.parent
 
 
 def name_commit(ref: str) -> str:
-    """Return the short hash of a commit. Ends the program where there is none."""
+    """Return the short hash of a commit. Ends the program if there is no such commit."""
     command = ["git", "rev-parse", "--short", "--verify", f"{ref}^{{commit}}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -27,7 +27,7 @@ def checkout(ref: str) -> Path:
     if not tree.exists():
         tree.parent.mkdir(parents=True, exist_ok=True)
         archive = subprocess.run(["git", "archive", name], check=True, capture_output=True)
-        half = Path(tempfile.mkdtemp(dir=tree.parent))  # whoever interrupts leaves no half tree
+        half = Path(tempfile.mkdtemp(dir=tree.parent))  # an interrupted run leaves no partial tree
         subprocess.run(["tar", "-x", "-C", str(half)], input=archive.stdout, check=True)
         half.rename(tree)
     return tree

@@ -1,5 +1,5 @@
-"""How the CPU of an invocation grows: with the batch, its columns, their depth, and with partitions
-and streams; and with the files of the table that a redelivered batch is looked up in.
+"""How the CPU of an invocation grows with the batch: its records, columns, depth, partitions and
+streams. How the CPU of a look-up grows with the files of the table.
 """
 
 import statistics
@@ -11,8 +11,7 @@ from bench.checkout import FOLDER
 from bench.measured import start_function
 from bench.work import ORDERS, Payloads, event_at, orders
 from silt import output
-from tests.builders import SMALL, event, function_for, rows
-from tests.test_budgets import files_of_a_large_table
+from tests.builders import SMALL, event, files_of_a_large_table, function_for, rows
 
 WHERE = FOLDER / "growth"
 ROUNDS, WARM_UP = 7, 2

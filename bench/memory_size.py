@@ -20,8 +20,7 @@ from bench.cost import GB_SECOND_ARM, INVOCATIONS_MILLION
 from bench.measured import start_function
 from bench.work import WORKS, Work, event_at
 from silt import output
-from tests.builders import SMALL, event, function_for, rows
-from tests.test_budgets import files_of_a_large_table
+from tests.builders import SMALL, event, files_of_a_large_table, function_for, rows
 
 WHERE = FOLDER / "memory"
 MB_OF_A_PROCESSOR = 1769

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.comparison import LIMIT, OBVIOUS, SILT, Figures, ratio
+from silt.docs import fill
 
 RESULTS = Path("bench/results.json")
 TEMPLATE = Path("docs/templates/performance.md")
@@ -15,7 +16,7 @@ NOTE = "<!-- Made by `make bench` from docs/templates/performance.md and bench/r
 
 
 def render() -> str:
-    """Return the page: what is written in braces in the template is filled in."""
+    """Return the page."""
     results = json.loads(RESULTS.read_text())
     ref = results["ref"]
     parts = {
@@ -40,10 +41,7 @@ def render() -> str:
             ],
         ),
     }
-    text = TEMPLATE.read_text()
-    for name, part in parts.items():
-        text = text.replace("{{ " + name + " }}", part)
-    return text
+    return fill(TEMPLATE, parts)
 
 
 def _beyond(cases: Sequence[Any]) -> str:

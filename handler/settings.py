@@ -17,6 +17,9 @@ _BOOLEANS = {
 }
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
 
+_NAME = r"^[A-Za-z0-9._-]{1,100}\Z"
+_NAME_IN_WORDS = "1 to 100 of A-Z, a-z, 0-9, '.', '_' and '-'"
+
 TopicName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}\Z")]
 
 
@@ -48,19 +51,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     name: Annotated[
         str,
-        Meta(pattern=r"^[A-Za-z0-9._-]{1,100}\Z"),
+        Meta(pattern=_NAME),
         _about(
             "Names the deployment in log lines and metrics (service), so that two in one account "
             "can be distinguished",
-            "1 to 100 of A-Z, a-z, 0-9, '.', '_' and '-'",
+            _NAME_IN_WORDS,
         ),
     ] = "silt"
     source: Annotated[
-        Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,100}\Z")] | None,
+        Annotated[str, Meta(pattern=_NAME)] | None,
         _about(
             "Names the source cluster in stream ids. Default: the cluster's unique id in the "
             "event's ARN, or a digest of the sorted bootstrap servers",
-            "1 to 100 of A-Z, a-z, 0-9, '.', '_' and '-'",
+            _NAME_IN_WORDS,
         ),
     ] = None
     generation: Annotated[

@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -70,7 +71,6 @@ def _default(value: object) -> str:
 
 
 def _contract() -> str:
-    """Fill in the page's template: what is written there in braces."""
     parts = {
         "note": NOTE.strip(),
         "example": Path("schemas/orders.yaml").read_text().strip(),
@@ -80,7 +80,12 @@ def _contract() -> str:
         "circuit breaker": _rows(CircuitBreakerModel).strip(),
         "maintenance": _rows(MaintenanceModel).strip(),
     }
-    text = Path("docs/templates/contract.md").read_text()
+    return fill(Path("docs/templates/contract.md"), parts)
+
+
+def fill(template: Path, parts: Mapping[str, str]) -> str:
+    """Return a page: a template with each `{{ name }}` replaced by the part of that name."""
+    text = template.read_text()
     for name, part in parts.items():
         text = text.replace("{{ " + name + " }}", part)
     return text

@@ -30,6 +30,30 @@ columns:
   name: {type: string}
 """
 
+EVERY_STEP = """
+topic: orders
+table: sales/orders
+unknown_fields: rescue
+columns:
+  id: {type: long, required: true, minimum: 0}
+  name: {type: string, max_length: 20, pattern: "^[a-z0-9]*$", default: "x"}
+  kind: {type: string, enum: [a, b]}
+  price: {type: "decimal(9,2)", accept: [string]}
+  ratio: {type: double}
+  at: {type: timestamp}
+  there: {type: timestamp, zone: Europe/Berlin}
+  seen: {type: timestamp, unit: ns}
+  day: {type: date}
+  since: {type: date, accept: [timestamp]}
+  hour: {type: integer, from: hour(at)}
+  any: {type: json}
+  data: {type: binary, max_length: 10}
+  tags: {type: map, values: {type: long}}
+  items: {type: array, items: {type: struct, fields: {sku: {type: string}}}}
+partition_by: [kind]
+"""
+"""Its columns need every kind of conversion and rule."""
+
 
 def record(
     offset: int,
@@ -207,3 +231,40 @@ def function_for(
     return Function(
         Settings(**values), clock=clock or FakeClock(), open_store=open_store, random=lambda: 0.5
     )
+
+
+def files_of_a_large_table(folder: Path, count: int) -> None:
+    """Put a checkpoint of so many simulated files before a table's last commit."""
+    log = folder / "_delta_log"
+    commits = sorted(log.glob("*.json"))
+    written = b"".join(commit.read_bytes() for commit in commits)
+    whole = pq.read_table(pa.BufferReader(checkpoint_bytes(written)))
+    bounds = [
+        f'{{"numRecords":1000,"minValues":{{"_kafka_partition":{i % 8},"_kafka_offset":{i}000,'
+        f'"_kafka_timestamp":"2026-05-01T10:00:00.000Z","id":{i}000,"name":"n{i}000"}},"maxValues":'
+        f'{{"_kafka_partition":{i % 8},"_kafka_offset":{i}999,"_kafka_timestamp":'
+        f'"2026-05-01T10:00:10.000Z","id":{i}999,"name":"n{i}999"}},"nullCount":{{"id":0}}}}'
+        for i in range(1, count)
+    ]
+    adds = pa.StructArray.from_arrays(
+        [
+            pa.array([f"part-{i:08}-0000-4000-8000-{i:012}.zstd.parquet" for i in range(1, count)]),
+            pa.nulls(count - 1, pa.map_(pa.string(), pa.string())),
+            pa.array([50_000] * (count - 1), pa.int64()),
+            pa.array(bounds),
+            pa.array(
+                [[("silt.offsets", f"{i % 8}:{i}000-{i}999")] for i in range(1, count)],
+                pa.map_(pa.string(), pa.string()),
+            ),
+        ],
+        ["path", "partitionValues", "size", "stats", "tags"],
+    )
+    tables = [whole, pa.table({"add": adds})]
+    last = int(commits[-1].stem)
+    pq.write_table(
+        pa.concat_tables(tables, promote_options="permissive"),
+        log / f"{last:020}.checkpoint.parquet",
+    )
+    (log / "_last_checkpoint").write_text(json.dumps({"version": last, "size": count}))
+    for commit in commits[:-1]:
+        commit.unlink()

@@ -46,8 +46,8 @@ def compile_contracts(folder: str | FilePath, build: str) -> bytes:
 
 
 def read_compiled(folder: str | FilePath, build: str) -> list[Contract] | None:
-    """Return the contracts that are compiled in a folder; None where there are none, and where they
-    are of other files or of another build.
+    """Return the compiled contracts of a folder. Returns None if the file is missing, or if it was
+    made from other contract files or by another build.
     """
     root = FilePath(folder)
     try:

@@ -43,9 +43,8 @@ class CommitReader(msgspec.Struct):
                     return commits
                 commits.append(answer)
                 version = number
-            entries = self.list_log(commit_key(version), deadline)
-            numbers = sorted(v for e in entries if (v := version_of(e.key)) is not None)
-            if numbers != list(range(version + 1, version + 1 + len(numbers))):
+            numbers = self._list_after(version, deadline)
+            if numbers is None:
                 return None
             for number, answer in zip(numbers, self.get_commits(numbers, deadline), strict=True):
                 if answer is None:
@@ -59,9 +58,8 @@ class CommitReader(msgspec.Struct):
 
         More may have come in the meantime: nothing is concluded from what is not in it.
         """
-        entries = self.list_log(commit_key(version), deadline)
-        numbers = sorted(v for e in entries if (v := version_of(e.key)) is not None)
-        if numbers != list(range(version + 1, version + 1 + len(numbers))):
+        numbers = self._list_after(version, deadline)
+        if numbers is None:
             return None
         # A listing may lag behind: what comes next is asked for in any case.
         newest = version + max(1, len(numbers))
@@ -72,6 +70,13 @@ class CommitReader(msgspec.Struct):
         if between is None:
             return None
         return [*between, last] if following is None else [*between, last, following]
+
+    def _list_after(self, version: int, deadline: Deadline) -> list[int] | None:
+        """Return the versions of the commits after one; None where one of them is missing."""
+        entries = self.list_log(commit_key(version), deadline)
+        numbers = sorted(v for e in entries if (v := version_of(e.key)) is not None)
+        expected = list(range(version + 1, version + 1 + len(numbers)))
+        return numbers if numbers == expected else None
 
     def _between(self, version: int, last: Commit, deadline: Deadline) -> list[Commit] | None:
         """Return the commits between a version and a commit: as that one sums them up, or read."""

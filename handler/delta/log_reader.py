@@ -1,6 +1,7 @@
 """Reading the log of a table: the newest snapshot by its checkpoint, and the commits after it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -121,13 +122,9 @@ class LogReader(CommitReader):
                 return broken
 
         numbers = _numbers_after(checkpoint.version, entries)[:_COMMITS_AT_ONCE]
-        commits: list[Commit | None] = []
-
-        def get() -> None:
-            commits.extend(self.get_commits(numbers, deadline))
-
-        results: list[Any] = self.pool.run_all([read, get])
-        return results[0], commits
+        calls: list[Callable[[], Any]] = [read, partial(self.get_commits, numbers, deadline)]
+        snapshot, commits = self.pool.run_all(calls)
+        return snapshot, commits
 
     def _pass_over(self, checkpoint: Checkpoint, reason: str, hint: int | None) -> None:
         for entry in checkpoint.parts:

@@ -1,12 +1,12 @@
 """What a commit says of those before it, so that a writer that lost some races reads only the
 newest: otherwise each of many writers would have to read each commit of the others.
 
-Only what a snapshot keeps of a commit, and what makes a decision void, is in it. Nothing is said of
-a commit that changes the schema or the protocol: that one is read.
+It has only what a snapshot keeps of a commit, and what makes a decision void. It leaves out commits
+that change the schema or the protocol: those are read.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import msgspec
 
@@ -20,30 +20,25 @@ BYTES_MAX = 16 * 1024
 """A commit says so much of those before it: of the newest, if it is too much."""
 
 
-class Watermark(msgspec.Struct, frozen=True, array_like=True):
-    """A `txn` of a commit."""
+class TxnAction(TypedDict):
+    """A `txn` of a commit, as it is in the log."""
 
-    app_id: str
+    appId: str
     version: int
-    last_updated: int | None = None
-
-    def action(self) -> dict[str, Any]:
-        """Return it as an action of the log."""
-        known = {} if self.last_updated is None else {"lastUpdated": self.last_updated}
-        return {"txn": {"appId": self.app_id, "version": self.version, **known}}
+    lastUpdated: NotRequired[int | None]
 
 
 class RecentCommit(msgspec.Struct, frozen=True, array_like=True):
-    """One commit: its id, the sandbox that made it, and its watermarks."""
+    """One commit: its id, the sandbox that made it, and its `txn` actions."""
 
     commit_id: str | None
     writer: str | None
-    watermarks: tuple[Watermark, ...]
+    txns: tuple[TxnAction, ...]
 
     def actions(self) -> list[dict[str, Any]]:
         """Return what is known of the commit, as actions of the log."""
         info = {"commitInfo": {"txnId": self.commit_id, KEY: {"writer": self.writer}}}
-        return [info, *(mark.action() for mark in self.watermarks)]
+        return [info, *({"txn": txn} for txn in self.txns)]
 
 
 class LogNote(msgspec.Struct, frozen=True):
@@ -58,16 +53,9 @@ def summarize(actions: Actions) -> RecentCommit | None:
     if any("metaData" in action or "protocol" in action for action in actions):
         return None
     note = _note_of(actions)
-    try:
-        marks = [action["txn"] for action in actions if action.get("txn") is not None]
-        watermarks = tuple(
-            Watermark(mark["appId"], int(mark["version"]), mark.get("lastUpdated"))
-            for mark in marks
-        )
-    except (KeyError, TypeError, ValueError):
-        return None
     writer = note.writer if note is not None else None
-    return RecentCommit(commit_id_of(actions), writer, watermarks)
+    txns = tuple(action["txn"] for action in actions if action.get("txn") is not None)
+    return RecentCommit(commit_id_of(actions), writer, txns)
 
 
 def write_note(writer: str, recent: Sequence[RecentCommit | None]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class WireReader:
         sizes: Sizes,
         literal_keys: LiteralKeys,
     ) -> None:
-        self.sizes = sizes
+        self._sizes = sizes
         self._literal_keys = literal_keys
         self._unknown_fields = unknown_fields
         self._conversions = Conversions(columns)
@@ -132,7 +132,7 @@ class WireReader:
                 if (found := self._literal_keys.problem(value)) is not None:
                     verdict.final[position] = found
             part = part.without(verdict.final)
-        return self.sizes.refuse_large(part, verdict)
+        return self._sizes.refuse_large(part, verdict)
 
     def _columns_of(self, part: Slice) -> tuple[Column, ...]:
         """Return the columns that some record brings, where there are many: the others are null."""

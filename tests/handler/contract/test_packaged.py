@@ -10,8 +10,7 @@ from handler.contract import packaged
 from handler.contract.contract import Contract
 from handler.contract.load import load_contracts
 from handler.contract.packaged import COMPILED, compile_contracts, open_contracts, read_compiled
-from tests.builders import ROOT, SMALL
-from tests.test_budgets import EVERY_STEP
+from tests.builders import EVERY_STEP, ROOT, SMALL
 
 WHERE = """
 topic: orders

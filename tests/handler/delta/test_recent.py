@@ -65,6 +65,12 @@ def append(table: Table, proposal: Change) -> None:
     assert Transaction([table], deadline()).commit_change(table, lambda _: proposal) is not None
 
 
+def append_in_turns(tables: Sequence[Table], start: int, stop: int) -> None:
+    """Let two sandboxes append, each to its own stream."""
+    for number in range(start, stop):
+        append(tables[number % 2], change("ab"[number % 2], number))
+
+
 FOREIGN: dict[str, list[dict[str, Any]]] = {
     "plain": [{"add": {"path": "x", "dataChange": True}}],
     "removes": [{"remove": {"path": "a-1", "dataChange": False}}],
@@ -141,10 +147,10 @@ def test_newest_commit_tells_what_all_of_them_tell(
 
 
 BROKEN = {
-    "no watermarks": lambda each: replace(each, watermarks=()),
+    "no watermarks": lambda each: replace(each, txns=()),
     "no ids": lambda each: replace(each, commit_id=None),
     "other watermarks": lambda each: replace(
-        each, watermarks=tuple(replace(mark, version=0) for mark in each.watermarks)
+        each, txns=tuple({**txn, "version": 0} for txn in each.txns)
     ),
 }
 
@@ -173,8 +179,7 @@ def test_who_is_behind_reads_three_objects_and_not_each_commit() -> None:
     memory = Memory()
     behind = made(memory)
     tables = others(memory, 2)
-    for number in range(1, 21):
-        append(tables[number % 2], change("ab"[number % 2], number))
+    append_in_turns(tables, 1, 21)
     memory.requests.clear()
     found = behind.log.newest_commits(0, deadline())
     assert found is not None
@@ -186,12 +191,10 @@ def test_commit_that_changes_the_schema_is_read_and_seen() -> None:
     memory = Memory()
     behind = made(memory)
     tables = others(memory, 2)
-    for number in range(1, 4):
-        append(tables[number % 2], change("ab"[number % 2], number))
+    append_in_turns(tables, 1, 4)
     wider = replace(METADATA, fields=(*FIELDS, Field("b", Primitive("long"))))
     append(tables[0], change("a", 4, metadata=wider.with_fields(wider.fields)))
-    for number in range(5, 9):
-        append(tables[number % 2], change("ab"[number % 2], number))
+    append_in_turns(tables, 5, 9)
     outcome = catch_up(behind, change("c", 1), "me", deadline())
     assert isinstance(outcome, Conflict)
     assert outcome.why is Why.METADATA
@@ -207,8 +210,7 @@ def test_own_commit_whose_answer_was_lost_is_found_behind_those_of_others() -> N
     def lose(verb: str, key: str) -> None:
         if verb == "put_if_absent":
             memory.after = lambda _verb, _key: None
-            for number in range(1, 7):
-                append(tables[number % 2], change("ab"[number % 2], number))
+            append_in_turns(tables, 1, 7)
             raise Unavailable("the answer was lost")
 
     memory.after = lose
@@ -230,8 +232,8 @@ def test_table_of_one_writer_says_nothing_of_its_commits() -> None:
 
 
 def test_note_is_bounded_and_has_no_gap() -> None:
-    marks = tuple(recent.Watermark(f"stream-{i}", i) for i in range(100))
-    known = [RecentCommit(f"id-{i}", f"w{i % 2}", marks) for i in range(24)]
+    txns = tuple({"appId": f"stream-{i}", "version": i} for i in range(40))
+    known = [RecentCommit(f"id-{i}", f"w{i % 2}", txns) for i in range(24)]
     said = write_note("w0", known)[KEY]["before"]
     assert 2 < len(said) < 24
     assert [each[0] for each in said] == [f"id-{i}" for i in range(24 - len(said), 24)]
