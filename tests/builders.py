@@ -15,6 +15,7 @@ from handler.contract.contract import Contract
 from handler.contract.load import parse_contract
 from handler.delta.store import open_store
 from handler.settings import Settings
+from tests.reader import read_parquet
 
 ROOT = Path(__file__).parent.parent
 NOW_MS = 1_795_000_000_000
@@ -238,7 +239,7 @@ def files_of_a_large_table(folder: Path, count: int) -> None:
     log = folder / "_delta_log"
     commits = sorted(log.glob("*.json"))
     written = b"".join(commit.read_bytes() for commit in commits)
-    whole = pq.read_table(pa.BufferReader(checkpoint_bytes(written)))
+    whole = read_parquet(checkpoint_bytes(written))
     bounds = [
         f'{{"numRecords":1000,"minValues":{{"_kafka_partition":{i % 8},"_kafka_offset":{i}000,'
         f'"_kafka_timestamp":"2026-05-01T10:00:00.000Z","id":{i}000,"name":"n{i}000"}},"maxValues":'

@@ -7,13 +7,15 @@ It follows the protocol's reconciliation by itself, so that it can disagree with
 import json
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 Fetch = Callable[[str], bytes]
 
@@ -46,10 +48,11 @@ def read_log(keys: list[str], fetch: Fetch) -> State:
         with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
             file.write(fetch(newest))
             file.flush()
-            rows = duckdb.sql(f"select * from read_parquet('{file.name}')")
-            names = rows.columns
-            for row in rows.fetchall():
-                _apply(state, {n: v for n, v in zip(names, row, strict=True) if v is not None})
+            with duckdb.connect() as database:
+                rows = database.sql(f"select * from read_parquet('{file.name}')")
+                for row in rows.fetchall():
+                    named = zip(rows.columns, row, strict=True)
+                    _apply(state, {name: value for name, value in named if value is not None})
     commits = sorted(k for k in keys if re.fullmatch(r"_delta_log/\d{20}\.json", k))
     for key in commits:
         version = int(key.split("/")[1][:20])
@@ -94,18 +97,25 @@ def rows_of_folder(
     if not state.adds:
         return []
     files = [str(folder / path) for path in sorted(state.adds)]
-    return duckdb.sql(
-        f"select {columns} from read_parquet({files!r}, union_by_name=true, "
-        f"hive_partitioning=false) order by {order}"
-    ).fetchall()
+    with duckdb.connect() as database:
+        return database.sql(
+            f"select {columns} from read_parquet({files!r}, union_by_name=true, "
+            f"hive_partitioning=false) order by {order}"
+        ).fetchall()
+
+
+def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the rows of a Parquet file in memory, read by this thread alone.
+
+    Arrow's own threads may hold the bytes a little longer. If the process ends meanwhile, they wait
+    for an interpreter that is gone, and the process aborts.
+    """
+    file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+    return file.read(columns=columns, use_threads=False)
 
 
 def rows_of_memory(memory: Any, uri: str, columns: list[str]) -> list[tuple[Any, ...]]:
     """Return the rows of a table in memory, from its live files."""
-    import io
-
-    import pyarrow.parquet as pq
-
     if uri not in memory.stores:
         return []
     store = memory.stores[uri]
@@ -113,7 +123,7 @@ def rows_of_memory(memory: Any, uri: str, columns: list[str]) -> list[tuple[Any,
     state = read_log(entries, lambda key: store.get(key).data)
     result: list[tuple[Any, ...]] = []
     for path in state.adds:
-        table = pq.read_table(io.BytesIO(store.get(path).data), columns=columns)
+        table = read_parquet(store.get(path).data, columns)
         result += zip(*(table[c].to_pylist() for c in columns), strict=True)
     return sorted(result)
 

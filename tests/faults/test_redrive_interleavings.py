@@ -6,14 +6,12 @@ twice. When
 all have ended, no row is beside an open dead letter.
 """
 
-import io
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
-import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 
@@ -35,6 +33,7 @@ from silt.redrive.redriver import Redriver
 from silt.redrive.selection import Selection
 from tests.builders import SMALL, FakeClock, contract_of, event, record
 from tests.explore import Actor, Asking, Case, InlinePool, Objects, Violation, explore, new_id
+from tests.reader import read_parquet
 
 DEAD, ROWS = "dead/", "rows/"
 RULES = SMALL + "circuit_breaker: {ratio: 1.0}\n"
@@ -124,7 +123,7 @@ class World:
 @cache
 def records_in(data: bytes) -> list[tuple[int, str | None]]:
     """Return offset and `redriven_as` of the rows of a file."""
-    table = pq.read_table(io.BytesIO(data))
+    table = read_parquet(data)
     offsets = table["offset" if "offset" in table.column_names else "_kafka_offset"].to_pylist()
     closed = [None] * len(offsets)
     if "redriven_as" in table.column_names:

@@ -46,6 +46,7 @@ from tests.builders import (
     record,
 )
 from tests.explore import Asking, InlinePool, Objects
+from tests.reader import read_parquet
 from tests.verifier import verify
 
 PARTITIONS, SANDBOXES = 2, 3
@@ -360,7 +361,7 @@ class World(RuleBasedStateMachine):
             return
         self.compactions += 1
         key = f"compacted-{self.compactions}.parquet"
-        tables = [pq.read_table(io.BytesIO(self.objects.data[folder + path])) for path in live]
+        tables = [read_parquet(self.objects.data[folder + path]) for path in live]
         sink = io.BytesIO()
         pq.write_table(pa.concat_tables(tables, promote_options="default"), sink)
         self.objects.data[folder + key] = sink.getvalue()
@@ -388,7 +389,7 @@ class World(RuleBasedStateMachine):
         for path in self.objects.live(folder):
             key = folder + path
             if key not in self.read_already:
-                table = pq.read_table(io.BytesIO(self.objects.data[key]), columns=columns)
+                table = read_parquet(self.objects.data[key], columns)
                 values = [table[c].to_pylist() for c in columns]
                 self.read_already[key] = list(zip(*values, strict=True))
             rows += self.read_already[key]

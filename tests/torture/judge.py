@@ -7,12 +7,11 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, TopicPartition
 from deltalake import DeltaTable, QueryBuilder
 
 from silt.local.s3 import LocalS3
-from tests.reader import State, read_log
+from tests.reader import State, read_log, read_parquet
 from tests.verifier import Place, verify
 
 Rows = list[tuple[Place, Any]]
@@ -131,11 +130,10 @@ class Tables:
         bucket, prefix = self._place(name)
         found: list[Place] = []
         for path in self.state(name).adds:
-            data = pa.BufferReader(self._get(bucket, prefix + path))
-            database = duckdb.connect()
-            database.register("f", pq.read_table(data))
-            sql = f'select "{columns[0]}", "{columns[1]}" from f where {where}'
-            found += database.execute(sql).fetchall()
+            with duckdb.connect() as database:
+                database.register("f", read_parquet(self._get(bucket, prefix + path)))
+                sql = f'select "{columns[0]}", "{columns[1]}" from f where {where}'
+                found += database.execute(sql).fetchall()
         return sorted(found)
 
 

@@ -10,6 +10,7 @@ from handler.delta.encoding import SAMPLE_ROWS, dictionary_columns
 from handler.delta.files import DataFileWriter
 from handler.delta.log import new_metadata
 from handler.delta.types import Field, Primitive
+from tests.reader import read_parquet
 
 ROWS = 2 * SAMPLE_ROWS
 ITEM = pa.struct([("kind", pa.string()), ("number", pa.int64())])
@@ -86,4 +87,4 @@ def test_values_after_the_sample_may_be_of_any_number() -> None:
     metadata = new_metadata("t", (Field("c", Primitive("string")),), (), None, 0)
     with DataFileWriter(sink, rows.schema, {}, metadata) as writer:
         writer.write(rows)
-    assert pq.read_table(pa.BufferReader(sink.getvalue()))["c"].to_pylist() == values
+    assert read_parquet(sink.getvalue())["c"].to_pylist() == values
