@@ -4,14 +4,20 @@ import resource
 import sys
 from collections.abc import Mapping
 
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+import orjson
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
+    AmazonCloudWatchEMFProvider,
+)
 
 NAMESPACE = "Silt"
 _UNITS = {
-    "_ms": MetricUnit.Milliseconds,
-    "_bytes": MetricUnit.Bytes,
-    "_mb": MetricUnit.Megabytes,
+    "ms": MetricUnit.Milliseconds.value,
+    "bytes": MetricUnit.Bytes.value,
+    "mb": MetricUnit.Megabytes.value,
 }
+_COUNT = MetricUnit.Count.value
+_PROVIDER = AmazonCloudWatchEMFProvider(namespace=NAMESPACE)
 
 
 def emit(service: str, dimensions: Mapping[str, str], measures: Mapping[str, float]) -> None:
@@ -19,14 +25,13 @@ def emit(service: str, dimensions: Mapping[str, str], measures: Mapping[str, flo
 
     The end of a measure's name is its unit, else it is a count.
     """
-    metrics = EphemeralMetrics(namespace=NAMESPACE, service=service)
-    for dimension, value in dimensions.items():
-        metrics.add_dimension(name=dimension, value=value)
-    for name, measure in measures.items():
-        ending = next((ending for ending in _UNITS if name.endswith(ending)), None)
-        unit = _UNITS[ending] if ending is not None else MetricUnit.Count
-        metrics.add_metric(name=name, unit=unit, value=measure)
-    metrics.flush_metrics()
+    metrics = {
+        name: {"Unit": _UNITS.get(name.rpartition("_")[2], _COUNT), "Value": [float(measure)]}
+        for name, measure in measures.items()
+    }
+    # All at once: Powertools' `add_metric` costs a small batch more than its statistics do.
+    line = _PROVIDER.serialize_metric_set(metrics, {**dimensions, "service": service})
+    print(orjson.dumps(line).decode())
 
 
 def peak_memory_mb() -> float:

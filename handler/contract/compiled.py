@@ -1,14 +1,16 @@
 """Compiled columns: the tree that a contract becomes, and the rules that its values obey."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 
 from handler.contract.form import USUAL, Form
 from handler.contract.patterns import matches
 from handler.contract.scalar import Scalar
-from handler.delta.types import Array, DataType, Field, Map, Primitive, Struct
+from handler.delta.types import Array, DataType, Field, Map, Primitive, Struct, to_arrow
 
 SILT_TYPE = "silt.type"
 """The key of a field's metadata that says which of its strings are JSON text."""
@@ -29,6 +31,9 @@ class Rules(msgspec.Struct, frozen=True):
     allowed: Mapping[Any, None] | None = None
 
 
+NO_RULES = Rules()
+
+
 class Derived(msgspec.Struct, frozen=True):
     """Where a derived column takes its value: a path of columns, and the part of a time or None."""
 
@@ -36,7 +41,7 @@ class Derived(msgspec.Struct, frozen=True):
     part: str | None
 
 
-class Column(msgspec.Struct, frozen=True):
+class Column(msgspec.Struct, frozen=True, dict=True):
     """A compiled column: a tree whose leaves are scalars. `parts` are a struct's fields, or the one
     element.
 
@@ -52,7 +57,7 @@ class Column(msgspec.Struct, frozen=True):
     required: bool = False
     default: Scalar | None = None
     form: Form = USUAL
-    rules: Rules = Rules()
+    rules: Rules = NO_RULES
     parts: tuple["Column", ...] = ()
     derived: Derived | None = None
     description: str | None = None
@@ -66,7 +71,7 @@ class Column(msgspec.Struct, frozen=True):
         """Return the field of the JSON that has the value, or that is on the way to it."""
         return self.path[0]
 
-    @property
+    @cached_property
     def data_type(self) -> DataType:
         """Return the column's Delta type."""
         if self.shape is not None:
@@ -81,6 +86,11 @@ class Column(msgspec.Struct, frozen=True):
             case "json":
                 return Primitive("string")
         return Primitive(self.type)
+
+    @cached_property
+    def arrow_type(self) -> pa.DataType:
+        """Return the Arrow type of the column in the table."""
+        return to_arrow(self.data_type)
 
     def as_field(self) -> Field:
         """Return the column as a field of a Delta schema. All are nullable: decision 0005."""

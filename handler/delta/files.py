@@ -16,14 +16,12 @@ import pyarrow.parquet as pq
 from handler.delta import compute
 from handler.delta.active import SORTED_TAG, TYPES_TAG
 from handler.delta.change import DataFile
-from handler.delta.encoding import dictionary_columns
+from handler.delta.encoding import compression_of, dictionary_columns
 from handler.delta.log import Metadata
 from handler.delta.look_up import Keys
 from handler.delta.ranges import RANGES_TAG, Ranges
 from handler.delta.statistics import ColumnFacts, IndexedColumns, statistics
 
-COMPRESSION = "zstd"
-COMPRESSION_LEVEL = 1
 NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 
 FOLDER_BYTES_MAX = 255
@@ -139,6 +137,7 @@ class DataFileWriter:
             self._tags[SORTED_TAG] = ",".join(sorted_by)
         self._sink = sink
         self._schema = schema
+        self._compression = ""
         self._writer: pq.ParquetWriter | None = None
 
     def write(self, rows: pa.Table) -> None:
@@ -152,15 +151,17 @@ class DataFileWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open(self._schema.empty_table()).close()
+        writer = self._writer or self._open(self._schema.empty_table())
+        writer.close()
 
     def _open(self, rows: pa.Table) -> pq.ParquetWriter:
         if self._writer is None:
+            self._compression, level = compression_of(rows)
             self._writer = pq.ParquetWriter(
                 self._sink,
                 self._schema,
-                compression=COMPRESSION,
-                compression_level=COMPRESSION_LEVEL,
+                compression=self._compression,
+                compression_level=level,
                 use_dictionary=dictionary_columns(rows),
                 store_schema=False,
                 metadata_collector=self._footer,
@@ -173,7 +174,7 @@ class DataFileWriter:
         ranges = self._ranges.text if self._ranges is not None else None
         size = len(payload) if isinstance(payload, bytes) else payload.stat().st_size
         return DataFile(
-            key=f"{folders(self._values)}part-{uuid4()}.{COMPRESSION}.parquet",
+            key=f"{folders(self._values)}part-{uuid4()}.{self._compression}.parquet",
             payload=payload,
             size=size,
             rows=footer.num_rows,

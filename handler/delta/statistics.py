@@ -5,7 +5,7 @@ that is missing for null, and lose the rows of the file.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -36,17 +36,24 @@ Extremes = Callable[[int, Path], tuple[Any, Any] | None]
 
 
 class IndexedColumns(msgspec.Struct, frozen=True):
-    """The columns of a file that have statistics. `places` are those of Parquet's plain columns."""
+    """The columns of a file that have statistics.
 
-    schema: pa.Schema
+    `types` are those that the file has, `places` those of Parquet's plain columns.
+    """
+
     metadata: Metadata
     paths: Sequence[Path]
+    types: Mapping[Path, pa.DataType]
     places: Mapping[Path, int]
 
     @classmethod
     def of(cls, schema: pa.Schema, metadata: Metadata) -> "IndexedColumns":
         """Return them for a file of a schema in a table."""
-        return cls(schema, metadata, _indexed(metadata), _leaf_columns(schema))
+        types = dict[Path, pa.DataType]()
+        # By its place, not by Parquet's dotted path: a name may have dots of its own.
+        places = enumerate(_walk(schema, (), types))
+        plain = {path: place for place, path in places if path is not None}
+        return cls(metadata, _indexed(metadata), types, plain)
 
 
 class ColumnFacts:
@@ -57,15 +64,16 @@ class ColumnFacts:
     """
 
     def __init__(self, columns: IndexedColumns) -> None:
-        schema, known = columns.schema, columns.places
-        held = [path for path in columns.paths if _holds(schema, path)]
-        self._strings = [path for path in held if path in known and _is(schema, path, "string")]
-        self._floats = [path for path in held if path in known and _is(schema, path, "floating")]
+        types = columns.types
+        held = [path for path in columns.paths if path in types]
+        plain = [path for path in held if path in columns.places]
+        self._strings = [path for path in plain if pa.types.is_string(types[path])]
+        self._floats = [path for path in plain if pa.types.is_floating(types[path])]
         self.with_nan = set[Path]()
         self._groups = 0
         self._first: pa.Table | None = None
         self._extremes: dict[tuple[int, Path], tuple[str, str]] = {}
-        self.nulls = {path: 0 for path in held if path not in known}
+        self.nulls = {path: 0 for path in held if path not in columns.places}
 
     def add(self, rows: pa.Table) -> None:
         """Take in a row group."""
@@ -112,18 +120,20 @@ def statistics(
     lacks is null in every row.
     """
     known = columns.places
+    groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
+    groups = [group for group in groups if group.num_rows]
     lows: dict[str, Any] = {}
     highs: dict[str, Any] = {}
     counts: dict[str, Any] = {}
     for path in columns.paths:
-        if not _holds(columns.schema, path):
+        if path not in columns.types:
             _put(counts, path, footer.num_rows)
         elif path not in known:
             if path in nulls:
                 _put(counts, path, nulls[path])
         else:
-            chunks = _chunks(footer, known[path])
-            if chunks is None:
+            chunks = [group.column(known[path]).statistics for group in groups]
+            if any(chunk is None or not chunk.has_null_count for chunk in chunks):
                 continue
             _put(counts, path, sum(chunk.null_count for chunk in chunks))
             least, most = _bounds(chunks, path, extremes)
@@ -184,14 +194,6 @@ def _extremes(column: pa.ChunkedArray) -> tuple[str, str]:
     return extremes["min"], extremes["max"]
 
 
-def _is(schema: pa.Schema, path: Path, kind: str) -> bool:
-    """Return whether a column of a file is of a kind that pyarrow.types knows."""
-    fields: Any = schema
-    for name in path:
-        fields = fields.field(fields.get_field_index(name)).type
-    return bool(getattr(pa.types, f"is_{kind}")(fields))
-
-
 def parse_statistics(text: str | None) -> Mapping[str, Any]:
     """Read the statistics of an `add`; what is not JSON of an object says nothing."""
     try:
@@ -241,46 +243,22 @@ def _indexed_columns(metadata: Metadata) -> int | None:
     return None if count < 0 else count
 
 
-def _leaf_columns(schema: pa.Schema) -> dict[Path, int]:
-    """Return the place of each Parquet column that is not a part of an array or a map.
+def _walk(
+    fields: Iterable[pa.Field], prefix: Path, types: dict[Path, pa.DataType] | None
+) -> Iterator[Path | None]:
+    """Yield the path of each leaf in the order of Parquet's columns, None below a repetition.
 
-    By its place, not by Parquet's dotted path: a name may have dots of its own.
+    Adds the types of all columns that are not below one.
     """
-    return {path: i for i, path in enumerate(_walk(schema, ())) if path is not None}
-
-
-def _walk(fields: Any, prefix: Path, *, repeated: bool = False) -> Iterator[Path | None]:
-    """Yield the path of each leaf in the order of Parquet's columns, None below a repetition."""
     for f in fields:
-        path = (*prefix, f.name)
-        inner = [f.type.field(i) for i in range(f.type.num_fields)]
+        path, type_ = (*prefix, f.name), f.type
+        if types is not None:
+            types[path] = type_
+        inner = [type_.field(i) for i in range(type_.num_fields)]
         if not inner:
-            yield None if repeated else path
-        elif pa.types.is_struct(f.type):
-            yield from _walk(inner, path, repeated=repeated)
+            yield path if types is not None else None
         else:
-            yield from _walk(inner, path, repeated=True)
-
-
-def _chunks(footer: pq.FileMetaData, column: int) -> list[Any] | None:
-    """Return the statistics of a column in each row group, None where one has none."""
-    chunks = [
-        footer.row_group(i).column(column).statistics
-        for i in range(footer.num_row_groups)
-        if footer.row_group(i).num_rows
-    ]
-    return None if any(chunk is None or not chunk.has_null_count for chunk in chunks) else chunks
-
-
-def _holds(schema: pa.Schema, path: Path) -> bool:
-    """Return whether a file has a column, which a retired one has not."""
-    fields: Any = schema
-    for name in path:
-        index = fields.get_field_index(name)
-        if index < 0:
-            return False
-        fields = fields.field(index).type
-    return True
+            yield from _walk(inner, path, types if pa.types.is_struct(type_) else None)
 
 
 def _column(part: pa.Table, path: Path) -> pa.ChunkedArray:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -81,6 +82,7 @@ class Field(msgspec.Struct, frozen=True):
         return hash((self.name, self.type, self.nullable))
 
 
+@lru_cache(maxsize=256)
 def parse_decimal(name: str) -> tuple[int, int] | None:
     """Return precision and scale of `decimal(p,s)`; None when the name is no valid decimal."""
     match = _DECIMAL.fullmatch(name)

@@ -12,7 +12,6 @@ import pyarrow as pa
 from handler.contract.compiled import Column
 from handler.contract.contract import Contract
 from handler.delta import compute
-from handler.delta.types import to_arrow
 from handler.errors import Problem
 from handler.validate.batch_diagnosis import BatchDiagnosis
 from handler.validate.checked import Checked, FirstProblem, Verdict, refused_problem
@@ -194,7 +193,7 @@ class _Nulls:
 
     def of(self, column: Column) -> pa.Array:
         """Return a column of nulls."""
-        type_ = to_arrow(column.data_type)
+        type_ = column.arrow_type
         if type_ not in self._made:
             self._made[type_] = pa.nulls(self._rows, type_)
         return self._made[type_]

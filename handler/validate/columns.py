@@ -60,13 +60,13 @@ def finish(array: pa.Array, column: Column) -> Finished:
         case "array":
             inner = finish(array.values, column.parts[0])
             offsets = array.offsets.to_pylist() if inner.wrong or inner.unsure else []
-            result = _nested(array, to_arrow(column.data_type), [inner.array])
+            result = _nested(array, column.arrow_type, [inner.array])
             wrong = _outer(offsets, inner.wrong, lambda row, outer: row - offsets[outer])
             return Finished(result, wrong, _outer_rows(offsets, inner.unsure))
         case "map":
             inner = finish(array.items, column.parts[0])
             offsets = array.offsets.to_pylist() if inner.wrong or inner.unsure else []
-            target = to_arrow(column.data_type)
+            target = column.arrow_type
             entry = pa.struct([target.key_field, target.item_field])
             entries = pa.StructArray.from_arrays([array.keys, inner.array], fields=list(entry))
             result = _nested(array, target, [entries])
@@ -93,7 +93,7 @@ def _finish_struct(array: pa.Array, column: Column) -> Finished:
     finished = [
         finish(child, part) for child, part in zip(array.flatten(), column.parts, strict=True)
     ]
-    fields = list(to_arrow(column.data_type))
+    fields = list(column.arrow_type)
     children = [child.array for child in finished]
     if column.shape is not None:
         revealed = dict(reveal(column.parts, children))
@@ -153,7 +153,7 @@ def derive(column: Column, derived: Derived, columns: Mapping[str, pa.Array]) ->
     array = columns[derived.path[0]]
     for name in derived.path[1:]:
         array = compute.struct_field(array, array.type.get_field_index(name))
-    target = to_arrow(column.data_type)
+    target = column.arrow_type
     if array.type == target:
         return array
     part = derived.part or "date"

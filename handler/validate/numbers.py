@@ -38,7 +38,7 @@ class Doubles:
 
         `wire` is what was built of the records: without a zero in it there is nothing to look for.
         """
-        if not self._columns or (wire is not None and not _has_zero(wire)):
+        if not self._columns or (wire is not None and not _any_zero(wire, self._columns)):
             return False
         changed = False
         for record, payload in zip(records, payloads, strict=True):
@@ -61,15 +61,21 @@ class Doubles:
         replace_values(record, record, self._columns, _exact)
 
 
-def _has_zero(array: pa.Array) -> bool:
-    """Return whether any double of a wire column is zero."""
-    if pa.types.is_floating(array.type):
-        return bool(compute.any_(compute.equal(array, pa.scalar(0, array.type))).as_py())
-    if pa.types.is_struct(array.type):
-        return any(_has_zero(array.field(i)) for i in range(array.type.num_fields))
-    if pa.types.is_map(array.type):
-        return _has_zero(array.items)
-    return pa.types.is_list(array.type) and _has_zero(array.values)
+def _any_zero(structs: pa.StructArray, columns: Sequence[Column]) -> bool:
+    """Return whether any double in a struct's wire columns is zero."""
+    built = [(column, structs.type.get_field_index(column.source)) for column in columns]
+    return any(_has_zero(structs.field(i), column) for column, i in built if i >= 0)
+
+
+def _has_zero(array: pa.Array, column: Column) -> bool:
+    match column.type:
+        case "struct":
+            return _any_zero(array, column.parts)
+        case "array":
+            return _has_zero(array.values, column.parts[0])
+        case "map":
+            return _has_zero(array.items, column.parts[0])
+    return bool(compute.any_(compute.equal(array, pa.scalar(0, array.type))).as_py())
 
 
 def _parse_signed(text: str) -> int | float:

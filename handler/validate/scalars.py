@@ -12,13 +12,13 @@ from functools import reduce
 
 import pyarrow as pa
 
-from handler.contract.compiled import Column
+from handler.contract.compiled import NO_RULES, Column
 from handler.contract.form import USUAL
 from handler.contract.patterns import match_column
 from handler.contract.scalar import DIGITS_MAX, Refused
 from handler.contract.values import read_scalar
 from handler.delta import compute
-from handler.delta.types import Primitive, parse_decimal, to_arrow
+from handler.delta.types import parse_decimal
 from handler.validate.places import Finished, Places, false_rows, null_unless, union
 from handler.validate.time_columns import finish_date, finish_time
 
@@ -48,7 +48,7 @@ def finish_scalar(array: pa.Array, column: Column) -> Finished:
         case "double" | "float":
             finished = _from_number(array)
         case _ if parse_decimal(column.type) is not None:
-            finished = _to_decimal(array, to_arrow(Primitive(column.type)))
+            finished = _to_decimal(array, column.arrow_type)
         case _:
             finished = Finished(array)
     if broken := _broken_rows(finished.array, column):
@@ -136,6 +136,8 @@ def _without_exponent(text: str, type_name: str) -> str:
 
 def _broken_rows(array: pa.Array, column: Column) -> Sequence[int]:
     """Return the rows of a finished scalar column that break one of its rules."""
+    if column.rules == NO_RULES:
+        return ()
     held = [mask for mask in _rules_held(array, column) if compute.all_(mask).as_py() is False]
     if not held:
         return ()

@@ -14,7 +14,6 @@ from handler.contract.time_text import COMPACT_DATE, rewrites
 from handler.contract.time_zones import utc_of
 from handler.contract.values import DATE_MAX, DATE_MIN, read_scalar
 from handler.delta import compute
-from handler.delta.types import Primitive, to_arrow
 from handler.validate.places import Finished, Places, between, false_rows, null_unless, union
 
 _YEAR = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
@@ -41,7 +40,7 @@ def finish_time(array: pa.Array, column: Column) -> Finished:
         return _from_epoch(array, column)
     if column.form.pattern is not None:
         moments, wrong = _by_value(array, lambda text: _order(column, text))
-        return Finished(compute.cast(moments, to_arrow(Primitive(column.type))), wrong)
+        return Finished(compute.cast(moments, column.arrow_type), wrong)
     pattern = _MOMENT[column.type]
     wrong = Places()
     if compute.all_(match_column(array, pattern)).as_py() is False:
@@ -49,7 +48,7 @@ def finish_time(array: pa.Array, column: Column) -> Finished:
         if column.form.zone is not None:
             return _from_local(array, column)
         array, wrong = null_unless(array, match_column(array, pattern))
-    return _in_years(compute.cast(array, to_arrow(Primitive(column.type))), wrong)
+    return _in_years(compute.cast(array, column.arrow_type), wrong)
 
 
 def finish_date(array: pa.Array, column: Column) -> Finished:
@@ -86,7 +85,7 @@ def _replace(array: pa.Array, pattern: str, replacement: str) -> pa.Array:
 def _from_epoch(array: pa.Array, column: Column) -> Finished:
     unit = column.form.unit
     assert unit is not None
-    target = to_arrow(Primitive(column.type))
+    target = column.arrow_type
     if unit == "ns":
         microseconds = compute.divide(array, 1000)
         wrong = Places()
@@ -110,7 +109,7 @@ def _from_local(array: pa.Array, column: Column) -> Finished:
     """Turn RFC 3339 with or without an offset into timestamps."""
     zone, fold = column.form.zone, column.form.fold
     assert zone is not None
-    target = to_arrow(Primitive(column.type))
+    target = column.arrow_type
     is_local = match_column(array, _MOMENT["timestamp_ntz"])
     others = compute.if_else(is_local, None, array)
     others, wrong = null_unless(others, match_column(others, _MOMENT[column.type]))

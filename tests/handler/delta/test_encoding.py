@@ -1,4 +1,4 @@
-"""Columns have a dictionary where their values repeat, and nowhere else."""
+"""Columns have a dictionary where their values repeat, and nowhere else; small files are snappy."""
 
 from typing import Any
 
@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from handler.delta.encoding import SAMPLE_ROWS, dictionary_columns
+from handler.delta.change import DataFile
+from handler.delta.encoding import SAMPLE_ROWS, SMALL_BYTES, dictionary_columns
 from handler.delta.files import DataFileWriter
 from handler.delta.log import new_metadata
 from handler.delta.types import Field, Primitive
@@ -16,15 +17,26 @@ ROWS = 2 * SAMPLE_ROWS
 ITEM = pa.struct([("kind", pa.string()), ("number", pa.int64())])
 
 
+def write(*groups: pa.Table) -> DataFile:
+    """Write a file of some row groups."""
+    sink = pa.BufferOutputStream()
+    metadata = new_metadata("t", (Field("c", Primitive("long")),), (), None, 0)
+    with DataFileWriter(sink, groups[0].schema, {}, metadata) as writer:
+        for rows in groups:
+            writer.write(rows)
+    return writer.data_file(0, sink.getvalue().to_pybytes())
+
+
+def chunks(file: DataFile) -> list[Any]:
+    """Return what the footer says of each column."""
+    assert isinstance(file.payload, bytes)
+    group = pq.ParquetFile(pa.BufferReader(file.payload)).metadata.row_group(0)
+    return [group.column(i) for i in range(group.num_columns)]
+
+
 def encoded(rows: pa.Table) -> set[str]:
     """Write rows, and return which of Parquet's columns have a dictionary page."""
-    sink = pa.BufferOutputStream()
-    metadata = new_metadata("t", (Field("a", Primitive("long")),), (), None, 0)
-    with DataFileWriter(sink, rows.schema, {}, metadata) as writer:
-        writer.write(rows)
-    group = pq.ParquetFile(pa.BufferReader(sink.getvalue())).metadata.row_group(0)
-    columns = [group.column(i) for i in range(group.num_columns)]
-    return {c.path_in_schema for c in columns if c.has_dictionary_page}
+    return {c.path_in_schema for c in chunks(write(rows)) if c.has_dictionary_page}
 
 
 COLUMNS: list[tuple[str, pa.DataType, Any, Any]] = [
@@ -82,9 +94,25 @@ def test_small_file_has_no_dictionary() -> None:
 def test_values_after_the_sample_may_be_of_any_number() -> None:
     """A dictionary that grows too large is given up by Parquet's writer; nothing is lost."""
     values = ["x"] * SAMPLE_ROWS + [f"{i:0100}" for i in range(20_000)]
-    rows = pa.table({"c": values})
+    file = write(pa.table({"c": values}))
+    assert isinstance(file.payload, bytes)
+    assert read_parquet(file.payload)["c"].to_pylist() == values
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "codec"), [(8, "snappy"), (SMALL_BYTES, "snappy"), (SMALL_BYTES + 8, "zstd")]
+)
+def test_first_rows_choose_the_codec_and_the_name_says_it(nbytes: int, codec: str) -> None:
+    rows = pa.table({"c": pa.array(range(nbytes // 8), pa.int64())})
+    file = write(rows, pa.table({"c": pa.array(range(10_000), pa.int64())}))
+    assert file.key.endswith(f".{codec}.parquet")
+    assert {chunk.compression for chunk in chunks(file)} == {codec.upper()}
+
+
+def test_file_without_rows_can_be_read() -> None:
+    empty = pa.table({"c": pa.array([], pa.int64())})
     sink = pa.BufferOutputStream()
-    metadata = new_metadata("t", (Field("c", Primitive("string")),), (), None, 0)
-    with DataFileWriter(sink, rows.schema, {}, metadata) as writer:
-        writer.write(rows)
-    assert read_parquet(sink.getvalue())["c"].to_pylist() == values
+    metadata = new_metadata("t", (Field("c", Primitive("long")),), (), None, 0)
+    with DataFileWriter(sink, empty.schema, {}, metadata):
+        pass
+    assert read_parquet(sink.getvalue().to_pybytes()).num_rows == 0
