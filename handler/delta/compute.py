@@ -61,7 +61,6 @@ is_valid = _function("is_valid")
 less = _function("less")
 less_equal = _function("less_equal")
 max_ = _function("max")
-min_max = _function("min_max")
 month = _function("month")
 multiply = _function("multiply")
 not_equal = _function("not_equal")
@@ -93,6 +92,13 @@ def dictionary_encode(values: Any, *, with_null: bool = False) -> Any:
     """
     options = DictionaryEncodeOptions("encode" if with_null else "mask")
     return call_function("dictionary_encode", [values], options)
+
+
+def extremes(values: Any) -> tuple[Any, ...]:
+    """Return the least and the greatest value as Python has them; nothing where all are null."""
+    found = call_function("min_max", [values])
+    least = found["min"].as_py()
+    return () if least is None else (least, found["max"].as_py())
 
 
 def fill_null(values: Any, value: Any) -> Any:

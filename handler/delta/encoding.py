@@ -23,7 +23,7 @@ REPEATED = 2
 
 def compression_of(rows: pa.Table) -> tuple[str, int | None]:
     """Return the codec of a file, and its level where it has levels."""
-    return ("snappy", None) if rows.nbytes <= SMALL_BYTES else ("zstd", 1)
+    return ("snappy", None) if rows.get_total_buffer_size() <= SMALL_BYTES else ("zstd", 1)
 
 
 def dictionary_columns(rows: pa.Table) -> list[str]:

@@ -31,11 +31,11 @@ class Ranges:
         if partitions.null_count or offsets.null_count:
             self._known = False
             return
-        extremes = compute.min_max(partitions).as_py()
-        if extremes["min"] == extremes["max"]:
-            of_all = compute.min_max(offsets).as_py()
-            if of_all["min"] is not None:
-                self._widen(extremes["min"], of_all["min"], of_all["max"])
+        if not len(rows):
+            return
+        first, last = compute.extremes(partitions)
+        if first == last:
+            self._widen(first, *compute.extremes(offsets))
             return
         groups = rows.select([self._partition, self._offset]).group_by(
             self._partition, use_threads=False

@@ -31,7 +31,7 @@ PARQUET_BOUND_BYTES = 4000
 
 Path = tuple[str, ...]
 """A column by the names of the structs above it and its own."""
-Extremes = Callable[[int, Path], tuple[Any, Any] | None]
+Extremes = Callable[[int, Path], tuple[Any, ...] | None]
 """The bounds of a column in a row group, by its number; None where they are not known."""
 
 
@@ -72,7 +72,7 @@ class ColumnFacts:
         self.with_nan = set[Path]()
         self._groups = 0
         self._first: pa.Table | None = None
-        self._extremes: dict[tuple[int, Path], tuple[str, str]] = {}
+        self._extremes: dict[tuple[int, Path], tuple[Any, ...]] = {}
         self.nulls = {path: 0 for path in held if path not in columns.places}
 
     def add(self, rows: pa.Table) -> None:
@@ -96,12 +96,12 @@ class ColumnFacts:
             column = _column(rows, path)
             longest = compute.max_(compute.binary_length(column)).as_py()
             if longest is not None and longest > PARQUET_BOUND_BYTES:
-                self._extremes[group, path] = _extremes(column)
+                self._extremes[group, path] = compute.extremes(column)
 
-    def extremes(self, group: int, path: Path) -> tuple[str, str] | None:
+    def extremes(self, group: int, path: Path) -> tuple[Any, ...] | None:
         """Return the least and the greatest string of a row group that has long ones."""
         if self._first is not None and path in self._strings:
-            return _extremes(_column(self._first, path))
+            return compute.extremes(_column(self._first, path)) or None
         return self._extremes.get((group, path))
 
 
@@ -187,11 +187,6 @@ def _fits(bound: Any, metadata: Metadata, path: Path) -> bool:
         is_zoned: bool = type_ == Primitive("timestamp")
         return (bound.tzinfo is not None) == is_zoned
     return True
-
-
-def _extremes(column: pa.ChunkedArray) -> tuple[str, str]:
-    extremes = compute.min_max(column).as_py()
-    return extremes["min"], extremes["max"]
 
 
 def parse_statistics(text: str | None) -> Mapping[str, Any]:

@@ -162,14 +162,18 @@ class Checker:
         group: list[WireColumns] = []
         size, is_first = 0, True
         for wire in slices:
-            nbytes = max(wire.nbytes, VALUE_BYTES * self._sizes.flat * len(wire.positions))
-            if group and size + nbytes > FINISHED_BYTES:
-                yield group
-                group, size, is_first = [], 0, False
+            if group:  # most batches are one slice, whose size does not matter
+                size += self._memory(group[-1])
+                if size + self._memory(wire) > FINISHED_BYTES:
+                    yield group
+                    group, size, is_first = [], 0, False
             group.append(wire)
-            size += nbytes
         if group or is_first:
             yield group
+
+    def _memory(self, wire: WireColumns) -> int:
+        """Return the bytes that the wire columns of a slice take once they are joined."""
+        return max(wire.nbytes, VALUE_BYTES * self._sizes.flat * len(wire.positions))
 
 
 def _join(group: Sequence[WireColumns], column: Column) -> pa.Array | None:

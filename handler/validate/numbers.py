@@ -75,6 +75,8 @@ def _has_zero(array: pa.Array, column: Column) -> bool:
             return _has_zero(array.values, column.parts[0])
         case "map":
             return _has_zero(array.items, column.parts[0])
+    if all(extreme > 0 for extreme in compute.extremes(array)):
+        return False
     return bool(compute.any_(compute.equal(array, pa.scalar(0, array.type))).as_py())
 
 

@@ -70,6 +70,12 @@ def false_rows(held: pa.Array) -> Sequence[int]:
     return longs("q", rows.buffers()[1].to_pybytes()[: 8 * len(rows)]) if len(rows) else ()
 
 
-def between(array: pa.Array, low: int, high: int) -> pa.Array:
-    """Return which values are in a range, its ends included."""
-    return compute.and_(compute.greater_equal(array, low), compute.less_equal(array, high))
+def null_outside(array: pa.Array, low: int, high: int) -> tuple[pa.Array, Places]:
+    """Make the integers, or timestamps by their microseconds, null that are outside of a range, and
+    return their places. Its ends are inside.
+    """
+    numbers = array.view(pa.int64()) if pa.types.is_timestamp(array.type) else array
+    if all(low <= extreme <= high for extreme in compute.extremes(numbers)):
+        return array, Places()
+    held = compute.and_(compute.greater_equal(numbers, low), compute.less_equal(numbers, high))
+    return null_unless(array, held)

@@ -4,11 +4,13 @@ Values that are not in the usual form are rewritten as a column; one by one are 
 with an exponent, and base64.
 """
 
+import operator
 import re
 from array import array as longs
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import reduce
+from typing import Any
 
 import pyarrow as pa
 
@@ -34,6 +36,13 @@ _SMALL = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?[eE][+-]?0*[0-9]{1,2}")
 """What may be written out without thought. With a larger exponent and no more digits than these, a
 number is beyond 38 digits on either side of the point, unless it is zero."""
 _PART_ROWS = 65_536
+
+Comparison = tuple[Callable[[Any, Any], bool], Callable[[pa.Array, pa.Scalar], pa.Array]]
+"""How a value is compared with a bound: one of Python's, and all of a column."""
+AT_LEAST: Comparison = (operator.ge, compute.greater_equal)
+AT_MOST: Comparison = (operator.le, compute.less_equal)
+ABOVE: Comparison = (operator.gt, compute.greater)
+BELOW: Comparison = (operator.lt, compute.less)
 
 
 def finish_scalar(array: pa.Array, column: Column) -> Finished:
@@ -71,8 +80,7 @@ def _from_base64(array: pa.Array) -> Finished:
 
 def _from_number(array: pa.Array) -> Finished:
     """Look for what is beyond a float, and for what may have been an integer beyond 64 bits."""
-    limit = compute.max_(compute.abs_(array)).as_py()
-    if limit is None or limit < TWO_TO_63:
+    if all(abs(extreme) < TWO_TO_63 for extreme in compute.extremes(array)):
         return Finished(array)
     array, wrong = null_unless(array, compute.is_finite(array))
     unsure = false_rows(compute.less(compute.abs_(array), pa.scalar(TWO_TO_63, array.type)))
@@ -153,34 +161,32 @@ def _rules_held(array: pa.Array, column: Column) -> Iterator[pa.Array]:
         length = (
             compute.binary_length(array) if column.type == "binary" else compute.utf8_length(array)
         )
-        if rules.min_length is not None:
-            yield compute.greater_equal(length, rules.min_length)
-        if rules.max_length is not None:
-            yield compute.less_equal(length, rules.max_length)
-    bounds = (
-        (rules.minimum, compute.greater_equal),
-        (rules.maximum, compute.less_equal),
-        (rules.exclusive_minimum, compute.greater),
-        (rules.exclusive_maximum, compute.less),
-    )
-    if rules.allowed is None and all(bound is None for bound, _ in bounds):
-        return
-    orders = compute.cast(array, _order_type(array.type))
+        bounds = [(rules.min_length, AT_LEAST), (rules.max_length, AT_MOST)]
+        yield from _bounds_held(length, bounds)
+    # Timestamps are compared as microseconds.
+    orders = array.view(pa.int64()) if pa.types.is_timestamp(array.type) else array
     if rules.allowed is not None:
-        values = pa.array(sorted(rules.allowed), orders.type)
+        values = pa.array([*sorted(rules.allowed), None], orders.type)  # null is allowed here
         if pa.types.is_floating(orders.type):  # -0.0 is 0.0 to a rule
             orders, values = compute.add(orders, _zero(orders)), compute.add(values, _zero(orders))
-        # A null is allowed here: `is_in` would call it false.
-        yield compute.or_(compute.is_in(orders, value_set=values), compute.is_null(array))
-    for bound, compare in bounds:
-        if bound is not None:
-            yield compare(orders, pa.scalar(bound, orders.type))
+        yield compute.is_in(orders, value_set=values)
+    bounds = [
+        (rules.minimum, AT_LEAST),
+        (rules.maximum, AT_MOST),
+        (rules.exclusive_minimum, ABOVE),
+        (rules.exclusive_maximum, BELOW),
+    ]
+    yield from _bounds_held(orders, bounds)
+
+
+def _bounds_held(values: pa.Array, bounds: Iterable[tuple[Any, Comparison]]) -> Iterator[pa.Array]:
+    """Yield for each bound which values obey it; nothing for one that the extremes obey."""
+    given = [(bound, comparison) for bound, comparison in bounds if bound is not None]
+    extremes = compute.extremes(values) if given else ()
+    for bound, (holds, compare) in given:
+        if not all(holds(extreme, bound) for extreme in extremes):
+            yield compare(values, pa.scalar(bound, values.type))
 
 
 def _zero(array: pa.Array) -> pa.Scalar:
     return pa.scalar(0.0, array.type)
-
-
-def _order_type(type_: pa.DataType) -> pa.DataType:
-    """Return the type in which rules compare values: timestamps are microseconds."""
-    return pa.int64() if pa.types.is_timestamp(type_) else type_

@@ -14,8 +14,9 @@ from handler.contract.time_text import COMPACT_DATE, rewrites
 from handler.contract.time_zones import utc_of
 from handler.contract.values import DATE_MAX, DATE_MIN, read_scalar
 from handler.delta import compute
-from handler.validate.places import Finished, Places, between, false_rows, null_unless, union
+from handler.validate.places import Finished, Places, false_rows, null_outside, null_unless, union
 
+_DAY_US = 86_400_000_000
 _YEAR = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
 _LEAP_YEAR = r"(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)"
 _DAY = (
@@ -31,6 +32,15 @@ _MOMENT = {
     "timestamp": rf"^{_DAY}T{_CLOCK}{_ZONE}\z",
     "timestamp_ntz": rf"^{_DAY}T{_CLOCK}\z",
 }
+_SHAPE_OF_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_SHAPE_OF_CLOCK = r"[0-9:]{8}(?:\.[0-9]{1,6})?"
+_SHAPE = {
+    "date": rf"^{_SHAPE_OF_DAY}\z",
+    "timestamp": rf"^{_SHAPE_OF_DAY}T{_SHAPE_OF_CLOCK}(?:Z|[+-][0-9:]{{5}})\z",
+    "timestamp_ntz": rf"^{_SHAPE_OF_DAY}T{_SHAPE_OF_CLOCK}\z",
+}
+"""What Arrow's cast is asked about: it knows the calendar and the clock, and reads other forms too.
+RE2 compiles these for each column of a batch, in a third of the time of the exact ones."""
 _ZEROS_BEYOND_MICROSECONDS = r"(\.[0-9]{6})0+"
 
 
@@ -41,6 +51,8 @@ def finish_time(array: pa.Array, column: Column) -> Finished:
     if column.form.pattern is not None:
         moments, wrong = _by_value(array, lambda text: _order(column, text))
         return Finished(compute.cast(moments, column.arrow_type), wrong)
+    if (usual := _cast_usual(array, column)) is not None:
+        return usual
     pattern = _MOMENT[column.type]
     wrong = Places()
     if compute.all_(match_column(array, pattern)).as_py() is False:
@@ -55,11 +67,13 @@ def finish_date(array: pa.Array, column: Column) -> Finished:
     """Turn a wire column into dates."""
     form = column.form
     if form.unit == DAYS:
-        array, wrong = null_unless(array, between(array, DATE_MIN, DATE_MAX))
+        array, wrong = null_outside(array, DATE_MIN, DATE_MAX)
         return Finished(compute.cast(array, pa.int32(), pa.date32()), wrong)
     if form.pattern is not None:
         days, wrong = _by_value(array, lambda text: _order(column, text).toordinal() + DATE_MIN - 1)
         return Finished(compute.cast(days, pa.int32(), pa.date32()), wrong)
+    if (usual := _cast_usual(array, column)) is not None:
+        return usual
     held = match_column(array, _DATE)
     if form.format == ISO8601 and compute.all_(held).as_py() is False:
         array = _replace(array, *COMPACT_DATE)
@@ -68,6 +82,24 @@ def finish_date(array: pa.Array, column: Column) -> Finished:
         return _from_timestamps(array, held, column)
     array, wrong = null_unless(array, held)
     return Finished(compute.cast(array, pa.date32()), wrong)
+
+
+def _cast_usual(array: pa.Array, column: Column) -> Finished | None:
+    """Return texts as dates or timestamps, None where any of them is not in the usual form."""
+    if compute.all_(match_column(array, _SHAPE[column.type])).as_py() is False:
+        return None
+    try:
+        finished = compute.cast(array, column.arrow_type)
+    except pa.ArrowInvalid:
+        return None
+    # Arrow has a year 0. With an offset its last day may end in the year 1.
+    if column.type == "date":
+        low, high, numbers = DATE_MIN, DATE_MAX, finished.view(pa.int32())
+    else:
+        low, high = TIMESTAMP_MIN_US + _DAY_US, TIMESTAMP_MAX_US
+        numbers = finished.view(pa.int64())
+    inside = all(low <= extreme <= high for extreme in compute.extremes(numbers))
+    return Finished(finished) if inside else None
 
 
 def _rewrite(array: pa.Array, column: Column) -> pa.Array:
@@ -95,13 +127,12 @@ def _from_epoch(array: pa.Array, column: Column) -> Finished:
         return Finished(compute.cast(microseconds, target), wrong)
     factor = UNIT_NS[unit] // 1000
     low, high = TIMESTAMP_MIN_US // factor, TIMESTAMP_MAX_US // factor
-    array, wrong = null_unless(array, between(array, low, high))
+    array, wrong = null_outside(array, low, high)
     return Finished(compute.cast(compute.multiply(array, factor), target), wrong)
 
 
 def _in_years(array: pa.Array, wrong: Places) -> Finished:
-    held = between(compute.cast(array, pa.int64()), TIMESTAMP_MIN_US, TIMESTAMP_MAX_US)
-    array, beyond = null_unless(array, held)
+    array, beyond = null_outside(array, TIMESTAMP_MIN_US, TIMESTAMP_MAX_US)
     return Finished(array, Places(union([wrong, beyond])))
 
 
