@@ -187,7 +187,7 @@ def _compile_default(
     scalar = _scalar(type_name, model.unit, model.default, (*path, "default"), report)
     if scalar is not None:
         rules = _compile_rules(type_name, model, path, lambda _path, _message: None)
-        if (broken := broken_rule(rules, scalar.order)) is not None:
+        if (broken := broken_rule(type_name, rules, scalar.order)) is not None:
             report((*path, "default"), f"the default breaks the column's own rule: {broken[1]}")
     return scalar
 

@@ -1,6 +1,7 @@
 """Compiled columns: the tree that a contract becomes, and the rules that its values obey."""
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -108,16 +109,20 @@ def _json_inside(column: Column) -> str:
     return column.type if column.type == "json" else ""
 
 
-def broken_rule(rules: Rules, order: Any) -> tuple[str, str] | None:
+def broken_rule(type_name: str, rules: Rules, order: Any) -> tuple[str, str] | None:
     """Return the key and the message of the first rule that a scalar breaks, or None."""
+
+    def say(text: str, bound: Any) -> str:
+        return f"it {text} {_written(type_name, bound)}"
+
     if rules.minimum is not None and order < rules.minimum:
-        return "minimum", f"it is less than the minimum {rules.minimum}"
+        return "minimum", say("is less than the minimum", rules.minimum)
     if rules.maximum is not None and order > rules.maximum:
-        return "maximum", f"it is more than the maximum {rules.maximum}"
+        return "maximum", say("is more than the maximum", rules.maximum)
     if rules.exclusive_minimum is not None and order <= rules.exclusive_minimum:
-        return "exclusive_minimum", f"it must be greater than {rules.exclusive_minimum}"
+        return "exclusive_minimum", say("must be greater than", rules.exclusive_minimum)
     if rules.exclusive_maximum is not None and order >= rules.exclusive_maximum:
-        return "exclusive_maximum", f"it is not less than {rules.exclusive_maximum}"
+        return "exclusive_maximum", say("must be less than", rules.exclusive_maximum)
     if rules.allowed is not None and order not in rules.allowed:
         return "enum", "it is not one of the allowed values"
     if (broken := broken_length(rules, order)) is not None:
@@ -125,6 +130,14 @@ def broken_rule(rules: Rules, order: Any) -> tuple[str, str] | None:
     if rules.pattern is not None and not matches(rules.pattern, order):
         return "pattern", f"it does not match the pattern {rules.pattern}"
     return None
+
+
+def _written(type_name: str, bound: Any) -> str:
+    """Return a bound as a contract has it: a timestamp is compared as microseconds."""
+    if type_name not in ("timestamp", "timestamp_ntz"):
+        return str(bound)
+    moment = datetime(1970, 1, 1) + timedelta(microseconds=bound)
+    return moment.isoformat() + ("Z" if type_name == "timestamp" else "")
 
 
 def broken_length(rules: Rules, value: Any) -> tuple[str, str] | None:

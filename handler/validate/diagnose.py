@@ -179,7 +179,7 @@ def _scalar(value: Any, column: Column, path: str, diagnosis: Diagnosis) -> None
     except Refused as refused:
         diagnosis.add(refused.code, path, refused.message)
         return
-    if (broken := broken_rule(column.rules, scalar.order)) is not None:
+    if (broken := broken_rule(column.type, column.rules, scalar.order)) is not None:
         diagnosis.add(RULE_CODES[broken[0]], path, broken[1])
 
 

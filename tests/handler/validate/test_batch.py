@@ -385,6 +385,39 @@ tags: {type: map, values: {type: string}}
     ]
 
 
+@pytest.mark.parametrize(
+    ("column", "literal", "message"),
+    [
+        (
+            "{type: timestamp, exclusive_maximum: '2024-01-01T01:00:00+01:00'}",
+            '"2025-01-01T00:00:00Z"',
+            "it must be less than 2024-01-01T00:00:00Z",
+        ),
+        (
+            "{type: timestamp, minimum: '1969-12-31T23:59:59.5Z'}",
+            '"1960-01-01T00:00:00Z"',
+            "it is less than the minimum 1969-12-31T23:59:59.500000Z",
+        ),
+        (
+            "{type: timestamp_ntz, maximum: '0001-01-01T00:00:00'}",
+            '"2025-01-01T00:00:00"',
+            "it is more than the maximum 0001-01-01T00:00:00",
+        ),
+        (
+            "{type: timestamp, unit: ms, exclusive_minimum: 1704067200000}",
+            "1704067200000",
+            "it must be greater than 2024-01-01T00:00:00Z",
+        ),
+        ("{type: date, minimum: 2024-01-01}", '"2023-12-31"', "the minimum 2024-01-01"),
+        ('{type: "decimal(5,2)", maximum: 1.50}', "1.51", "the maximum 1.5"),
+        ("{type: long, exclusive_minimum: 2}", "2", "it must be greater than 2"),
+    ],
+)
+def test_message_has_a_bound_as_a_contract_has_it(column: str, literal: str, message: str) -> None:
+    (problem,) = check(f"a: {column}", b'{"a":' + literal.encode() + b"}").rejects[0]
+    assert problem.message.endswith(message)
+
+
 def test_problems_are_bounded() -> None:
     payload = orjson.dumps({"a": ["x"] * 1000})
     problems = check("a: {type: array, items: {type: long}}", payload).rejects[0]
