@@ -1,6 +1,6 @@
 """The limit that Silt is compared with: the event in one typed pass, Arrow's own reader, Parquet.
 
-It checks nothing, loses numbers and takes what is no JSON: no function may do less work than this.
+It checks nothing, loses numbers and takes what is not JSON: no function may do less work than this.
 """
 
 import io
@@ -14,6 +14,8 @@ import pyarrow.json
 import pyarrow.parquet as pq
 from awslambdaric.lambda_runtime_client import BaseLambdaRuntimeClient
 from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
+
+from handler.delta.encoding import compression_of
 
 FOLDER = Path(os.environ["BENCH_FOLDER"])
 TEXT, ITEM = pa.string(), pa.struct([("sku", pa.string()), ("price", pa.float64())])
@@ -79,11 +81,12 @@ def lambda_handler(event: bytes, _context: Any) -> dict[str, Any]:
     kafka = [pa.array([r.offset for r in records]), pa.array([r.timestamp for r in records])]
     for name, column in zip(("_kafka_offset", "_kafka_timestamp"), kafka, strict=True):
         table = table.append_column(name, column)
+    codec, level = compression_of(table)
     pq.write_table(
         table,
         FOLDER / "limit.parquet",
-        compression="zstd",
-        compression_level=1,
+        compression=codec,
+        compression_level=level,
         use_dictionary=False,
     )
     (FOLDER / "limit.json").write_bytes(b"x" * 2000)

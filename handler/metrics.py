@@ -1,11 +1,12 @@
 """One EMF record: what CloudWatch makes metrics of, as a line of the log."""
 
+import json
 import resource
 import sys
 from collections.abc import Mapping
 
-import orjson
 from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.metrics.functions import is_metrics_disabled
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
     AmazonCloudWatchEMFProvider,
 )
@@ -25,13 +26,15 @@ def emit(service: str, dimensions: Mapping[str, str], measures: Mapping[str, flo
 
     The end of a measure's name is its unit, else it is a count.
     """
+    if is_metrics_disabled():
+        return
     metrics = {
         name: {"Unit": _UNITS.get(name.rpartition("_")[2], _COUNT), "Value": [float(measure)]}
         for name, measure in measures.items()
     }
-    # All at once: Powertools' `add_metric` costs a small batch more than its statistics do.
+    # In one call: Powertools' `add_metric` for each costs a small batch more than its statistics.
     line = _PROVIDER.serialize_metric_set(metrics, {**dimensions, "service": service})
-    print(orjson.dumps(line).decode())
+    print(json.dumps(line, separators=(",", ":")))
 
 
 def peak_memory_mb() -> float:

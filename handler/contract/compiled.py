@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -42,7 +43,7 @@ class Derived(msgspec.Struct, frozen=True):
     part: str | None
 
 
-class Column(msgspec.Struct, frozen=True, dict=True):
+class Column(msgspec.Struct, frozen=True, dict=True):  # a dict for what is cached
     """A compiled column: a tree whose leaves are scalars. `parts` are a struct's fields, or the one
     element.
 
@@ -112,17 +113,17 @@ def _json_inside(column: Column) -> str:
 def broken_rule(type_name: str, rules: Rules, order: Any) -> tuple[str, str] | None:
     """Return the key and the message of the first rule that a scalar breaks, or None."""
 
-    def say(text: str, bound: Any) -> str:
-        return f"it {text} {_written(type_name, bound)}"
+    def message(text: str, bound: Any) -> str:
+        return f"it {text} {_bound_text(type_name, bound)}"
 
     if rules.minimum is not None and order < rules.minimum:
-        return "minimum", say("is less than the minimum", rules.minimum)
+        return "minimum", message("is less than the minimum", rules.minimum)
     if rules.maximum is not None and order > rules.maximum:
-        return "maximum", say("is more than the maximum", rules.maximum)
+        return "maximum", message("is more than the maximum", rules.maximum)
     if rules.exclusive_minimum is not None and order <= rules.exclusive_minimum:
-        return "exclusive_minimum", say("must be greater than", rules.exclusive_minimum)
+        return "exclusive_minimum", message("must be greater than", rules.exclusive_minimum)
     if rules.exclusive_maximum is not None and order >= rules.exclusive_maximum:
-        return "exclusive_maximum", say("must be less than", rules.exclusive_maximum)
+        return "exclusive_maximum", message("must be less than", rules.exclusive_maximum)
     if rules.allowed is not None and order not in rules.allowed:
         return "enum", "it is not one of the allowed values"
     if (broken := broken_length(rules, order)) is not None:
@@ -132,8 +133,10 @@ def broken_rule(type_name: str, rules: Rules, order: Any) -> tuple[str, str] | N
     return None
 
 
-def _written(type_name: str, bound: Any) -> str:
-    """Return a bound as a contract has it: a timestamp is compared as microseconds."""
+def _bound_text(type_name: str, bound: Any) -> str:
+    """Return a bound as text: a timestamp in ISO 8601, UTC, not as the microseconds it is."""
+    if isinstance(bound, Decimal):
+        return f"{bound:f}"
     if type_name not in ("timestamp", "timestamp_ntz"):
         return str(bound)
     moment = datetime(1970, 1, 1) + timedelta(microseconds=bound)

@@ -95,7 +95,7 @@ def dictionary_encode(values: Any, *, with_null: bool = False) -> Any:
 
 
 def extremes(values: Any) -> tuple[Any, ...]:
-    """Return the least and the greatest value as Python has them; nothing where all are null."""
+    """Return the least and the greatest value, as Python's; an empty tuple without any value."""
     found = call_function("min_max", [values])
     least = found["min"].as_py()
     return () if least is None else (least, found["max"].as_py())

@@ -141,7 +141,7 @@ class DataFileWriter:
         self._writer: pq.ParquetWriter | None = None
 
     def write(self, rows: pa.Table) -> None:
-        """Write rows as a row group. The first ones decide how columns are encoded."""
+        """Write rows as a row group. The first ones decide how the file is encoded."""
         self._open(rows).write_table(rows)
         self._facts.add(rows)
         if self._ranges is not None:

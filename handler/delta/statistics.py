@@ -51,9 +51,9 @@ class IndexedColumns(msgspec.Struct, frozen=True):
         """Return them for a file of a schema in a table."""
         types = dict[Path, pa.DataType]()
         # By its place, not by Parquet's dotted path: a name may have dots of its own.
-        places = enumerate(_walk(schema, (), types))
-        plain = {path: place for place, path in places if path is not None}
-        return cls(metadata, _indexed(metadata), types, plain)
+        leaves_in_order = enumerate(_walk(schema, (), types))
+        places = {path: place for place, path in leaves_in_order if path is not None}
+        return cls(metadata, _indexed(metadata), types, places)
 
 
 class ColumnFacts:
@@ -241,9 +241,9 @@ def _indexed_columns(metadata: Metadata) -> int | None:
 def _walk(
     fields: Iterable[pa.Field], prefix: Path, types: dict[Path, pa.DataType] | None
 ) -> Iterator[Path | None]:
-    """Yield the path of each leaf in the order of Parquet's columns, None below a repetition.
+    """Yield the path of each leaf in the order of Parquet's columns, None inside an array or a map.
 
-    Adds the types of all columns that are not below one.
+    Adds the type of each column that is not inside one to `types`, which is None there.
     """
     for f in fields:
         path, type_ = (*prefix, f.name), f.type

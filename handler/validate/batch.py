@@ -160,11 +160,12 @@ class Checker:
         A column that one slice of a group brings takes memory for all of its records.
         """
         group: list[WireColumns] = []
-        size, is_first = 0, True
+        size, last, is_first = 0, None, True
         for wire in slices:
-            if group:  # most batches are one slice, whose size does not matter
-                size += self._memory(group[-1])
-                if size + self._memory(wire) > FINISHED_BYTES:
+            if group:  # the size of a slice alone does not matter
+                size += self._memory(group[-1]) if last is None else last
+                last = self._memory(wire)
+                if size + last > FINISHED_BYTES:
                     yield group
                     group, size, is_first = [], 0, False
             group.append(wire)

@@ -2,7 +2,7 @@
 named.
 
 The verdict is exact: a value is wrong here if, and only if, `values.read_scalar` or
-`contract_rules.broken_rule` refuses it, and a property test holds the two together.
+`compiled.broken_rule` refuses it, and a property test holds the two together.
 """
 
 from array import array as longs

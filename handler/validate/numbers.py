@@ -38,7 +38,7 @@ class Doubles:
 
         `wire` is what was built of the records: without a zero in it there is nothing to look for.
         """
-        if not self._columns or (wire is not None and not _any_zero(wire, self._columns)):
+        if not self._columns or (wire is not None and not _has_zero_in(wire, self._columns)):
             return False
         changed = False
         for record, payload in zip(records, payloads, strict=True):
@@ -61,8 +61,8 @@ class Doubles:
         replace_values(record, record, self._columns, _exact)
 
 
-def _any_zero(structs: pa.StructArray, columns: Sequence[Column]) -> bool:
-    """Return whether any double in a struct's wire columns is zero."""
+def _has_zero_in(structs: pa.StructArray, columns: Sequence[Column]) -> bool:
+    """Return whether any double of these columns is zero."""
     built = [(column, structs.type.get_field_index(column.source)) for column in columns]
     return any(_has_zero(structs.field(i), column) for column, i in built if i >= 0)
 
@@ -70,7 +70,7 @@ def _any_zero(structs: pa.StructArray, columns: Sequence[Column]) -> bool:
 def _has_zero(array: pa.Array, column: Column) -> bool:
     match column.type:
         case "struct":
-            return _any_zero(array, column.parts)
+            return _has_zero_in(array, column.parts)
         case "array":
             return _has_zero(array.values, column.parts[0])
         case "map":

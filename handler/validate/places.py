@@ -71,8 +71,8 @@ def false_rows(held: pa.Array) -> Sequence[int]:
 
 
 def null_outside(array: pa.Array, low: int, high: int) -> tuple[pa.Array, Places]:
-    """Make the integers, or timestamps by their microseconds, null that are outside of a range, and
-    return their places. Its ends are inside.
+    """Make what is outside of a range null, and return its places. The ends are inside; timestamps
+    count as microseconds.
     """
     numbers = array.view(pa.int64()) if pa.types.is_timestamp(array.type) else array
     if all(low <= extreme <= high for extreme in compute.extremes(numbers)):

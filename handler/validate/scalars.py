@@ -38,7 +38,7 @@ number is beyond 38 digits on either side of the point, unless it is zero."""
 _PART_ROWS = 65_536
 
 Comparison = tuple[Callable[[Any, Any], bool], Callable[[pa.Array, pa.Scalar], pa.Array]]
-"""How a value is compared with a bound: one of Python's, and all of a column."""
+"""How to compare with a bound: one value in Python, a whole column in Arrow."""
 AT_LEAST: Comparison = (operator.ge, compute.greater_equal)
 AT_MOST: Comparison = (operator.le, compute.less_equal)
 ABOVE: Comparison = (operator.gt, compute.greater)
@@ -153,7 +153,7 @@ def _broken_rows(array: pa.Array, column: Column) -> Sequence[int]:
 
 
 def _rules_held(array: pa.Array, column: Column) -> Iterator[pa.Array]:
-    """Yield for each rule which values obey it; null where there is no value."""
+    """Yield which values obey a rule, for each rule that some value may break."""
     rules = column.rules
     if rules.pattern is not None:
         yield match_column(array, rules.pattern)
@@ -180,7 +180,7 @@ def _rules_held(array: pa.Array, column: Column) -> Iterator[pa.Array]:
 
 
 def _bounds_held(values: pa.Array, bounds: Iterable[tuple[Any, Comparison]]) -> Iterator[pa.Array]:
-    """Yield for each bound which values obey it; nothing for one that the extremes obey."""
+    """Yield which values obey a bound, for each bound that the least or the greatest breaks."""
     given = [(bound, comparison) for bound, comparison in bounds if bound is not None]
     extremes = compute.extremes(values) if given else ()
     for bound, (holds, compare) in given:

@@ -39,8 +39,9 @@ _SHAPE = {
     "timestamp": rf"^{_SHAPE_OF_DAY}T{_SHAPE_OF_CLOCK}(?:Z|[+-][0-9:]{{5}})\z",
     "timestamp_ntz": rf"^{_SHAPE_OF_DAY}T{_SHAPE_OF_CLOCK}\z",
 }
-"""What Arrow's cast is asked about: it knows the calendar and the clock, and reads other forms too.
-RE2 compiles these for each column of a batch, in a third of the time of the exact ones."""
+"""Only texts of these shapes go to Arrow's cast, which knows the calendar and the clock, but reads
+other forms too. RE2 compiles a pattern for each column of each batch: these in a third of the time
+that the exact ones take."""
 _ZEROS_BEYOND_MICROSECONDS = r"(\.[0-9]{6})0+"
 
 
@@ -85,14 +86,14 @@ def finish_date(array: pa.Array, column: Column) -> Finished:
 
 
 def _cast_usual(array: pa.Array, column: Column) -> Finished | None:
-    """Return texts as dates or timestamps, None where any of them is not in the usual form."""
+    """Return texts as dates or timestamps, None where the exact patterns have to decide."""
     if compute.all_(match_column(array, _SHAPE[column.type])).as_py() is False:
         return None
     try:
         finished = compute.cast(array, column.arrow_type)
     except pa.ArrowInvalid:
         return None
-    # Arrow has a year 0. With an offset its last day may end in the year 1.
+    # Arrow takes the year 0. With an offset such a text may be a time of 0001-01-01 in UTC.
     if column.type == "date":
         low, high, numbers = DATE_MIN, DATE_MAX, finished.view(pa.int32())
     else:

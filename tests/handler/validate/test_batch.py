@@ -410,10 +410,11 @@ tags: {type: map, values: {type: string}}
         ),
         ("{type: date, minimum: 2024-01-01}", '"2023-12-31"', "the minimum 2024-01-01"),
         ('{type: "decimal(5,2)", maximum: 1.50}', "1.51", "the maximum 1.5"),
+        ('{type: "decimal(10,2)", minimum: 100}', "1.51", "the minimum 100"),
         ("{type: long, exclusive_minimum: 2}", "2", "it must be greater than 2"),
     ],
 )
-def test_message_has_a_bound_as_a_contract_has_it(column: str, literal: str, message: str) -> None:
+def test_message_shows_a_bound_as_text(column: str, literal: str, message: str) -> None:
     (problem,) = check(f"a: {column}", b'{"a":' + literal.encode() + b"}").rejects[0]
     assert problem.message.endswith(message)
 
