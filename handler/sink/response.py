@@ -3,6 +3,7 @@ Pure.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 from handler.errors import AccountingBroken, Unsettled, counted
@@ -67,11 +68,8 @@ def freshness_ms(flat: Flat, outcomes: bytes, now_ms: int) -> int | None:
     oldest_ms = now_ms - FRESHNESS_MAX_MS
     if outcomes.count(Outcome.APPEND) == len(outcomes) and oldest_ms <= flat.oldest_ms:
         return max(0, now_ms - flat.oldest_ms)
-    times = [
-        time
-        for time, outcome in zip(flat.timestamps, outcomes, strict=True)
-        if outcome == Outcome.APPEND and oldest_ms <= time
-    ]
+    appended = compress(flat.timestamps, map(Outcome.APPEND.__eq__, outcomes))
+    times = [time for time in appended if oldest_ms <= time]
     return max(0, now_ms - min(times)) if times else None
 
 

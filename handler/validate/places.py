@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pyarrow as pa
 
+from handler.contract.patterns import match_column
 from handler.delta import compute
 
 Step = str | int
@@ -68,6 +69,23 @@ def false_rows(held: pa.Array) -> Sequence[int]:
         compute.indices_nonzero(compute.fill_null(compute.invert(held), False)), pa.int64()
     )
     return longs("q", rows.buffers()[1].to_pybytes()[: 8 * len(rows)]) if len(rows) else ()
+
+
+def rewrite_unmatched(
+    array: pa.Array, pattern: str, rewrite: Callable[[pa.Array], pa.Array]
+) -> tuple[pa.Array, Places]:
+    """Rewrite the texts that do not match a pattern. Those that do not match it even then become
+    null, and their places are returned.
+    """
+    held = match_column(array, pattern)
+    if compute.all_(held).as_py() is not False:
+        return array, Places()
+    mask = compute.fill_null(compute.invert(held), False)
+    rewritten = rewrite(compute.filter_(array, mask))
+    rewritten, _ = null_unless(rewritten, match_column(rewritten, pattern))
+    result = compute.replace_with_mask(array, mask, rewritten)
+    fits = compute.or_(compute.is_valid(result), compute.is_null(array))
+    return result, Places(false_rows(fits))
 
 
 def null_outside(array: pa.Array, low: int, high: int) -> tuple[pa.Array, Places]:

@@ -21,7 +21,14 @@ from handler.contract.scalar import DIGITS_MAX, Refused
 from handler.contract.values import read_scalar
 from handler.delta import compute
 from handler.delta.types import parse_decimal
-from handler.validate.places import Finished, Places, false_rows, null_unless, union
+from handler.validate.places import (
+    Finished,
+    Places,
+    false_rows,
+    null_unless,
+    rewrite_unmatched,
+    union,
+)
 from handler.validate.time_columns import finish_date, finish_time
 
 TWO_TO_63 = float(1 << 63)
@@ -94,12 +101,9 @@ def _to_decimal(array: pa.Array, target: pa.DataType) -> Finished:
     fits = f"-?[0-9]{{1,{whole}}}" if whole else "-?0"
     if target.scale:
         fits += f"(\\.[0-9]{{1,{target.scale}}})?"
-    fits = f"^{fits}\\z"
-    held = match_column(array, fits)
-    wrong = Places()
-    if compute.all_(held).as_py() is False:
-        array = _rewrite_decimals(array, target)
-        array, wrong = null_unless(array, match_column(array, fits))
+    array, wrong = rewrite_unmatched(
+        array, f"^{fits}\\z", lambda texts: _rewrite_decimals(texts, target)
+    )
     return Finished(compute.cast(array, target), wrong)
 
 

@@ -14,7 +14,15 @@ from handler.contract.time_text import COMPACT_DATE, rewrites
 from handler.contract.time_zones import utc_of
 from handler.contract.values import DATE_MAX, DATE_MIN, read_scalar
 from handler.delta import compute
-from handler.validate.places import Finished, Places, false_rows, null_outside, null_unless, union
+from handler.validate.places import (
+    Finished,
+    Places,
+    false_rows,
+    null_outside,
+    null_unless,
+    rewrite_unmatched,
+    union,
+)
 
 _DAY_US = 86_400_000_000
 _YEAR = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
@@ -54,13 +62,11 @@ def finish_time(array: pa.Array, column: Column) -> Finished:
         return Finished(compute.cast(moments, column.arrow_type), wrong)
     if (usual := _cast_usual(array, column)) is not None:
         return usual
-    pattern = _MOMENT[column.type]
-    wrong = Places()
-    if compute.all_(match_column(array, pattern)).as_py() is False:
-        array = _rewrite(array, column)
-        if column.form.zone is not None:
-            return _from_local(array, column)
-        array, wrong = null_unless(array, match_column(array, pattern))
+    if column.form.zone is not None:
+        return _from_local(_rewrite(array, column), column)
+    array, wrong = rewrite_unmatched(
+        array, _MOMENT[column.type], lambda texts: _rewrite(texts, column)
+    )
     return _in_years(compute.cast(array, column.arrow_type), wrong)
 
 
