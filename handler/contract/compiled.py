@@ -1,7 +1,6 @@
 """Compiled columns: the tree that a contract becomes, and the rules that its values obey."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow as pa
 from handler.contract.form import USUAL, Form
 from handler.contract.patterns import matches
 from handler.contract.scalar import Scalar
+from handler.contract.time_text import format_time
 from handler.delta.types import Array, DataType, Field, Map, Primitive, Struct, to_arrow
 
 SILT_TYPE = "silt.type"
@@ -139,8 +139,7 @@ def _bound_text(type_name: str, bound: Any) -> str:
         return f"{bound:f}"
     if type_name not in ("timestamp", "timestamp_ntz"):
         return str(bound)
-    moment = datetime(1970, 1, 1) + timedelta(microseconds=bound)
-    return moment.isoformat() + ("Z" if type_name == "timestamp" else "")
+    return format_time(type_name, bound)
 
 
 def broken_length(rules: Rules, value: Any) -> tuple[str, str] | None:

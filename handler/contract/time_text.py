@@ -54,6 +54,12 @@ def rewrites(form: Form) -> Iterator[tuple[str, str]]:
         yield _TRUNCATION
 
 
+def format_time(type_name: str, microseconds: int, timespec: str = "auto") -> str:
+    """Return a timestamp in ISO 8601, in UTC if its type has a zone. `timespec`: see isoformat."""
+    moment = _EPOCH + timedelta(microseconds=microseconds)
+    return moment.isoformat(timespec=timespec) + ("Z" if type_name == "timestamp" else "")
+
+
 def parse_time(type_name: str, form: Form, text: str) -> int:
     """Return microseconds since 1970, of UTC or, for timestamp_ntz, of its own calendar.
 

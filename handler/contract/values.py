@@ -7,7 +7,7 @@ holds the two together. A value of the record never is in a message.
 import binascii
 import re
 import struct
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from math import isinf
 from typing import Any
@@ -23,7 +23,7 @@ from handler.contract.scalar import (
     Scalar,
     wrong_type,
 )
-from handler.contract.time_text import COMPACT_DATE, parse_day, parse_time, utc_day
+from handler.contract.time_text import COMPACT_DATE, format_time, parse_day, parse_time, utc_day
 from handler.delta.types import INTEGER_BITS, parse_decimal
 from handler.errors import RejectCode
 
@@ -183,8 +183,7 @@ def _read_timestamp(type_name: str, form: Form, value: Any) -> Scalar:
                 )
             raise wrong_type("a timestamp as a string", value)
         microseconds = parse_time(type_name, form, value)
-        moment = _EPOCH + timedelta(microseconds=_clamp(microseconds))
-        wire = moment.isoformat(timespec="microseconds") + ("Z" if type_name == "timestamp" else "")
+        wire = format_time(type_name, _clamp(microseconds), "microseconds")
     if not TIMESTAMP_MIN_US <= microseconds <= TIMESTAMP_MAX_US:
         raise Refused(RejectCode.OUT_OF_RANGE, "the timestamp is outside the years 1 to 9999 (UTC)")
     return Scalar(wire, microseconds)

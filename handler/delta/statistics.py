@@ -49,10 +49,11 @@ class IndexedColumns(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, schema: pa.Schema, metadata: Metadata) -> "IndexedColumns":
         """Return them for a file of a schema in a table."""
-        types = dict[Path, pa.DataType]()
+        columns = list(_walk(schema, ()))
+        types = {path: type_ for path, type_, _ in columns if path is not None}
         # By its place, not by Parquet's dotted path: a name may have dots of its own.
-        leaves_in_order = enumerate(_walk(schema, (), types))
-        places = {path: place for place, path in leaves_in_order if path is not None}
+        in_parquet = enumerate(path for path, _, is_leaf in columns if is_leaf)
+        places = {path: place for place, path in in_parquet if path is not None}
         return cls(metadata, _indexed(metadata), types, places)
 
 
@@ -239,21 +240,16 @@ def _indexed_columns(metadata: Metadata) -> int | None:
 
 
 def _walk(
-    fields: Iterable[pa.Field], prefix: Path, types: dict[Path, pa.DataType] | None
-) -> Iterator[Path | None]:
-    """Yield the path of each leaf in the order of Parquet's columns, None inside an array or a map.
-
-    Adds the type of each column that is not inside one to `types`, which is None there.
+    fields: Iterable[pa.Field], above: Path | None
+) -> Iterator[tuple[Path | None, pa.DataType, bool]]:
+    """Yield path, type, and whether it is a leaf, of each column and each part of one, in the order
+    of Parquet's columns. Inside an array or a map there is no path.
     """
     for f in fields:
-        path, type_ = (*prefix, f.name), f.type
-        if types is not None:
-            types[path] = type_
-        inner = [type_.field(i) for i in range(type_.num_fields)]
-        if not inner:
-            yield path if types is not None else None
-        else:
-            yield from _walk(inner, path, types if pa.types.is_struct(type_) else None)
+        path = (*above, f.name) if above is not None else None
+        inner = [f.type.field(i) for i in range(f.type.num_fields)]
+        yield path, f.type, not inner
+        yield from _walk(inner, path if pa.types.is_struct(f.type) else None)
 
 
 def _column(part: pa.Table, path: Path) -> pa.ChunkedArray:

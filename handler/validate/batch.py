@@ -160,21 +160,16 @@ class Checker:
         A column that one slice of a group brings takes memory for all of its records.
         """
         group: list[WireColumns] = []
-        size, last, is_first = 0, None, True
+        size, is_first = 0, True
         for wire in slices:
-            if group:  # the size of a slice alone does not matter
-                size += self._memory(group[-1]) if last is None else last
-                last = self._memory(wire)
-                if size + last > FINISHED_BYTES:
-                    yield group
-                    group, size, is_first = [], 0, False
+            nbytes = max(wire.nbytes, VALUE_BYTES * self._sizes.flat * len(wire.positions))
+            if group and size + nbytes > FINISHED_BYTES:
+                yield group
+                group, size, is_first = [], 0, False
             group.append(wire)
+            size += nbytes
         if group or is_first:
             yield group
-
-    def _memory(self, wire: WireColumns) -> int:
-        """Return the bytes that the wire columns of a slice take once they are joined."""
-        return max(wire.nbytes, VALUE_BYTES * self._sizes.flat * len(wire.positions))
 
 
 def _join(group: Sequence[WireColumns], column: Column) -> pa.Array | None:

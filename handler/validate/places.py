@@ -65,10 +65,19 @@ def null_unless(array: pa.Array, held: pa.Array) -> tuple[pa.Array, Places]:
 
 def false_rows(held: pa.Array) -> Sequence[int]:
     """Return the indices of what is false; null is not."""
-    rows = compute.cast(
-        compute.indices_nonzero(compute.fill_null(compute.invert(held), False)), pa.int64()
-    )
+    rows = compute.cast(compute.indices_nonzero(_is_false(held)), pa.int64())
     return longs("q", rows.buffers()[1].to_pybytes()[: 8 * len(rows)]) if len(rows) else ()
+
+
+def _is_false(held: pa.Array) -> pa.Array:
+    return compute.fill_null(compute.invert(held), False)
+
+
+def places_of_new_nulls(array: pa.Array, before: pa.Array) -> Places:
+    """Return the places where a column is null and was not before."""
+    if array.null_count == before.null_count:
+        return Places()
+    return Places(false_rows(compute.or_(compute.is_valid(array), compute.is_null(before))))
 
 
 def rewrite_unmatched(
@@ -80,20 +89,29 @@ def rewrite_unmatched(
     held = match_column(array, pattern)
     if compute.all_(held).as_py() is not False:
         return array, Places()
-    mask = compute.fill_null(compute.invert(held), False)
+    mask = _is_false(held)
     rewritten = rewrite(compute.filter_(array, mask))
     rewritten, _ = null_unless(rewritten, match_column(rewritten, pattern))
     result = compute.replace_with_mask(array, mask, rewritten)
-    fits = compute.or_(compute.is_valid(result), compute.is_null(array))
-    return result, Places(false_rows(fits))
+    return result, places_of_new_nulls(result, array)
+
+
+def as_microseconds(array: pa.Array) -> pa.Array:
+    """Return timestamps as integers, and any other column as it is."""
+    return array.view(pa.int64()) if pa.types.is_timestamp(array.type) else array
+
+
+def is_within(numbers: pa.Array, low: int, high: int) -> bool:
+    """Return whether all integers are in a range, its ends included."""
+    return all(low <= extreme <= high for extreme in compute.extremes(numbers))
 
 
 def null_outside(array: pa.Array, low: int, high: int) -> tuple[pa.Array, Places]:
     """Make what is outside of a range null, and return its places. The ends are inside; timestamps
     count as microseconds.
     """
-    numbers = array.view(pa.int64()) if pa.types.is_timestamp(array.type) else array
-    if all(low <= extreme <= high for extreme in compute.extremes(numbers)):
+    numbers = as_microseconds(array)
+    if is_within(numbers, low, high):
         return array, Places()
     held = compute.and_(compute.greater_equal(numbers, low), compute.less_equal(numbers, high))
     return null_unless(array, held)

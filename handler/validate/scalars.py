@@ -24,6 +24,7 @@ from handler.delta.types import parse_decimal
 from handler.validate.places import (
     Finished,
     Places,
+    as_microseconds,
     false_rows,
     null_unless,
     rewrite_unmatched,
@@ -167,8 +168,7 @@ def _rules_held(array: pa.Array, column: Column) -> Iterator[pa.Array]:
         )
         bounds = [(rules.min_length, AT_LEAST), (rules.max_length, AT_MOST)]
         yield from _bounds_held(length, bounds)
-    # Timestamps are compared as microseconds.
-    orders = array.view(pa.int64()) if pa.types.is_timestamp(array.type) else array
+    orders = as_microseconds(array)
     if rules.allowed is not None:
         values = pa.array([*sorted(rules.allowed), None], orders.type)  # null is allowed here
         if pa.types.is_floating(orders.type):  # -0.0 is 0.0 to a rule

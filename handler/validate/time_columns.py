@@ -17,9 +17,11 @@ from handler.delta import compute
 from handler.validate.places import (
     Finished,
     Places,
-    false_rows,
+    as_microseconds,
+    is_within,
     null_outside,
     null_unless,
+    places_of_new_nulls,
     rewrite_unmatched,
     union,
 )
@@ -101,12 +103,11 @@ def _cast_usual(array: pa.Array, column: Column) -> Finished | None:
         return None
     # Arrow takes the year 0. With an offset such a text may be a time of 0001-01-01 in UTC.
     if column.type == "date":
-        low, high, numbers = DATE_MIN, DATE_MAX, finished.view(pa.int32())
+        known = is_within(finished.view(pa.int32()), DATE_MIN, DATE_MAX)
     else:
-        low, high = TIMESTAMP_MIN_US + _DAY_US, TIMESTAMP_MAX_US
-        numbers = finished.view(pa.int64())
-    inside = all(low <= extreme <= high for extreme in compute.extremes(numbers))
-    return Finished(finished) if inside else None
+        low = TIMESTAMP_MIN_US + _DAY_US
+        known = is_within(as_microseconds(finished), low, TIMESTAMP_MAX_US)
+    return Finished(finished) if known else None
 
 
 def _rewrite(array: pa.Array, column: Column) -> pa.Array:
@@ -187,6 +188,4 @@ def _by_value(array: pa.Array, read: Callable[[Any], int]) -> tuple[pa.Array, Pl
         except Refused:
             results.append(None)
     result = compute.take(pa.array(results, pa.int64()), encoded.indices)
-    if result.null_count == array.null_count:
-        return result, Places()
-    return result, Places(false_rows(compute.or_(compute.is_valid(result), compute.is_null(array))))
+    return result, places_of_new_nulls(result, array)

@@ -53,7 +53,7 @@ class WireColumns(msgspec.Struct, frozen=True):
     @property
     def nbytes(self) -> int:
         """Return the memory of the columns."""
-        return sum(column.nbytes for column in self.columns.values())
+        return sum(column.get_total_buffer_size() for column in self.columns.values())
 
 
 class WireReader:

@@ -1,6 +1,5 @@
 """A contract of ours as one of the Open Data Contract Standard, version 3."""
 
-from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -8,6 +7,7 @@ import yaml
 
 from handler.contract.compiled import Column
 from handler.contract.contract import Contract
+from handler.contract.time_text import format_time
 from handler.delta.types import INTEGER_BITS, parse_decimal
 
 VERSION = "v3.1.0"
@@ -115,7 +115,5 @@ def _plain(value: Any, type_name: str) -> Any:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if type_name.startswith("timestamp") and isinstance(value, int):
-        zone = "Z" if type_name == "timestamp" else ""
-        moment = datetime(1970, 1, 1) + timedelta(microseconds=value)
-        return moment.isoformat() + zone
+        return format_time(type_name, value)
     return value if isinstance(value, int | float | str) else str(value)
