@@ -137,7 +137,7 @@ def check_same(memory: Memory, version: int) -> None:
 
 
 @given(st.lists(events, min_size=1, max_size=12), st.data())
-def test_newest_commit_tells_what_all_of_them_tell(
+def test_reading_the_newest_commit_gives_the_same_as_reading_all(
     happened: list[Any], data: st.DataObject
 ) -> None:
     memory = Memory()
@@ -175,7 +175,7 @@ def test_broken_copy_that_says_something_else_is_caught(
         check_same(memory, 1)
 
 
-def test_who_is_behind_reads_three_objects_and_not_each_commit() -> None:
+def test_writer_that_is_behind_makes_three_requests() -> None:
     memory = Memory()
     behind = made(memory)
     tables = others(memory, 2)
@@ -222,7 +222,7 @@ def test_own_commit_whose_answer_was_lost_is_found_behind_those_of_others() -> N
     assert sum(b'"c-7"' in body for body in text) == 1
 
 
-def test_table_of_one_writer_says_nothing_of_its_commits() -> None:
+def test_commits_of_a_single_writer_have_no_summaries() -> None:
     memory = Memory()
     table = made(memory)
     for number in range(1, 6):
@@ -246,7 +246,7 @@ def test_note_is_bounded_and_has_no_gap() -> None:
     ]
 
 
-def test_listing_that_lags_behind_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commits_that_a_late_listing_lacks_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = Memory()
     table = made(memory)
     (other,) = others(memory, 1)
@@ -258,7 +258,7 @@ def test_listing_that_lags_behind_is_made_up_for(monkeypatch: pytest.MonkeyPatch
     assert [each.version for each in found] == [1, 2]
 
 
-def test_gap_in_the_log_is_no_answer() -> None:
+def test_gap_in_the_log_is_reported() -> None:
     memory = Memory()
     table = made(memory)
     (other,) = others(memory, 1)

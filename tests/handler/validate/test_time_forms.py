@@ -1,4 +1,4 @@
-"""Columns of dates and timestamps take the texts that one value alone takes, and no others."""
+"""A column of dates or timestamps accepts the same texts as a single value."""
 
 from collections.abc import Iterator
 
@@ -50,7 +50,7 @@ def texts(kind: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("kind", ["date", "timestamp", "timestamp_ntz"])
-def test_column_takes_what_one_value_takes(kind: str) -> None:
+def test_column_accepts_the_same_texts_as_one_value(kind: str) -> None:
     contract = contract_of(f"topic: t\ntable: t\ncolumns: {{c: {{type: {kind}}}}}\n")
     column = next(c for c in contract.columns if c.name == "c")
     good, plain = list[str](), list[str]()
