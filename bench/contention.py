@@ -58,62 +58,67 @@ def between(low_s: float, high_s: float) -> Latency:
 class Bucket:
     """What the store holds, and how many requests came."""
 
-    data: dict[str, bytes] = field(default_factory=dict)
+    data: dict[str, tuple[Object, Entry]] = field(default_factory=dict)
+    puts: int = 0
     requests: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def put_if_absent(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, now_ms: int, *, if_absent: bool) -> str:
         with self.lock:
-            if key in self.data:
+            if if_absent and key in self.data:
                 raise AlreadyExists(key)
-            self.data[key] = data
+            self.puts += 1
+            e_tag = str(self.puts)
+            self.data[key] = Object(data, e_tag), Entry(key, len(data), e_tag, now_ms)
+            return e_tag
+
+    def get(self, key: str) -> Object:
+        try:
+            return self.data[key][0]
+        except KeyError:
+            raise NotFound(key) from None
+
+    def list(self, prefix: str, after: str) -> list[Entry]:
+        with self.lock:
+            keys = sorted(k for k in self.data if k.startswith(prefix) and k > after)
+            return [self.data[key][1] for key in keys]
 
 
 class Remote:
     """A `Store` at a distance: a request takes effect half-way through its latency."""
 
-    def __init__(
-        self, bucket: Bucket, latency: Latency, dice: random.Random, sleep: Callable[[float], None]
-    ) -> None:
-        self._bucket, self._latency, self._dice, self._sleep = bucket, latency, dice, sleep
+    def __init__(self, bucket: Bucket, latency: Latency, dice: random.Random, clock: Clock) -> None:
+        self._bucket, self._latency, self._dice, self._clock = bucket, latency, dice, clock
 
     def _take(self, effect: Callable[[], Any]) -> Any:
         seconds = self._latency(self._dice)
         self._bucket.requests += 1
-        self._sleep(seconds / 2)
+        self._clock.sleep(seconds / 2)
         try:
             return effect()
         finally:
-            self._sleep(seconds / 2)
+            self._clock.sleep(seconds / 2)
 
     def get(self, key: str) -> Object:
-        return self._take(lambda: Object(self._there(key), key))
-
-    def _there(self, key: str) -> bytes:
-        try:
-            return self._bucket.data[key]
-        except KeyError:
-            raise NotFound(key) from None
+        return self._take(partial(self._bucket.get, key))
 
     def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        return self._take(lambda: [self._there(key)[a:b] for a, b in ranges])
+        return self._take(lambda: [self._bucket.get(key).data[a:b] for a, b in ranges])
 
     def head(self, key: str) -> str | None:
-        return self._take(lambda: key if self._there(key) else None)
+        return self._take(lambda: self._bucket.get(key).e_tag)
 
     def list(self, prefix: str, after: str) -> list[Entry]:
-        def effect() -> list[Entry]:
-            keys = sorted(self._bucket.data)
-            return [Entry(k, 1, k) for k in keys if k.startswith(prefix) and k > after]
-
-        return self._take(effect)
+        return self._take(partial(self._bucket.list, prefix, after))
 
     def put(self, key: str, data: Any) -> None:
-        self._take(lambda: None)
+        self._take(lambda: self._put(key, data, if_absent=False))
 
     def put_if_absent(self, key: str, data: bytes) -> str | None:
-        self._take(lambda: self._bucket.put_if_absent(key, data))
-        return key
+        return self._take(lambda: self._put(key, data, if_absent=True))
+
+    def _put(self, key: str, data: bytes, *, if_absent: bool) -> str:
+        return self._bucket.put(key, data, self._clock.epoch_ms(), if_absent=if_absent)
 
 
 class Simulated:
@@ -259,8 +264,9 @@ def writers_on(
     found = []
     for number in range(count):
         dice = random.Random(number)
-        remote = Remote(bucket, latency, dice, clock.sleep)
-        table = Table("t", remote, pools(), Keys("a", "a", "a"))
+        remote = Remote(bucket, latency, dice, clock)
+        keys = Keys("a", "a", "a")
+        table = Table("t", remote, pools(), keys, merge_info=lambda one, _other: one)
         found.append(Writer(number, table, clock, dice, measured))
     return found
 

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterator
 
+from handler.delta.log import Actions
 from handler.delta.retry import Deadline
 from handler.delta.tables import Table
 from handler.errors import SiltError, counted
@@ -32,13 +33,8 @@ def warn_of_files(table: Table, deadline: Deadline) -> Iterator[Finding]:
         commits = table.log.commits_after(first, deadline) or []
     except SiltError:
         return  # what is wrong with the table was found before
-    appends = [
-        commit.actions
-        for commit in commits
-        if any("silt" in action.get("commitInfo", {}) for action in commit.actions)
-    ]
     # A batch of which nothing became a row adds none.
-    counts = [n for actions in appends if (n := sum("add" in action for action in actions))]
+    counts = [n for commit in commits if (n := _files_of_batch(commit.actions))]
     files = statistics.median(counts) if counts else 0
     if files > MANY_FILES:
         yield Finding(
@@ -50,3 +46,11 @@ def warn_of_files(table: Table, deadline: Deadline) -> Iterator[Finding]:
             "month",
             FIX,
         )
+
+
+def _files_of_batch(actions: Actions) -> float:
+    """Return how many files an append has for each of its batches, 0 for any other commit."""
+    infos = (action["commitInfo"].get("silt") for action in actions if "commitInfo" in action)
+    info = next(infos, None)
+    files = sum("add" in action for action in actions)
+    return files / info.get("batches", 1) if info else 0

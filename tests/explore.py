@@ -10,15 +10,18 @@ one is followed.
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from greenlet import getcurrent, greenlet
 
 from handler.delta.log import commit_key, parse_commit
+from handler.delta.offer_folder import FOLDER
 from handler.delta.pool import Pool
 from handler.delta.store import Entry, Object
 from handler.errors import AlreadyExists, NotFound, StoreError, Unavailable
+from tests.builders import NOW_MS
 
 STEPS_MAX = 400
 
@@ -45,6 +48,13 @@ class Objects:
         self.data[key] = data
         self.landed.append((key, data))
 
+    def put_late(self, key: str, data: bytes) -> None:
+        """Let a put take effect whose writer has not heard of it."""
+        if is_offer(key):
+            self.data[key] = data
+        else:
+            self.put_if_absent(key, data)
+
     def live(self, folder: str = "", base: int = 0) -> list[str]:
         """Return the files of a table, as its commits name them, from the `base`th on."""
         files: dict[str, None] = {}
@@ -67,6 +77,10 @@ class Objects:
             whole.update(hashlib.md5(self.data[key]).digest())
         whole.update(repr(sorted(self.late)).encode())
         return whole.digest()
+
+
+def is_offer(key: str) -> bool:
+    return f"{FOLDER}/" in key
 
 
 def e_tag(data: bytes) -> str:
@@ -108,7 +122,8 @@ class Asking:
             return of(self._objects.data[whole])
 
         never_comes = key == "_delta_log/_last_checkpoint"
-        if self._objects.immutable and (never_comes or whole in self._objects.data):
+        is_fixed = self._objects.immutable and not is_offer(key)
+        if is_fixed and (never_comes or whole in self._objects.data):
             return effect()
         return self._ask(verb, whole, effect)
 
@@ -124,7 +139,7 @@ class Asking:
     def list(self, prefix: str, after: str) -> list[Entry]:
         def effect() -> list[Entry]:
             return [
-                Entry(key.removeprefix(self._folder), len(data), e_tag(data))
+                Entry(key.removeprefix(self._folder), len(data), e_tag(data), NOW_MS)
                 for key, data in sorted(self._objects.data.items())
                 if key.startswith(f"{self._folder}{prefix}/") and key > self._folder + after
             ]
@@ -135,8 +150,10 @@ class Asking:
         # A data file has a name that nobody else knows yet: its put commutes with everything.
         whole = self._folder + key
         content = data.read_bytes() if isinstance(data, Path) else bytes(data)
-        if key.startswith("_delta_log/"):
-            self._ask("put", whole, lambda: self._objects.data.__setitem__(whole, content))
+        if is_offer(key) or key.startswith("_delta_log/"):
+            verb = "offer" if is_offer(key) else "put"
+            effect = partial(self._objects.data.__setitem__, whole, content)
+            self._ask(verb, whole, effect, content)
         else:
             self._objects.data[whole] = content
 
@@ -249,7 +266,7 @@ def _choices(case: Case, faults: int) -> list[Choice]:
             continue
         verb = actor.asked[0] if actor.asked is not None else "begin"
         found.append((i, "ok"))
-        if verb == "commit" and faults < case.faults_max:
+        if verb in ("commit", "offer") and faults < case.faults_max:
             found.append((i, "late"))
     found += [(-1 - i, "lands") for i in range(len(case.objects.late))]
     return found
@@ -262,7 +279,7 @@ def _take(case: Case, choice: Choice) -> bool:
     if which < 0:
         key, data = case.objects.late.pop(-1 - which)
         try:
-            case.objects.put_if_absent(key, data)
+            case.objects.put_late(key, data)
         except AlreadyExists:
             return False
     else:

@@ -98,21 +98,18 @@ class Change(msgspec.Struct, frozen=True):
 
     def body(self, commit_id: str, now_ms: int, note: Mapping[str, Any] | None = None) -> bytes:
         """Return the change as a commit of the log. `note` goes into its `commitInfo`."""
-        info = {
-            "timestamp": now_ms,
-            "operation": "WRITE",
-            "operationParameters": {"mode": "Append"},
-            "engineInfo": ENGINE,
-            "isBlindAppend": True,
-            "operationMetrics": {
-                "numFiles": str(len(self.files)),
-                "numOutputRows": str(sum(f.rows for f in self.files)),
-                "numOutputBytes": str(sum(f.size for f in self.files)),
-            },
-            "txnId": commit_id,
-            **(note or {}),
-            **self.info,
-        }
+        size = sum(f.size for f in self.files)
+        facts = {"txnId": commit_id, **(note or {}), **self.info}
+        info = append_info(now_ms, len(self.files), self.rows, size, facts)
+        return encode_commit(info, self.actions(now_ms))
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows the data files have."""
+        return sum(f.rows for f in self.files)
+
+    def actions(self, now_ms: int) -> list[dict[str, Any]]:
+        """Return the change as actions of the log: protocol, metadata, `txn`s and files."""
         actions = list[dict[str, Any]]()
         if self.protocol is not None:
             actions.append(self.protocol.action())
@@ -124,7 +121,26 @@ class Change(msgspec.Struct, frozen=True):
                 {"txn": {"appId": app_id, "version": txn.version, "lastUpdated": updated}}
             )
         actions.extend(file.action() for file in self.files)
-        return encode_commit(info, actions)
+        return actions
+
+
+def append_info(
+    now_ms: int, files: int, rows: int, size: int, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the `commitInfo` of an append of so many files, rows and bytes."""
+    return {
+        "timestamp": now_ms,
+        "operation": "WRITE",
+        "operationParameters": {"mode": "Append"},
+        "engineInfo": ENGINE,
+        "isBlindAppend": True,
+        "operationMetrics": {
+            "numFiles": str(files),
+            "numOutputRows": str(rows),
+            "numOutputBytes": str(size),
+        },
+        **facts,
+    }
 
 
 def encode_commit(info: Mapping[str, Any], actions: Sequence[Mapping[str, Any]]) -> bytes:

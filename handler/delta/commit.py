@@ -6,42 +6,21 @@ the log is read: ours is there, or somebody else's, or nobody's. Nothing else is
 a failed put.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
 from uuid import uuid4
 
 import msgspec
 
-from handler.delta.change import DataFile, Why
+from handler.delta.change import Why
 from handler.delta.commit_reader import Commit
-from handler.delta.log import Actions, Snapshot, commit_id_of, commit_key, parse_commit
-from handler.delta.recent import count_writers, write_note
+from handler.delta.log import Snapshot, commit_key, parse_commit
+from handler.delta.proposal import Proposal
+from handler.delta.recent import commit_ids_of
 from handler.delta.retry import Deadline, request_all
 from handler.delta.tables import Table
+from handler.delta.turn import Turn
 from handler.errors import AlreadyExists, Unavailable
-
-
-class Proposal(Protocol):
-    """What is to become a commit: a `Change` of an append, or a rewrite."""
-
-    @property
-    def files(self) -> Sequence[DataFile]:
-        """Return the data files that are to be put first."""
-        ...
-
-    def conflict(self, actions: Actions, snapshot: Snapshot) -> Why | None:
-        """Return why a foreign commit, which follows `snapshot`, makes it void, if it does."""
-        ...
-
-    @property
-    def needs_files(self) -> bool:
-        """Return whether the files of foreign commits can make it void."""
-        ...
-
-    def body(self, commit_id: str, now_ms: int, note: Mapping[str, Any]) -> bytes:
-        """Return it as a commit of the log. `note` goes into its `commitInfo`."""
-        ...
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -101,37 +80,51 @@ class Transaction:
         snapshot = table.snapshot
         assert snapshot is not None, "a proposal is decided from a snapshot"
         commit_id = str(uuid4())
-        table.writer = table.writer or commit_id[:8]
+        turn = Turn(table, proposal, commit_id, deadline)
         attempt = 0
         while True:
             deadline.begin("commit")
-            deadline.attempts += 1
-            version = snapshot.version + 1
-            note = write_note(table.writer, list(table.recent))
-            body = proposal.body(commit_id, deadline.clock.epoch_ms(), note)
-            begun = deadline.clock.monotonic()
-            attempt += 1
-            try:
-                put = partial(table.store.put_if_absent, commit_key(version), body)
-                e_tag = table.pool.one(put, deadline.left_s)
-                table.follow(Commit(version, parse_commit(body, commit_key(version)), e_tag))
-                return Committed(version, proposal)
-            except AlreadyExists:
-                deadline.conflicts += 1
-                # A writer that has lost lets others go first, and then reads all that came.
-                request_s = deadline.clock.monotonic() - begun
-                deadline.wait_turn(attempt, request_s * count_writers(table.recent), "commit")
-            except Unavailable as error:
-                # It may have taken effect, or may still: the log will tell.
-                deadline.failed(error)
+            if turn.waits:
+                turn.wait()
+            else:
+                attempt += 1
+                deadline.attempts += 1
+                if (version := self._put(table, turn)) is not None:
+                    turn.end()
+                    return Committed(version, proposal)
             outcome = catch_up(table, proposal, commit_id, deadline)
             if isinstance(outcome, Conflict) and outcome.why is Why.LOG:
                 self._staged.clear()
             if outcome is not None:
+                turn.end()
                 return outcome
-            snapshot = table.known(deadline)
-            if snapshot.version < version:  # nobody has come in between: the store refused
+            before, snapshot = snapshot, table.known(deadline)
+            came = snapshot.version > before.version
+            if not came and not turn.waits:  # the store refused
                 deadline.wait(attempt, "commit")
+            turn.go_on(came=came)
+
+    def _put(self, table: Table, turn: Turn) -> int | None:
+        """Put a commit as the version after the snapshot's, and return the version; None where it
+        was taken, or where nobody knows what came of the put. Raises StoreError or OutOfTime.
+        """
+        deadline = self._deadline
+        version = table.known(deadline).version + 1
+        body = turn.body()
+        begun = deadline.clock.monotonic()
+        try:
+            put = partial(table.store.put_if_absent, commit_key(version), body)
+            e_tag = table.pool.one(put, deadline.left_s)
+        except AlreadyExists:
+            deadline.conflicts += 1
+            turn.lose(deadline.clock.monotonic() - begun)
+        except Unavailable as error:
+            # It may have taken effect, or may still: the log will tell.
+            deadline.failed(error)
+        else:
+            table.follow(Commit(version, parse_commit(body, commit_key(version)), e_tag))
+            return version
+        return None
 
     def commit_change(
         self, table: Table, propose: Callable[[Snapshot], Proposal | None]
@@ -199,7 +192,7 @@ def catch_up(
     ours: Committed | None = None
     conflict: Conflict | None = None
     for commit in commits:
-        if commit_id_of(commit.actions) == commit_id:
+        if commit_id in commit_ids_of(commit.actions):
             ours = Committed(commit.version, proposal)
         elif ours is None and conflict is None:
             why = proposal.conflict(commit.actions, snapshot)

@@ -113,7 +113,8 @@ class Deadline(msgspec.Struct):
 
         Raises OutOfTime when the attempt after the wait could not end in the time left.
         """
-        self._wait(min(_CEILING_S, _FIRST_S * 2 ** min(attempt, _DOUBLINGS_MAX)), what)
+        ceiling_s = min(_CEILING_S, _FIRST_S * 2 ** min(attempt, _DOUBLINGS_MAX))
+        self._sleep(self.random() * ceiling_s, what)
 
     def wait_turn(self, lost: int, round_s: float, what: str) -> None:
         """Wait after so many lost races in a row, where `round_s` is the time in which each writer
@@ -122,11 +123,18 @@ class Deadline(msgspec.Struct):
         So a few of many writers try at a time, and those that have lost more often try sooner
         (decision 0009). Raises OutOfTime like `wait`.
         """
-        longest_s = max(0.0, self.left_s - ATTEMPT_MIN_S)
-        self._wait(min(longest_s, _ROUNDS * round_s / (1 + _SOONER * (lost - 1))), what)
+        self.wait_between(0.0, _ROUNDS * round_s / (1 + _SOONER * (lost - 1)), what)
 
-    def _wait(self, ceiling_s: float, what: str) -> None:
-        delay_s = self.random() * ceiling_s
+    def wait_between(self, low_s: float, high_s: float, what: str) -> None:
+        """Wait for a random time, shorter where the time left asks for it.
+
+        Raises OutOfTime like `wait`.
+        """
+        high_s = min(high_s, max(0.0, self.left_s - ATTEMPT_MIN_S))
+        low_s = min(low_s, high_s / 2)
+        self._sleep(low_s + self.random() * (high_s - low_s), what)
+
+    def _sleep(self, delay_s: float, what: str) -> None:
         if self.left_s - delay_s < ATTEMPT_MIN_S:
             raise self._out_of_time(what)
         self.clock.sleep(delay_s)

@@ -4,17 +4,33 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import msgspec
+
 from handler.delta.active import ActiveFiles, FileCount
 from handler.delta.checkpoint import FileListing
 from handler.delta.commit_reader import Commit
 from handler.delta.log import LOG, Snapshot, apply, commit_key
 from handler.delta.log_reader import LogReader
 from handler.delta.look_up import Candidates, Keys, Matches, Query, find_rows
+from handler.delta.offer_folder import OfferFolder
+from handler.delta.offers import MergeInfo
 from handler.delta.pool import Pool
 from handler.delta.recent import COMMITS_MAX, RecentCommit, summarize
 from handler.delta.retry import Deadline, request_all
 from handler.delta.store import Store
 from handler.errors import NotFound
+
+
+class Crowd(msgspec.Struct):
+    """What a sandbox remembers of the other writers of a table.
+
+    `alone`: so many of its last appends, in a row, met none. The last one ended at `ended_s`, in
+    seconds of the clock's `monotonic`. `request_s` is how long a request took, in seconds.
+    """
+
+    alone: int = 1000
+    ended_s: float = 0.0
+    request_s: float = 0.0
 
 
 class Table:
@@ -23,8 +39,9 @@ class Table:
     `keys` are needed to look records up. `new_files` makes an empty listing of active files, which
     is then filled and kept in step with the snapshot in `files`; without it, files are not read.
     `reads` counts how often it was read cold, for a look-up too. `writer` names this sandbox in its
-    commits, and `recent` are the commits that the snapshot ends with, oldest first. `warn` is given
-    a line for each thing that is broken.
+    commits, and `recent` are the commits that the snapshot ends with, oldest first. `merge_info`
+    makes one of what two appends say in `commitInfo`: without it, each is committed by itself.
+    `warn` is given a line for each thing that is broken.
     """
 
     def __init__(
@@ -36,6 +53,7 @@ class Table:
         *,
         new_files: Callable[[], FileListing] | None = None,
         snapshot: Snapshot | None = None,
+        merge_info: MergeInfo | None = None,
         warn: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self.name = name
@@ -45,10 +63,21 @@ class Table:
         self.new_files = new_files
         self.files: FileListing | None = None
         self.snapshot = snapshot
+        self.merge_info = merge_info
+        self.offers = OfferFolder(store, pool)
+        self.crowd = Crowd()
         self.reads = 0
         self.writer: str | None = None
         self.recent: deque[RecentCommit | None] = deque(maxlen=COMMITS_MAX)
         self.log = LogReader(name, store, pool, warn)
+
+    @property
+    def collector(self) -> str | None:
+        """Return the sandbox that made the newest commit, if it looks for offers before its next
+        (see `offers`).
+        """
+        newest = self.recent[-1] if self.recent else None
+        return newest.writer if newest is not None and newest.collects else None
 
     def known(self, deadline: Deadline) -> Snapshot:
         """Return the snapshot that is kept, or read it cold."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from handler.sink.checked_batch import CheckedBatch
-from handler.sink.outcomes import Outcome, Plan, count
+from handler.sink.outcomes import NAMES, Outcome, Plan, count
 
 SKIPPED = "skipped_runs"
 """The offsets that a rule dropped, as `runs_of` writes them: all of them, however many."""
@@ -35,6 +35,26 @@ def commit_info(batch: CheckedBatch, plan: Plan, *, looked_up: bool) -> dict[str
             **counts,
             "duplicates": counts["duplicates"] + batch.repeats,
             "streams": streams,
+        },
+    }
+
+
+def merge_info(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what the commit of two batches says of both; None where they were decided by different
+    versions of the contract, and for what `commit_info` did not write.
+    """
+    first, second = one.get("silt"), other.get("silt")
+    version = "contract_version"
+    if not first or not second or first[version] != second[version]:
+        return None
+    sums = {name: first[name] + second[name] for name in ("delivered", *NAMES.values())}
+    return {
+        "isBlindAppend": one["isBlindAppend"] and other["isBlindAppend"],
+        "silt": {
+            version: first[version],
+            "batches": first.get("batches", 1) + second.get("batches", 1),
+            **sums,
+            "streams": [*first["streams"], *second["streams"]],
         },
     }
 

@@ -16,6 +16,7 @@ from handler.delta.store import Store
 from handler.delta.tables import Table, read_all
 from handler.errors import OutOfTime, Superseded
 from handler.sink.checked_batch import CheckedBatch
+from handler.sink.commit_info import merge_info
 from handler.sink.decision import Decision, Files, Target, decide
 from handler.sink.outcomes import Outcome, Plan, unsettled_but
 from handler.sink.table_schema import DEAD_LETTER_KEYS, ROW_KEYS, Schemas
@@ -89,11 +90,17 @@ class Writer:
         warn: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self.contract = contract
-        dead = contract.dead_letters
         self.dead_letters = Table(
-            dead, open_store(uri + DEAD_LETTERS_SUFFIX), pool, DEAD_LETTER_KEYS, warn=warn
+            contract.dead_letters,
+            open_store(uri + DEAD_LETTERS_SUFFIX),
+            pool,
+            DEAD_LETTER_KEYS,
+            merge_info=merge_info,
+            warn=warn,
         )
-        self.rows = Table(contract.table, open_store(uri), pool, ROW_KEYS, warn=warn)
+        self.rows = Table(
+            contract.table, open_store(uri), pool, ROW_KEYS, merge_info=merge_info, warn=warn
+        )
         self._schemas = Schemas.of(contract)
         self._terms = Terms(
             contract,

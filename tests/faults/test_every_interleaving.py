@@ -19,7 +19,7 @@ import pytest
 from msgspec.structs import replace
 
 from handler.delta import change as changes
-from handler.delta import commit
+from handler.delta import commit, offers
 from handler.delta.change import Change, DataFile
 from handler.delta.commit import Transaction
 from handler.delta.log import Protocol, Snapshot, Txn, commit_key, new_metadata, parse_commit
@@ -70,6 +70,14 @@ def data_file(key: str, partition: int, offsets: tuple[int, ...]) -> DataFile:
     return DataFile(key, data, len(data), len(offsets), {}, json.dumps(stats), NOW_MS)
 
 
+class Crowded:
+    """What a sandbox remembers of other writers that it meets all the time, and that come soon."""
+
+    alone = property(lambda _self: 0, lambda _self, _value: None)
+    ended_s = property(lambda _self: FakeClock().now_s, lambda _self, _value: None)
+    request_s = property(lambda _self: 1.0, lambda _self, _value: None)
+
+
 class World:
     """One table, its writers, and what stands in it by the commits that landed."""
 
@@ -84,8 +92,12 @@ class World:
         """How many commits had landed when the table was recreated."""
         self.deadline: list[Deadline] = []
 
-    def table(self) -> Table:
-        return Table("t", Asking(self.objects), InlinePool(), KEYS)
+    def table(self, *, shares: bool = False) -> Table:
+        table = Table("t", Asking(self.objects), InlinePool(), KEYS)
+        if shares:
+            table.merge_info = lambda _one, _other: {}
+            table.crowd = Crowded()  # type: ignore[assignment]
+        return table
 
     def rows(self) -> list[tuple[int, int]]:
         live = self.objects.live(base=self.base)
@@ -94,6 +106,10 @@ class World:
     def check(self, at_end: bool) -> None:
         rows = self.rows()
         assert len(rows) == len(set(rows)), f"a row is there twice: {sorted(rows)}"
+        missing = [
+            path for path in self.objects.live(base=self.base) if path not in self.objects.data
+        ]
+        assert not missing, f"the log names files that are not there: {missing}"
         if at_end and not self.base:
             lost = set().union(*self.delivered.values()) - set(rows)
             assert not lost, f"reported as settled and not there: {sorted(lost)}"
@@ -105,8 +121,9 @@ class World:
         *batches: Sequence[int],
         gives_up: bool = False,
         generation: int = 0,
+        shares: bool = False,
     ) -> None:
-        table = self.table()
+        table = self.table(shares=shares)
         stream = Stream("s", "t", partition, generation)
         operations = [self._append(name, table, stream, tuple(b), gives_up) for b in batches]
         self.actors.append(Actor(name, operations))
@@ -337,6 +354,57 @@ def two_writers_of_a_new_generation() -> Case:
     return world.case()
 
 
+def append_that_another_writer_takes_along() -> Case:
+    world = World()
+    world.before(0, [0])
+    world.writer("taker", 1, [0], [1], shares=True)
+    world.writer("owner", 0, [1], shares=True)
+    return world.case(1)
+
+
+def offered_append_and_its_redelivery() -> Case:
+    world = World()
+    world.before(0, [0])
+    world.writer("taker", 1, [0], [1], shares=True)
+    world.writer("owner", 0, [1], shares=True)
+    world.writer("again", 0, [1, 2])
+    return world.case()
+
+
+def offer_of_one_that_gave_up() -> Case:
+    world = World()
+    world.before(0, [0])
+    world.writer("taker", 1, [0], [1], shares=True)
+    world.writer("owner", 0, [1], gives_up=True, shares=True)
+    world.writer("again", 0, [1, 2], shares=True)
+    return world.case()
+
+
+def two_offers_of_one_stream() -> Case:
+    world = World()
+    world.before(0, [0])
+    world.writer("taker", 1, [0], [1], shares=True)
+    world.writer("one", 0, [1], shares=True)
+    world.writer("other", 0, [1, 2], shares=True)
+    return world.case()
+
+
+def two_that_take_along() -> Case:
+    world = World()
+    world.before(0, [0])
+    world.writer("one", 1, [0], [1], shares=True)
+    world.writer("other", 2, [0], [1], shares=True)
+    world.writer("owner", 0, [1], shares=True)
+    return world.case()
+
+
+OFFERS = (
+    append_that_another_writer_takes_along,
+    offered_append_and_its_redelivery,
+    offer_of_one_that_gave_up,
+    two_offers_of_one_stream,
+    two_that_take_along,
+)
 CASES = (
     two_generations_of_one_stream,
     two_writers_of_a_new_generation,
@@ -357,8 +425,16 @@ def ids_that_are_the_same_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commit, "uuid4", new_id)
 
 
+LONG = (*CASES[-2:], *OFFERS[2:])
+
+
 @pytest.mark.parametrize(
-    "case", [*CASES[:-2], *(pytest.param(case, marks=pytest.mark.nightly) for case in CASES[-2:])]
+    "case",
+    [
+        *CASES[:-2],
+        *OFFERS[:2],
+        *(pytest.param(case, marks=pytest.mark.nightly) for case in LONG),
+    ],
 )
 def test_each_record_is_there_once_under_every_schedule(case: Callable[[], Case]) -> None:
     explored = explore(case)
@@ -412,3 +488,17 @@ def test_broken_copy_of_the_code_is_caught(what: str, monkeypatch: pytest.Monkey
     violation = any_violation()
     print(violation)
     assert violation
+
+
+BROKEN_OFFERS = {
+    "what came since an offer is not looked at": ("is_valid", lambda *_: True),
+    "what an offer is committed with is not looked at": ("conflict_with", lambda *_: None),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_OFFERS)
+def test_broken_copy_of_taking_along_is_caught(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offers, *BROKEN_OFFERS[what])
+    violation = any_violation(OFFERS)
+    print(violation)
+    assert "a row is there twice" in violation

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from handler.delta import commit as commits
 from handler.delta import recent
 from handler.delta.change import Change, DataFile, Why, encode_commit
 from handler.delta.commit import Committed, Conflict, Transaction, catch_up
 from handler.delta.commit_reader import CommitReader
 from handler.delta.log import Protocol, Txn, commit_key, new_metadata
+from handler.delta.offers import join_offers, parse_offer, write_offer
 from handler.delta.pool import Pool
 from handler.delta.recent import KEY, RecentCommit, write_note
 from handler.delta.retry import Deadline, SystemClock
@@ -71,6 +71,19 @@ def append_in_turns(tables: Sequence[Table], start: int, stop: int) -> None:
         append(tables[number % 2], change("ab"[number % 2], number))
 
 
+def append_with_guest(table: Table, own: Change, other: Change) -> None:
+    """Let a sandbox append, and take the append of another along, if they go together."""
+    table.refresh(deadline())
+    snapshot, known = table.known(deadline()), list(table.recent)
+    data = write_offer(other, f"guest-{snapshot.version}", "owner", snapshot, known, NOW_MS)
+    found = [parse_offer(data)] if data is not None else []
+    joint = join_offers(own, [o for o in found if o], snapshot, known, lambda *_: {})
+    note = write_note("taker", known, joint.guests, collects=True)
+    body = joint.body(f"joint-{snapshot.version}", NOW_MS, note)
+    table.store.put_if_absent(commit_key(snapshot.version + 1), body)
+    table.refresh(deadline())
+
+
 FOREIGN: dict[str, list[dict[str, Any]]] = {
     "plain": [{"add": {"path": "x", "dataChange": True}}],
     "removes": [{"remove": {"path": "a-1", "dataChange": False}}],
@@ -90,6 +103,7 @@ def put_foreign(memory: Memory, table: Table, actions: Sequence[dict[str, Any]],
 
 events = st.one_of(
     st.tuples(st.integers(0, 3), st.sampled_from(STREAMS)),
+    st.tuples(st.integers(0, 3), st.sampled_from(STREAMS), st.sampled_from(STREAMS)),
     st.sampled_from(sorted(FOREIGN)),
     st.sampled_from([{KEY: 5}, {KEY: {"writer": 1}}, {KEY: {"writer": "w", "before": [[1]]}}]),
 )
@@ -98,8 +112,10 @@ events = st.one_of(
 def history(memory: Memory, happened: Sequence[Any]) -> None:
     tables = others(memory, 4)
     for number, each in enumerate(happened, 1):
-        if isinstance(each, tuple):
+        if isinstance(each, tuple) and len(each) == 2:
             append(tables[each[0]], change(each[1], number))
+        elif isinstance(each, tuple):
+            append_with_guest(tables[each[0]], change(each[1], number), change(each[2], number))
         elif isinstance(each, str):
             put_foreign(memory, tables[0], FOREIGN[each], {"timestamp": NOW_MS})
         else:
@@ -131,7 +147,7 @@ def check_same(memory: Memory, version: int) -> None:
             conflicts[stream] = [proposal.conflict(each.actions, snapshot) for each in found]
         for each in found:
             known.follow(each)
-        ids = [commits.commit_id_of(each.actions) for each in found]
+        ids = [recent.commit_ids_of(each.actions) for each in found]
         seen.append((known.snapshot, conflicts, ids))
     assert seen[0] == seen[1]
 
@@ -149,6 +165,7 @@ def test_reading_the_newest_commit_gives_the_same_as_reading_all(
 BROKEN = {
     "no watermarks": lambda each: replace(each, txns=()),
     "no ids": lambda each: replace(each, commit_id=None),
+    "no guests": lambda each: replace(each, guests=()),
     "other watermarks": lambda each: replace(
         each, txns=tuple({**txn, "version": 0} for txn in each.txns)
     ),
@@ -171,6 +188,7 @@ def test_broken_copy_that_says_something_else_is_caught(
     monkeypatch.setattr("handler.delta.tables.summarize", summarize)
     for number in range(1, 9):
         append(tables[number % 3], change("abc"[number % 3], number))
+        append_with_guest(tables[0], change("a", number), change("d", number))
     with pytest.raises(AssertionError):
         check_same(memory, 1)
 
@@ -228,7 +246,7 @@ def test_commits_of_a_single_writer_have_no_summaries() -> None:
     for number in range(1, 6):
         append(table, change("a", number))
     (info, *_) = memory.open("t").get(commit_key(5)).data.splitlines()
-    assert orjson.loads(info)["commitInfo"][KEY] == {"writer": table.writer, "before": []}
+    assert orjson.loads(info)["commitInfo"][KEY] == {"writer": table.writer}
 
 
 def test_note_is_bounded_and_has_no_gap() -> None:
