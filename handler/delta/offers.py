@@ -1,10 +1,10 @@
 """Appends that are offered to other writers of a table, and the commit that takes them along.
 
 A writer that lost a race puts its append into a folder of the table, decided and with its data
-files in place. Whoever commits next may take it along, on the condition on which its owner could
-commit it: nothing that was committed since the decision makes it void. The owner reads the log, and
-finds its append there or not. That an offer is there, or is not, proves nothing. Once it was taken
-along it is void, because that commit names its streams.
+files in place. The next writer that commits may take it along, on the condition on which its owner
+may commit it: nothing that was committed since the decision makes it void. The owner reads the log,
+and finds its append there or not. That an offer is there, or is not, proves nothing. Once it was
+taken along it is void, because that commit names its streams.
 """
 
 from collections.abc import Callable, Mapping, Sequence

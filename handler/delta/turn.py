@@ -15,10 +15,12 @@ from handler.delta.retry import Deadline
 from handler.delta.tables import Table
 from handler.errors import StoreError, Unavailable
 
-_BUSY = 10
-"""A sandbox whose last append ended so many request times ago is likely to come again soon."""
+_BUSY = 3
+"""A sandbox whose last append ended so many request times ago is likely to append soon again."""
 _ALONE = 3
 """A writer whose last appends met nobody, so many in a row, does not look for offers."""
+_MANY = 5
+"""Fewer writers of a table are faster each by itself."""
 _FIRST_WAIT, _NEXT_WAIT = (3, 5), (1, 3)
 """In request times, from and to: after an append was offered, and after each look at the log."""
 _LOOKS = 6
@@ -48,10 +50,8 @@ class Turn:
         self._is_offered = False
         self._met_others = False
         self._lost = self._looks = 0
-        crowd = table.crowd
-        idle_s = deadline.clock.monotonic() - crowd.ended_s
-        self._is_busy = idle_s < _BUSY * crowd.request_s
-        if self._is_crowded and self._is_busy:
+        self._began_s = deadline.clock.monotonic()
+        if self._collects:
             if table.collector == self._writer:
                 self._offers = table.offers.read(self._writer, deadline)
             elif table.collector is not None:
@@ -67,11 +67,7 @@ class Turn:
             joint = join_offers(self._own, self._offers, table.snapshot, recent, self._merge_info)
             make_body, guests = joint.body, joint.guests
         self._met_others |= bool(guests)
-        collects = (
-            self._merge_info is not None
-            and self._is_busy
-            and (self._is_crowded or self._met_others)
-        )
+        collects = self._collects
         note = write_note(self._writer, recent, guests, collects=collects)
         return make_body(self._commit_id, now_ms, note)
 
@@ -115,8 +111,8 @@ class Turn:
         others_collect = table.collector not in (None, self._writer)
         is_own_turn = self._looks % _LOOKS == _LOOKS - 1
         self.waits = came and others_collect and not is_own_turn and self._can_offer()
-        if self._is_offered and not self.waits:
-            self._offers = table.offers.read(self._writer, self._deadline)
+        is_race = self.waits or not self._is_offered or (came and not others_collect)
+        self._offers = [] if is_race else table.offers.read(self._writer, self._deadline)
 
     def end(self) -> None:
         """Note that the append has had its turn."""
@@ -125,8 +121,13 @@ class Turn:
         crowd.ended_s = self._deadline.clock.monotonic()
 
     @property
-    def _is_crowded(self) -> bool:
-        return self._table.crowd.alone < _ALONE
+    def _collects(self) -> bool:
+        """Return whether this is the time to look for offers: many write, and so does this one."""
+        crowd = self._table.crowd
+        is_busy = self._began_s - crowd.ended_s < _BUSY * crowd.request_s
+        is_crowded = self._met_others or crowd.alone < _ALONE
+        may = self._merge_info is not None and is_busy and is_crowded
+        return may and count_writers(self._table.recent) >= _MANY
 
     def _can_offer(self) -> bool:
         """Return whether the append is, or can be, offered as it was decided."""

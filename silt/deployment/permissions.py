@@ -56,8 +56,9 @@ def of_topic(deployment: Deployment, topic: TopicDeployment) -> list[Statement]:
             "ReadAndAppend",
             ("s3:GetObject", "s3:PutObject"),
             tuple(_objects(tables)),
-            "Reads the log and, for a look-up, data files; writes data files and commits. It "
-            "deletes nothing: maintenance vacuums what a lost race leaves behind.",
+            "Reads the log and, for a look-up, data files; writes data files and commits, and "
+            "offers of appends to other sandboxes. It deletes nothing: maintenance vacuums what a "
+            "lost race leaves behind.",
         ),
         *_list(tables),
     ]

@@ -19,7 +19,7 @@ import pytest
 from msgspec.structs import replace
 
 from handler.delta import change as changes
-from handler.delta import commit, offers
+from handler.delta import commit, offers, turn
 from handler.delta.change import Change, DataFile
 from handler.delta.commit import Transaction
 from handler.delta.log import Protocol, Snapshot, Txn, commit_key, new_metadata, parse_commit
@@ -423,6 +423,12 @@ CASES = (
 @pytest.fixture(autouse=True)
 def ids_that_are_the_same_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commit, "uuid4", new_id)
+
+
+@pytest.fixture(autouse=True)
+def few_writers_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "_MANY", 1)
+    monkeypatch.setattr(turn, "_BUSY", 1e6)
 
 
 LONG = (*CASES[-2:], *OFFERS[2:])

@@ -20,6 +20,7 @@ def test_batches_that_others_take_along_are_in_both_tables_once(
 ) -> None:
     monkeypatch.setattr(turn, "_BUSY", 1e6)  # a local disk is so fast that nobody else is busy
     monkeypatch.setattr(turn, "_ALONE", 10**9)
+    monkeypatch.setattr(turn, "_MANY", 1)
     first = function_for(tmp_path, clock=SystemClock())
     for partition in range(SANDBOXES):
         batch = [*rows(0, 1, partition=partition), record(1, b"x", partition=partition)]

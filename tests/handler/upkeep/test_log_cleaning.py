@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from handler.delta.offer_folder import FOLDER
 from handler.delta.store import Entry, ObjectStore, open_store
 from handler.errors import AccessDenied
 from handler.upkeep import run
@@ -229,3 +230,13 @@ def test_deletion_that_is_refused_does_not_keep_the_table_from_being_compacted(
         cleaning.keep(a_minute(), "now")
     assert cleaning.report.files_removed > 0
     assert first(log) == 0
+
+
+def test_old_offers_are_deleted(log: Path, tmp_path: Path) -> None:
+    offers = table(tmp_path) / FOLDER
+    offers.mkdir()
+    for name, days in (("old", 0.1), ("young", 0.0)):
+        (offers / f"{name}.json").write_bytes(b"{}")
+        set_age(offers / f"{name}.json", days)
+    clean(tmp_path)
+    assert [path.name for path in offers.iterdir()] == ["young.json"]

@@ -427,6 +427,21 @@ def test_doctor_warns_of_appends_with_many_files(
     assert ("Partition by something that few values" in out) is warned
 
 
+def test_files_of_batches_that_were_committed_together_count_for_each(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    contract = SMALL + "  site: {type: string}\npartition_by: [site]\n"
+    function = function_for(tmp_path, contract)
+    for start in (0, 50):
+        batch = [record(i, {"id": i, "site": f"s{i % 12}"}) for i in range(start, start + 50)]
+        assert function.handle(event(batch), None) == {"batchItemFailures": []}
+    for path in (tmp_path / "tables/sales/orders/_delta_log").glob("*.json"):
+        path.write_text(path.read_text().replace('"silt":{', '"silt":{"batches":2,'))
+    where = ["--table-root", str(tmp_path / "tables"), "--contracts", str(tmp_path / "contracts")]
+    assert main(["doctor", *where]) == 0
+    assert "appends put" not in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
