@@ -1,6 +1,6 @@
 """Appends that are offered to other writers of a table, and the commit that takes them along.
 
-A writer that lost a race puts its append into a folder of the table, decided and with its data
+A writer that met many others puts its append into a folder of the table, decided and with its data
 files in place. The next writer that commits may take it along, on the condition on which its owner
 may commit it: nothing that was committed since the decision makes it void. The owner reads the log,
 and finds its append there or not. That an offer is there, or is not, proves nothing. Once it was
@@ -8,7 +8,7 @@ taken along it is void, because that commit names its streams.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import orjson
@@ -40,7 +40,7 @@ class Offer(msgspec.Struct, frozen=True):
     base_id: str
     streams: int
     depends_on: tuple[str, ...]
-    txns: tuple[TxnAction, ...]
+    txns: Annotated[tuple[TxnAction, ...], msgspec.Meta(min_length=1)]
     adds: tuple[dict[str, Any], ...]
     rows: int
     info: dict[str, Any]
@@ -127,7 +127,8 @@ def parse_offer(data: bytes) -> Offer | None:
         offer = msgspec.convert(orjson.loads(data), Offer)
     except (orjson.JSONDecodeError, msgspec.ValidationError):
         return None
-    return offer if offer.build == ENGINE else None
+    is_whole = all(isinstance(add.get("size"), int) and "path" in add for add in offer.adds)
+    return offer if offer.build == ENGINE and is_whole else None
 
 
 def join_offers(
@@ -144,7 +145,9 @@ def join_offers(
     actions = own.actions(0)
     info: Mapping[str, Any] = own.info
     taken = list[Offer]()
-    for offer in offers[:OFFERS_MAX]:
+    for offer in offers:
+        if len(taken) == OFFERS_MAX:
+            break
         if not is_valid(offer, snapshot, recent):
             continue
         if conflict_with(actions, snapshot, offer.concerned) is not None:

@@ -3,8 +3,9 @@
 While few write, each tries the next version, and reads the log if it has lost. Where many do, each
 of them would have to read each commit. So a writer that met others looks for offers before its next
 commit, and its commits say so (`collects`); who lost against such a writer offers its append, and
-waits to be taken along (decision 0023). This is only about who tries when: what may be committed is
-decided by `offers.is_valid`, and by the version that must be free.
+waits to be taken along, the next time at once (decision 0023). Who tries when has no part in the
+promise: what may be committed is decided by `offers.join_offers`, and by the version that must be
+free.
 """
 
 from handler.delta.change import Change
@@ -23,8 +24,10 @@ _MANY = 5
 """Fewer writers of a table are faster each by itself."""
 _FIRST_WAIT, _NEXT_WAIT = (3, 5), (1, 3)
 """In request times, from and to: after an append was offered, and after each look at the log."""
-_LOOKS = 6
-"""Every so many looks at the log, who waits tries by itself: the other may be of another build."""
+_LOOKS_MAX = 5
+"""After so many looks at the log an append waits no longer: the other may be of another build."""
+_REQUEST_MAX_S = 0.5
+"""What a request is taken to last at most: one that hung says nothing of the next."""
 
 
 class Turn:
@@ -78,7 +81,7 @@ class Turn:
         """
         self._lost += 1
         self._met_others = True
-        self._table.crowd.request_s = request_s
+        self._table.crowd.request_s = min(request_s, _REQUEST_MAX_S)
         writers = count_writers(self._table.recent)
         self._deadline.wait_turn(self._lost, request_s * writers, "commit")
 
@@ -99,7 +102,8 @@ class Turn:
             self._is_offered = True
         self._looks += 1
         self._met_others = True
-        request_s = table.crowd.request_s
+        longest_s = deadline.left_s / 4  # time is left to look, and to commit by itself
+        request_s = min(table.crowd.request_s, longest_s / high)
         deadline.wait_between(low * request_s, high * request_s, "commit")
 
     def go_on(self, *, came: bool) -> None:
@@ -109,10 +113,13 @@ class Turn:
         """
         table = self._table
         others_collect = table.collector not in (None, self._writer)
-        is_own_turn = self._looks % _LOOKS == _LOOKS - 1
-        self.waits = came and others_collect and not is_own_turn and self._can_offer()
-        is_race = self.waits or not self._is_offered or (came and not others_collect)
-        self._offers = [] if is_race else table.offers.read(self._writer, self._deadline)
+        may_wait = came and others_collect and self._looks < _LOOKS_MAX
+        self.waits = may_wait and self._can_offer()
+        # Where others race too, to read offers would be too slow.
+        is_quick = not self._is_offered or (came and not others_collect)
+        self._offers = []
+        if not self.waits and not is_quick:
+            self._offers = table.offers.read(self._writer, self._deadline)
 
     def end(self) -> None:
         """Note that the append has had its turn."""

@@ -44,10 +44,17 @@ def merge_info(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, An
     versions of the contract, and for what `commit_info` did not write.
     """
     first, second = one.get("silt"), other.get("silt")
-    version = "contract_version"
-    if not first or not second or first[version] != second[version]:
+    version, names = "contract_version", ("delivered", *NAMES.values())
+    known = {version, "streams", *names}
+    if (
+        not first
+        or not second
+        or not first.keys() - {"batches"} == known == second.keys() - {"batches"}
+    ):
         return None
-    sums = {name: first[name] + second[name] for name in ("delivered", *NAMES.values())}
+    if first[version] != second[version]:
+        return None
+    sums = {name: first[name] + second[name] for name in names}
     return {
         "isBlindAppend": one["isBlindAppend"] and other["isBlindAppend"],
         "silt": {

@@ -52,8 +52,8 @@ class Cleaning(msgspec.Struct):
         self._set_properties(deadline)
         folder = self.vacuum(deadline, dry_run=False)
         self._clean_log(folder, deadline)
-        self.table.offers.delete_old(deadline)
         self._note_done(deadline)
+        self.table.offers.delete_old(deadline)
 
     def vacuum(self, deadline: Deadline, *, dry_run: bool) -> Folder:
         """Delete the files that no snapshot within the retention names, or count them.

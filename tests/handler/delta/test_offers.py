@@ -20,9 +20,10 @@ from handler.delta.pool import Pool
 from handler.delta.recent import KEY, RecentCommit, commits_before, summarize
 from handler.delta.retry import Deadline, SystemClock
 from handler.delta.tables import Crowd, Table
+from handler.delta.turn import Turn
 from handler.delta.types import Field, Primitive
 from handler.errors import AccessDenied, StoreError, Unavailable
-from tests.builders import NOW_MS
+from tests.builders import NOW_MS, FakeClock
 from tests.fakes import Memory
 
 METADATA = new_metadata("id", [Field("a", Primitive("long"))], (), None, 0)
@@ -33,6 +34,7 @@ STREAMS = ("a", "b", "c", "d")
 @pytest.fixture(autouse=True)
 def two_writers_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "_MANY", 1)
+    monkeypatch.setattr(turn, "_BUSY", 1e6)  # the store of these tests answers in no time
 
 
 def deadline() -> Deadline:
@@ -142,8 +144,11 @@ def test_offers_that_cannot_be_written_or_read_stop_nobody(verb: str, error: Sto
     collector = collecting(memory)
     memory.open("t")._inner.put(f"{FOLDER}/x.json", b"{}")
 
+    refused = []
+
     def refuse(v: str, key: str) -> None:
         if v == verb and key.startswith(FOLDER):
+            refused.append(key)
             raise error
 
     memory.before = refuse
@@ -151,7 +156,9 @@ def test_offers_that_cannot_be_written_or_read_stop_nobody(verb: str, error: Sto
     commit(collector, change("a", 2))
     assert commit(owner, change("b", 1)).version == 3  # it met the collector, and lost
     commit(collector, change("a", 3))
+    owner.refresh(deadline())
     assert commit(owner, change("b", 2)).version == 5
+    assert refused
 
 
 def test_single_writer_makes_no_requests_for_offers() -> None:
@@ -315,7 +322,8 @@ def test_at_most_so_many_are_taken_along(monkeypatch: pytest.MonkeyPatch) -> Non
     made(memory)
     table = sandbox(memory)
     commit(table, change("a", 1))
-    found = [offered(table, change(stream, 5), stream) for stream in "bcd"]
+    void = [replace(offered(table, change("b", 4)), base_id="another")] * 3
+    found = [*void, *(offered(table, change(stream, 5), stream) for stream in "bcd")]
     joint = join_offers(
         change("a", 2), found, table.known(deadline()), list(table.recent), join_info
     )
@@ -329,7 +337,7 @@ def test_object_that_is_not_an_offer_is_ignored(data: bytes) -> None:
     assert parse_offer(data) is None
 
 
-def test_offer_of_another_build_is_ignored() -> None:
+def test_offer_of_another_build_or_a_broken_one_is_ignored() -> None:
     memory = Memory()
     made(memory)
     table = sandbox(memory)
@@ -337,7 +345,8 @@ def test_offer_of_another_build_is_ignored() -> None:
     offer = offered(table, change("b", 1))
     data = orjson.loads(orjson.dumps({n: getattr(offer, n) for n in offer.__struct_fields__}))
     assert parse_offer(orjson.dumps(data)) == offer
-    assert parse_offer(orjson.dumps({**data, "build": "silt/another"})) is None
+    for wrong in ({"build": "silt/another"}, {"txns": []}, {"adds": [{}]}, {"streams": "4"}):
+        assert parse_offer(orjson.dumps({**data, **wrong})) is None
 
 
 def test_old_and_own_offers_are_not_read_and_others_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,6 +365,48 @@ def test_old_and_own_offers_are_not_read_and_others_once(monkeypatch: pytest.Mon
     assert [verb for verb, _ in memory.requests] == ["list"]
     monkeypatch.setattr(offer_folder, "AGE_MAX_MS", -1)
     assert table.offers.read("me", deadline()) == []
+
+
+@pytest.mark.parametrize(("age_s", "is_read"), [(-310, 0), (-290, 1), (0, 1), (290, 1), (310, 0)])
+def test_offer_is_read_for_five_minutes(age_s: int, is_read: int) -> None:
+    memory = Memory()
+    made(memory)
+    table = sandbox(memory)
+    commit(table, change("a", 1))
+    data = write_offer(change("b", 1), "x", "other", table.known(deadline()), list(table.recent), 0)
+    assert data is not None
+    memory.open("t").put(offer_key("other"), data)
+    clock = FakeClock(round(time.time() * 1000) + age_s * 1000)
+    found = table.offers.read("me", Deadline(clock, clock.now_s + 60))
+    assert len(found) == is_read
+
+
+def test_request_that_hung_does_not_make_later_appends_wait() -> None:
+    memory = Memory()
+    made(memory)
+    table, clock = sandbox(memory), FakeClock()
+    slow = Turn(table, change("a", 1), "id", Deadline(clock, clock.now_s + 60, lambda: 1.0))
+    slow.lose(10.0)
+    began_s = clock.now_s
+    slow.wait()
+    assert clock.now_s - began_s <= 3
+
+
+def test_append_is_waited_for_five_times_at_most() -> None:
+    memory = Memory()
+    made(memory)
+    collecting(memory)
+    owner = sandbox(memory)
+    owner.refresh(deadline())
+    append_turn = Turn(owner, change("b", 1), "id", deadline())
+    owner.recent.append(RecentCommit("x", "another", (), (), collects=True))
+    looks = 0
+    append_turn.go_on(came=True)
+    while append_turn.waits:
+        append_turn.wait()
+        append_turn.go_on(came=True)
+        looks += 1
+    assert looks == 5
 
 
 def test_summaries_of_older_builds_are_read() -> None:
