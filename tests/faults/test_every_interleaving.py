@@ -394,7 +394,6 @@ def two_that_take_along() -> Case:
     world.before(0, [0])
     world.writer("one", 1, [0], [1], shares=True)
     world.writer("other", 2, [0], [1], shares=True)
-    world.writer("owner", 0, [1], shares=True)
     return world.case()
 
 
