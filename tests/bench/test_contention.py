@@ -20,6 +20,14 @@ def test_no_writer_starves_beside_others() -> None:
     assert measured.given_up == 0
 
 
+def test_many_writers_take_the_appends_of_each_other_along() -> None:
+    """When each committed by itself, 16 writers made 41 appends a second, by 24 requests each."""
+    measured = simulate(16, exactly(0.02), 15.0)
+    assert measured.rate >= 45
+    assert measured.requests <= 12 * len(measured.appends_s)
+    assert measured.given_up == 0
+
+
 def test_distribution_is_the_one_that_it_says() -> None:
     dice, latency = random.Random(1), between(0.1, 0.2)
     drawn = sorted(latency(dice) for _ in range(20_000))
