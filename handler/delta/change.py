@@ -98,10 +98,8 @@ class Change(msgspec.Struct, frozen=True):
 
     def body(self, commit_id: str, now_ms: int, note: Mapping[str, Any] | None = None) -> bytes:
         """Return the change as a commit of the log. `note` goes into its `commitInfo`."""
-        size = sum(f.size for f in self.files)
         facts = {"txnId": commit_id, **(note or {}), **self.info}
-        info = append_info(now_ms, len(self.files), self.rows, size, facts)
-        return encode_commit(info, self.actions(now_ms))
+        return encode_append(self.actions(now_ms), self.rows, facts, now_ms)
 
     @property
     def rows(self) -> int:
@@ -124,23 +122,25 @@ class Change(msgspec.Struct, frozen=True):
         return actions
 
 
-def append_info(
-    now_ms: int, files: int, rows: int, size: int, facts: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the `commitInfo` of an append of so many files, rows and bytes."""
-    return {
+def encode_append(
+    actions: Sequence[Mapping[str, Any]], rows: int, facts: Mapping[str, Any], now_ms: int
+) -> bytes:
+    """Return an append of so many rows as a commit of the log. `facts` go into its `commitInfo`."""
+    sizes = [action["add"]["size"] for action in actions if "add" in action]
+    info = {
         "timestamp": now_ms,
         "operation": "WRITE",
         "operationParameters": {"mode": "Append"},
         "engineInfo": ENGINE,
         "isBlindAppend": True,
         "operationMetrics": {
-            "numFiles": str(files),
+            "numFiles": str(len(sizes)),
             "numOutputRows": str(rows),
-            "numOutputBytes": str(size),
+            "numOutputBytes": str(sum(sizes)),
         },
         **facts,
     }
+    return encode_commit(info, actions)
 
 
 def encode_commit(info: Mapping[str, Any], actions: Sequence[Mapping[str, Any]]) -> bytes:

@@ -7,7 +7,7 @@ import msgspec
 from handler.delta.offers import BYTES_MAX, OFFERS_MAX, Offer, parse_offer
 from handler.delta.pool import Pool
 from handler.delta.retry import Deadline, request_all
-from handler.delta.store import DELETED_AT_ONCE, Entry, Store
+from handler.delta.store import Entry, Store
 from handler.errors import StoreError
 
 FOLDER = "_silt_offers"
@@ -17,7 +17,6 @@ AGE_MAX_MS = 5 * 60_000
 clock that is wrong makes a sandbox ignore offers, if it is not wrong by the age of one."""
 _READ_MAX_S = 2.0
 """To read offers takes no longer: what has not come by then is left out."""
-
 KEPT_MS = 3_600_000
 """Maintenance deletes offers that are older."""
 
@@ -68,8 +67,8 @@ class OfferFolder(msgspec.Struct):
         (entries,) = request_all([listing], self.pool, deadline, "list offers")
         since_ms = deadline.clock.epoch_ms() - KEPT_MS
         keys = [entry.key for entry in entries if entry.modified_ms < since_ms]
-        for start in range(0, len(keys), DELETED_AT_ONCE):
-            deletion = partial(self.store.delete_all, keys[start : start + DELETED_AT_ONCE])
+        if keys:
+            deletion = partial(self.store.delete_all, keys)
             request_all([deletion], self.pool, deadline, "delete offers")
 
 

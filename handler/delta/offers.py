@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 import orjson
 
-from handler.delta.change import Change, append_info, conflict_with, encode_commit
+from handler.delta.change import Change, conflict_with, encode_append
 from handler.delta.log import ENGINE, Snapshot
 from handler.delta.recent import Guest, RecentCommit, TxnAction
 
@@ -73,11 +73,9 @@ class JointAppend(msgspec.Struct, frozen=True):
         actions = self.own.actions(now_ms)
         for offer in self.offers:
             actions += offer.actions
-        adds = [action["add"] for action in actions if "add" in action]
         rows = self.own.rows + sum(offer.rows for offer in self.offers)
         facts = {"txnId": commit_id, **note, **self.info}
-        size = sum(add["size"] for add in adds)
-        return encode_commit(append_info(now_ms, len(adds), rows, size, facts), actions)
+        return encode_append(actions, rows, facts, now_ms)
 
 
 def write_offer(

@@ -26,8 +26,6 @@ T = TypeVar("T")
 REQUEST_TIMEOUT_S = 10.0
 """A request that took longer has failed: its outcome is unknown."""
 CONNECT_TIMEOUT_S = 3.0
-DELETED_AT_ONCE = 1_000
-"""So many keys S3 takes in one request ('DeleteObjects' of its API)."""
 PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 2
 _DIRECTORY_BUCKET = "--x-s3"

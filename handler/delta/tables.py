@@ -24,8 +24,9 @@ from handler.errors import NotFound
 class Crowd(msgspec.Struct):
     """What a sandbox remembers of the other writers of a table.
 
-    `alone`: so many of its last appends, in a row, met none. The last one ended at `ended_s`, in
-    seconds of the clock's `monotonic`. `request_s` is how long a request took, in seconds.
+    `alone`: so many of its last appends, in a row, met none; more than any that is asked for where
+    it has met none yet. The last one ended at `ended_s`, in seconds of the clock's `monotonic`.
+    `request_s` is how long a request took, in seconds.
     """
 
     alone: int = 1000

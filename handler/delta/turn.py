@@ -70,8 +70,7 @@ class Turn:
             joint = join_offers(self._own, self._offers, table.snapshot, recent, self._merge_info)
             make_body, guests = joint.body, joint.guests
         self._met_others |= bool(guests)
-        collects = self._collects
-        note = write_note(self._writer, recent, guests, collects=collects)
+        note = write_note(self._writer, recent, guests, collects=self._collects)
         return make_body(self._commit_id, now_ms, note)
 
     def lose(self, request_s: float) -> None:

@@ -14,7 +14,6 @@ from handler.delta.commit import Transaction
 from handler.delta.log import LOG, Snapshot, Txn, version_of
 from handler.delta.retry import Deadline, request_all
 from handler.delta.rewrite import active_files
-from handler.delta.store import DELETED_AT_ONCE
 from handler.delta.tables import Table
 from handler.errors import counted
 from handler.upkeep.engine import Engine
@@ -24,6 +23,8 @@ from handler.upkeep.report import RunReport
 
 VACUUM_EVERY_MS = 23 * HOUR_MS
 """Less than a day, so that a schedule of a day does not skip every other one."""
+DELETED_AT_ONCE = 1_000
+"""So many keys S3 takes in one request ('DeleteObjects' of its API)."""
 _OF_A_VERSION = re.compile(rf"{LOG}/\d{{20}}\.")
 VACUUMED = "silt-maintenance-vacuum"
 """The txn whose time says when the table was last vacuumed and its log cleaned."""

@@ -78,12 +78,16 @@ def info_of(memory: Memory, version: int) -> Any:
     return orjson.loads(body.splitlines()[0])["commitInfo"]
 
 
-def offered(table: Table, proposal: Change, commit_id: str = "offered") -> Offer:
-    """Return what a sandbox offers after its newest commit."""
+def offer_of(table: Table, proposal: Change, commit_id: str = "offered") -> bytes:
+    """Return what a sandbox puts to offer an append after its newest commit."""
     table.refresh(deadline())
     data = write_offer(proposal, commit_id, "owner", table.known(deadline()), list(table.recent), 0)
     assert data is not None
-    offer = parse_offer(data)
+    return data
+
+
+def offered(table: Table, proposal: Change, commit_id: str = "offered") -> Offer:
+    offer = parse_offer(offer_of(table, proposal, commit_id))
     assert offer is not None
     return offer
 
@@ -354,8 +358,7 @@ def test_old_and_own_offers_are_not_read_and_others_once(monkeypatch: pytest.Mon
     made(memory)
     table = sandbox(memory)
     commit(table, change("a", 1))
-    data = write_offer(change("b", 1), "x", "other", table.known(deadline()), list(table.recent), 0)
-    assert data is not None
+    data = offer_of(table, change("b", 1), "x")
     store = memory.open("t")
     store.put(offer_key("me"), data)
     store.put(offer_key("other"), data)
@@ -373,8 +376,7 @@ def test_offer_is_read_for_five_minutes(age_s: int, is_read: int) -> None:
     made(memory)
     table = sandbox(memory)
     commit(table, change("a", 1))
-    data = write_offer(change("b", 1), "x", "other", table.known(deadline()), list(table.recent), 0)
-    assert data is not None
+    data = offer_of(table, change("b", 1), "x")
     memory.open("t").put(offer_key("other"), data)
     clock = FakeClock(round(time.time() * 1000) + age_s * 1000)
     found = table.offers.read("me", Deadline(clock, clock.now_s + 60))
