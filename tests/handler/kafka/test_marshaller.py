@@ -113,7 +113,7 @@ def test_real_runtime_client_hands_over_decoded_events(tmp_path: Path) -> None:
         health = sandbox.invoke({"silt": "health"}).payload
         assert {"check": "table", "state": "ok"}.items() <= health["findings"][0].items()
         broken = sandbox.invoke(event([record(0) | {"value": "%"}])).payload
-        assert "orders-0 offset 0: its value is no base64" in broken["errorMessage"]
+        assert "orders-0 offset 0: its value is not valid base64" in broken["errorMessage"]
     finally:
         sandbox.close()
     started = json.loads(next(line for line in log.read_text().splitlines() if "start" in line))

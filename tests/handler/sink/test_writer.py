@@ -426,7 +426,7 @@ columns:
 def test_value_with_bad_base64_is_an_event_error(tmp_path: Path) -> None:
     function = function_for(tmp_path)
     broken = event([record(0, {"id": 1}) | {"value": "%%%"}])
-    with pytest.raises(EventError, match="orders-0 offset 0: its value is no base64"):
+    with pytest.raises(EventError, match="orders-0 offset 0: its value is not valid base64"):
         function.handle(broken, None)
 
 
