@@ -140,9 +140,8 @@ def _source(event: KafkaEvent) -> str:
 
 def _parse_stream(key: str, records: list[EventRecord]) -> tuple[str, StreamRecords]:
     topic, partition = records[0].topic, records[0].partition
-    topics = {record.topic for record in records}
-    partitions = {record.partition for record in records}
-    if len(topics) > 1 or len(partitions) > 1 or key != f"{topic}-{partition}":
+    others = [r for r in records if r.partition != partition or r.topic != topic]
+    if others or key != f"{topic}-{partition}":
         i, record = next((i, r) for i, r in enumerate(records) if key != f"{r.topic}-{r.partition}")
         raise EventError(
             f"records[{short(key)}][{i}] is of {short(record.topic)}, partition "

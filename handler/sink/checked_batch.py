@@ -210,7 +210,7 @@ def _evidence(
     """Return the records of each stream that can be in a table, with their indices."""
     evidence = list[tuple[Evidence, Sequence[int]]]()
     for stream, indices in zip(batch.streams, flat.streams, strict=True):
-        if dropped.isdisjoint(indices):
+        if not dropped or dropped.isdisjoint(indices):
             evidence.append((Evidence(stream.offsets, stream.timestamps), indices))
             continue
         kept = [i for i in indices if i not in dropped]

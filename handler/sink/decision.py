@@ -105,7 +105,7 @@ def _files(
     """Return the data files of one table, those of the decision before if they are the same."""
     is_rows = target is Target.ROWS
     indices = decided.indices(Outcome.APPEND if is_rows else Outcome.DEAD_LETTER)
-    key = (tuple(indices), metadata.fields)
+    key = (indices, metadata.fields)
     kept = files.get(target)
     if kept is not None and kept[0] == key:
         return kept[1]

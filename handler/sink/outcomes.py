@@ -41,7 +41,7 @@ class Plan(msgspec.Struct, frozen=True):
     def indices(self, outcome: Outcome) -> Sequence[int]:
         """Return the indices of the records with this outcome, rising."""
         count = self.outcomes.count(outcome)
-        if count == len(self.outcomes):
+        if count in (0, len(self.outcomes)):
             return range(count)
         return list(compress(range(len(self.outcomes)), self.outcomes.translate(_ONLY[outcome])))
 

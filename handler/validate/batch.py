@@ -21,7 +21,7 @@ from handler.validate.places import Finished, Places
 from handler.validate.replace_values import ValueRefused
 from handler.validate.rescue import rescue_rejects
 from handler.validate.size import VALUE_BYTES, Sizes
-from handler.validate.slices import ranges_of
+from handler.validate.slices import join_positions, ranges_of
 from handler.validate.wire import LiteralKeys, reveal, wire_columns
 from handler.validate.wire_reader import WireColumns, WireReader
 
@@ -60,11 +60,11 @@ class Checker:
             rescued = self._rescue(verdict, payloads, groups)
         rejects: dict[int, Sequence[Problem]] = {i: [p] for i, p in verdict.final.items()}
         rejects |= self._diagnosis.explain(verdict, payloads)
-        positions = [position for group, _ in groups for position in group]
+        positions = join_positions([group for group, _ in groups])
         columns = self._named([arrays for _, arrays in groups])
         if rescued:
             order = sorted(range(len(positions)), key=positions.__getitem__)
-            positions.sort()
+            positions = sorted(positions)
             rows = pa.array(order, pa.int64())
             columns = {name: compute.take(array, rows) for name, array in columns.items()}
         return Checked(columns, positions, rejects, verdict.unknown, rescued=rescued)
@@ -102,7 +102,7 @@ class Checker:
 
     def _finish(self, group: Sequence[WireColumns], verdict: Verdict) -> Group:
         """Return the rows of a group; records with a wrong value are refused."""
-        positions = [position for wire in group for position in wire.positions]
+        positions = join_positions([wire.positions for wire in group])
         nulls = _Nulls(len(positions))
         finished = []
         for column in self._reader.built:
@@ -123,7 +123,7 @@ class Checker:
         """Return the records with a value that its column refused."""
         if not any(result.wrong or result.unsure for result in finished):
             return {}
-        positions = [position for wire in group for position in wire.positions]
+        positions = join_positions([wire.positions for wire in group])
         payloads = [payload for wire in group for payload in wire.payloads]
         wrong: dict[int, FirstProblem] = {}
         for column, result in zip(self._reader.built, finished, strict=True):

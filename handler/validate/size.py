@@ -61,6 +61,8 @@ class Sizes:
 
     def refuse_large(self, part: Slice, verdict: Verdict) -> Slice:
         """Refuse records that expand to too many values, and return the others."""
+        if not self._repeated and self.flat <= self._values_max:
+            return part
         sizes = list(map(len, part.payloads))
         if not sizes or self._are_small(min(sizes), max(sizes)):
             return part

@@ -7,7 +7,7 @@ a part of the memory. See decision 0021.
 
 from bisect import bisect_right
 from collections.abc import Container, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 
 import msgspec
@@ -42,6 +42,11 @@ class Slice(msgspec.Struct):
     def parts(self) -> tuple[list[Any], ...]:
         """Return the three lists."""
         return self.positions, self.objects, self.payloads
+
+
+def join_positions(parts: Sequence[list[int]]) -> list[int]:
+    """Return the positions of parts that follow each other; those of one part are not copied."""
+    return parts[0] if len(parts) == 1 else list(chain.from_iterable(parts))
 
 
 def ranges_of(payloads: Sequence[bytes], records_max: int) -> Iterator[range]:

@@ -103,7 +103,9 @@ class WireReader:
         refused = {} if usual else self._check_kinds(part)
         refused |= self._find_unknown(part, refused, verdict, rescued=rescued)
         verdict.refuse(refused)
-        out = refused.keys() | (verdict.final.keys() & part.positions)
+        out = set(refused)
+        if verdict.final:
+            out |= verdict.final.keys() & part.positions
         rest = part.without(out) if out else part
         if self._conversions and not usual:
             refused = self._convert(rest)
