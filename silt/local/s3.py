@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 ACCESS_KEY, SECRET_KEY, REGION = "silt-local", "silt-local-secret", "us-east-1"
 START_LIMIT_S = 60.0
+START_TRIES = 3
 
 
 class LocalS3:
@@ -32,49 +33,17 @@ class LocalS3:
         self.endpoint = ""
 
     def __enter__(self) -> "LocalS3":
-        self._folder.mkdir(parents=True, exist_ok=True)
-        config = self._folder / "s3.json"
-        identity = {
-            "name": "silt",
-            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }
-        config.write_text(json.dumps({"identities": [identity]}))
-        ports = free_ports(4)
-        self.endpoint = f"http://127.0.0.1:{ports[3]}"
-        data = self._folder / "data"
-        data.mkdir(exist_ok=True)
-        names = ("master", "volume", "filer", "s3")
-        arguments = [f"-{name}.port={port}" for name, port in zip(names, ports, strict=True)]
-        grpc = free_ports(4)
-        arguments += [f"-{n}.port.grpc={p}" for n, p in zip(names, grpc, strict=True)]
-        log = (self._folder / "s3.log").open("wb")
-        self._process = subprocess.Popen(
-            [
-                _weed(),
-                "server",
-                f"-dir={data}",
-                "-ip=127.0.0.1",
-                "-ip.bind=127.0.0.1",
-                "-s3",
-                f"-s3.config={config}",
-                "-master.telemetry=false",
-                "-s3.port.iceberg=0",
-                "-s3.port.lance=0",
-                "-volume.max=50",
-                *arguments,
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-            start_new_session=True,
-        )
-        log.close()
         try:
-            self._wait()
+            for _ in range(START_TRIES):
+                self._start()
+                if self._wait():
+                    return self
+                self.close()
         except BaseException:
             self.close()
             raise
-        return self
+        log = self._folder / "s3.log"
+        raise RuntimeError(f"The local S3 server did not start. Its log: {log}")
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -117,25 +86,60 @@ class LocalS3:
             config=Config(retries={"max_attempts": 1}, connect_timeout=1, read_timeout=5),
         )
 
-    def _wait(self) -> None:
-        """Wait until the server takes a bucket and an object: its port is open before that."""
+    def _start(self) -> None:
+        """Start the program, on ports that are free now: another process may take one first."""
+        data = self._folder / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        config = self._folder / "s3.json"
+        identity = {
+            "name": "silt",
+            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        config.write_text(json.dumps({"identities": [identity]}))
+        names = ("master", "volume", "filer", "s3")
+        flags = [f"-{name}.port{kind}" for kind in ("", ".grpc") for name in names]
+        ports = dict(zip(flags, free_ports(len(flags)), strict=True))
+        self.endpoint = f"http://127.0.0.1:{ports['-s3.port']}"
+        with (self._folder / "s3.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    _weed(),
+                    "server",
+                    f"-dir={data}",
+                    "-ip=127.0.0.1",
+                    "-ip.bind=127.0.0.1",
+                    "-s3",
+                    f"-s3.config={config}",
+                    "-master.telemetry=false",
+                    "-s3.port.iceberg=0",
+                    "-s3.port.lance=0",
+                    "-volume.max=50",
+                    *(f"{flag}={port}" for flag, port in ports.items()),
+                ],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _wait(self) -> bool:
+        """Wait until the server takes a bucket and an object: its port is open before that.
+
+        Returns whether it does; it has ended, or takes too long, if not.
+        """
+        assert self._process is not None
         client = self.client()
         ends_at = time.monotonic() + START_LIMIT_S
-        while True:
+        while self._process.poll() is None and time.monotonic() < ends_at:
             try:
                 if self.bucket not in [b["Name"] for b in client.list_buckets()["Buckets"]]:
                     client.create_bucket(Bucket=self.bucket)
                 client.put_object(Bucket=self.bucket, Key="_silt_probe", Body=b"")
                 client.delete_object(Bucket=self.bucket, Key="_silt_probe")
-                return
+                return True
             except (BotoCoreError, ClientError):
-                ended = self._process is None or self._process.poll() is not None
-                if ended or time.monotonic() > ends_at:
-                    log = self._folder / "s3.log"
-                    raise RuntimeError(
-                        f"The local S3 server did not start. Its log: {log}"
-                    ) from None
                 time.sleep(0.1)
+        return False
 
 
 def _weed() -> str:
