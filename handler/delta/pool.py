@@ -1,8 +1,9 @@
 """Requests in progress at once."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from time import monotonic
 from typing import Any, TypeVar
 
 from handler.errors import StoreError, Unavailable
@@ -24,9 +25,9 @@ class Pool:
 
         A request that is not answered in time counts as Unavailable: it may still take effect.
         """
+        ends_at = monotonic() + timeout_s
         futures = [self._executor.submit(call) for call in calls]
-        wait(futures, max(timeout_s, 0.0))  # one time for all of them, not one each
-        return [self._result(future, timeout_s) for future in futures]
+        return [self._result(future, timeout_s, ends_at) for future in futures]
 
     def run_all(self, calls: Sequence[Callable[[], T]]) -> list[T]:
         """Do several things at once that make requests one after the other.
@@ -40,9 +41,9 @@ class Pool:
         return [future.result() for future in futures]
 
     @staticmethod
-    def _result(future: "Future[Any]", timeout_s: float) -> Any:
+    def _result(future: "Future[Any]", timeout_s: float, ends_at: float) -> Any:
         try:
-            return future.result(0)
+            return future.result(max(ends_at - monotonic(), 0.0))
         except StoreError as error:
             return error
         except FutureTimeout:
