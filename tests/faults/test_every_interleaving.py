@@ -24,6 +24,9 @@ from handler.delta.change import Change, DataFile
 from handler.delta.commit import Transaction
 from handler.delta.log import Protocol, Snapshot, Txn, commit_key, new_metadata, parse_commit
 from handler.delta.look_up import Keys, Matches, Query
+from handler.delta.offer_folder import offer_key
+from handler.delta.offers import Offer, is_valid, write_offer
+from handler.delta.recent import RecentCommit
 from handler.delta.retry import ATTEMPT_MIN_S, Deadline
 from handler.delta.tables import Table
 from handler.delta.types import Field, Primitive
@@ -233,6 +236,20 @@ class World:
         change = Change(files=(), txns={}, metadata=METADATA, protocol=Protocol())
         self.objects.put_if_absent(commit_key(0), change.body("anew", NOW_MS))
 
+    def leave_offer(self, partition: int, offset: int, base: int, streams: int) -> None:
+        """Put an offer before the case begins, of an append to another table at this place."""
+        key = "part-left.parquet"
+        self.held[key] = [(partition, offset)]
+        file = data_file(key, partition, (offset,))
+        self.objects.data[key] = file.payload
+        txns = {f"s/t/{number}": Txn(0) for number in range(streams)}
+        snapshot = Snapshot(base, None, Protocol(), METADATA, txns)
+        change = Change(files=(file,), txns={f"s/t/{partition}": Txn(offset, NOW_MS)})
+        recent = [RecentCommit("of the other table", "gone", ())]
+        offer = write_offer(change, "left", "gone", snapshot, recent, NOW_MS)
+        assert offer is not None
+        self.objects.data[offer_key("gone")] = offer
+
     def before(self, partition: int, *batches: Sequence[int]) -> None:
         """Fill the table before the case begins."""
         for number, batch in enumerate(batches):
@@ -397,9 +414,30 @@ def two_that_take_along() -> Case:
     return world.case()
 
 
+def offer_of_a_generation_that_is_over() -> Case:
+    world = World()
+    world.before(0, [0])
+    world.writer("taker", 1, [0], shares=True)
+    world.writer("owner", 0, [1], shares=True)
+    world.writer("successor", 0, [1], [2], generation=1, shares=True)
+    return world.case()
+
+
+def offer_to_a_table_that_was_restored() -> Case:
+    """It was made at a version that is another commit now: the one that has its record too."""
+    world = World()
+    world.before(0, [0])
+    world.leave_offer(0, 1, base=2, streams=2)
+    world.writer("taker", 1, [0], [1], shares=True)
+    world.writer("again", 0, [1])
+    return world.case()
+
+
 OFFERS = (
+    offer_to_a_table_that_was_restored,
     append_that_another_writer_takes_along,
     offered_append_and_its_redelivery,
+    offer_of_a_generation_that_is_over,
     offer_of_one_that_gave_up,
     two_offers_of_one_stream,
     two_that_take_along,
@@ -430,14 +468,14 @@ def few_writers_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "_BUSY", 1e6)
 
 
-LONG = (*CASES[-2:], *OFFERS[2:])
+LONG = (*CASES[-2:], *OFFERS[4:])
 
 
 @pytest.mark.parametrize(
     "case",
     [
         *CASES[:-2],
-        *OFFERS[:2],
+        *OFFERS[:4],
         *(pytest.param(case, marks=pytest.mark.nightly) for case in LONG),
     ],
 )
@@ -500,8 +538,21 @@ def only_between_commits(actions: Any, *more: Any) -> Any:
     return changes.conflict_with(actions, *more) if "commitInfo" in actions[0] else None
 
 
+def is_valid_in_another_number_of_streams(offer: Offer, snapshot: Snapshot, recent: Any) -> bool:
+    return is_valid(replace(offer, streams=len(snapshot.txns)), snapshot, recent)
+
+
+def is_valid_after_another_base(offer: Offer, snapshot: Snapshot, recent: Any) -> bool:
+    behind = snapshot.version - offer.base
+    base = recent[-1 - behind] if 0 <= behind < len(recent) else None
+    base_id = base.commit_id if base is not None else None
+    return is_valid(replace(offer, base_id=base_id or ""), snapshot, recent)
+
+
 BROKEN_OFFERS = {
     "what came since an offer is not looked at": ("is_valid", lambda *_: True),
+    "the streams are not counted": ("is_valid", is_valid_in_another_number_of_streams),
+    "the base is not compared": ("is_valid", is_valid_after_another_base),
     "what an offer is committed with is not looked at": ("conflict_with", only_between_commits),
 }
 
