@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -15,7 +16,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-ACCESS_KEY, SECRET_KEY, REGION = "silt-local", "silt-local-secret", "us-east-1"
+REGION = "us-east-1"
 START_LIMIT_S = 60.0
 START_TRIES = 3
 
@@ -28,22 +29,26 @@ class LocalS3:
 
     def __init__(self, folder: Path, bucket: str) -> None:
         self._folder = folder
+        # Of this server alone: one that took its port must not answer in its place.
+        self._access_key, self._secret_key = (secrets.token_hex(16) for _ in range(2))
         self.bucket = bucket
         self._process: subprocess.Popen[bytes] | None = None
         self.endpoint = ""
 
     def __enter__(self) -> "LocalS3":
+        log = self._folder / "s3.log"
         try:
+            ends_at = time.monotonic() + START_LIMIT_S
             for _ in range(START_TRIES):
-                self._start()
-                if self._wait():
+                self._start(log)
+                if self._wait(ends_at):
                     return self
-                self.close()
+                if time.monotonic() > ends_at:
+                    break
+            raise RuntimeError(f"The local S3 server did not start. Its log: {log}")
         except BaseException:
             self.close()
             raise
-        log = self._folder / "s3.log"
-        raise RuntimeError(f"The local S3 server did not start. Its log: {log}")
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -68,8 +73,8 @@ class LocalS3:
     def environment(self) -> dict[str, str]:
         """Return what points the function, and the Delta engine, at this server."""
         return {
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_ACCESS_KEY_ID": self._access_key,
+            "AWS_SECRET_ACCESS_KEY": self._secret_key,
             "AWS_REGION": REGION,
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ALLOW_HTTP": "true",
@@ -81,19 +86,20 @@ class LocalS3:
             "s3",
             endpoint_url=self.endpoint,
             region_name=REGION,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
+            aws_access_key_id=self._access_key,
+            aws_secret_access_key=self._secret_key,
             config=Config(retries={"max_attempts": 1}, connect_timeout=1, read_timeout=5),
         )
 
-    def _start(self) -> None:
+    def _start(self, log: Path) -> None:
         """Start the program, on ports that are free now: another process may take one first."""
+        self.close()
         data = self._folder / "data"
         data.mkdir(parents=True, exist_ok=True)
         config = self._folder / "s3.json"
         identity = {
             "name": "silt",
-            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+            "credentials": [{"accessKey": self._access_key, "secretKey": self._secret_key}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
         config.write_text(json.dumps({"identities": [identity]}))
@@ -101,7 +107,7 @@ class LocalS3:
         flags = [f"-{name}.port{kind}" for kind in ("", ".grpc") for name in names]
         ports = dict(zip(flags, free_ports(len(flags)), strict=True))
         self.endpoint = f"http://127.0.0.1:{ports['-s3.port']}"
-        with (self._folder / "s3.log").open("wb") as log:
+        with log.open("ab") as lines:
             self._process = subprocess.Popen(
                 [
                     _weed(),
@@ -118,18 +124,17 @@ class LocalS3:
                     *(f"{flag}={port}" for flag, port in ports.items()),
                 ],
                 stdout=subprocess.DEVNULL,
-                stderr=log,
+                stderr=lines,
                 start_new_session=True,
             )
 
-    def _wait(self) -> bool:
+    def _wait(self, ends_at: float) -> bool:
         """Wait until the server takes a bucket and an object: its port is open before that.
 
-        Returns whether it does; it has ended, or takes too long, if not.
+        Returns False if it ended or took too long.
         """
         assert self._process is not None
         client = self.client()
-        ends_at = time.monotonic() + START_LIMIT_S
         while self._process.poll() is None and time.monotonic() < ends_at:
             try:
                 if self.bucket not in [b["Name"] for b in client.list_buckets()["Buckets"]]:
@@ -137,7 +142,7 @@ class LocalS3:
                 client.put_object(Bucket=self.bucket, Key="_silt_probe", Body=b"")
                 client.delete_object(Bucket=self.bucket, Key="_silt_probe")
                 return True
-            except (BotoCoreError, ClientError):
+            except (BotoCoreError, ClientError, KeyError):  # KeyError: something else answered
                 time.sleep(0.1)
         return False
 

@@ -424,7 +424,7 @@ def offer_of_a_generation_that_is_over() -> Case:
 
 
 def offer_to_a_table_that_was_restored() -> Case:
-    """It was made at a version that is another commit now: the one that has its record too."""
+    """Its base is now another commit, which may be the one that has the offered record."""
     world = World()
     world.before(0, [0])
     world.leave_offer(0, 1, base=2, streams=2)
@@ -533,9 +533,13 @@ def test_broken_copy_of_the_code_is_caught(what: str, monkeypatch: pytest.Monkey
     assert violation
 
 
-def only_between_commits(actions: Any, *more: Any) -> Any:
+def look_at_commits_only(actions: Any, *more: Any) -> Any:
     """What an offer is committed with has no `commitInfo`; a commit of the log has one."""
     return changes.conflict_with(actions, *more) if "commitInfo" in actions[0] else None
+
+
+def look_at_companions_only(actions: Any, *more: Any) -> Any:
+    return None if "commitInfo" in actions[0] else changes.conflict_with(actions, *more)
 
 
 def is_valid_in_another_number_of_streams(offer: Offer, snapshot: Snapshot, recent: Any) -> bool:
@@ -549,17 +553,34 @@ def is_valid_after_another_base(offer: Offer, snapshot: Snapshot, recent: Any) -
     return is_valid(replace(offer, base_id=base_id or ""), snapshot, recent)
 
 
-BROKEN_OFFERS = {
-    "what came since an offer is not looked at": ("is_valid", lambda *_: True),
-    "the streams are not counted": ("is_valid", is_valid_in_another_number_of_streams),
-    "the base is not compared": ("is_valid", is_valid_after_another_base),
-    "what an offer is committed with is not looked at": ("conflict_with", only_between_commits),
+BROKEN_OFFERS: dict[str, tuple[str, Any, Callable[[], Case]]] = {
+    "what came since an offer is not looked at": (
+        "conflict_with",
+        look_at_companions_only,
+        offer_of_one_that_gave_up,
+    ),
+    "what an offer is committed with is not looked at": (
+        "conflict_with",
+        look_at_commits_only,
+        two_offers_of_one_stream,
+    ),
+    "the streams are not counted": (
+        "is_valid",
+        is_valid_in_another_number_of_streams,
+        offer_of_a_generation_that_is_over,
+    ),
+    "the base is not compared": (
+        "is_valid",
+        is_valid_after_another_base,
+        offer_to_a_table_that_was_restored,
+    ),
 }
 
 
 @pytest.mark.parametrize("what", BROKEN_OFFERS)
 def test_broken_copy_of_taking_along_is_caught(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offers, *BROKEN_OFFERS[what])
-    violation = any_violation(OFFERS)
+    name, broken, case = BROKEN_OFFERS[what]
+    monkeypatch.setattr(offers, name, broken)
+    violation = any_violation([case])
     print(violation)
     assert "a row is there twice" in violation
