@@ -23,8 +23,8 @@ class Pool:
     def at_once(self, calls: Sequence[Callable[[], T]], timeout_s: float) -> list[T | StoreError]:
         """Make requests at once and return each one's result or error, in order.
 
-        A request that is not answered in time counts as Unavailable: it may still take effect. So
-        may the others where one raises what is not a StoreError.
+        A request that is not answered in time counts as Unavailable: it may still take effect. If
+        one raises something other than a StoreError, that is raised, and the others go on.
         """
         ends_at = monotonic() + timeout_s
         futures = [self._executor.submit(call) for call in calls]

@@ -48,7 +48,7 @@ def _explain_record(record: Any, where: str) -> None:
         if not isinstance(text, str):
             raise EventError(f"{where}.{name} is neither base64 text nor null.")
         try:
-            msgspec.convert(text, bytes)  # as events are; the standard library accepts more
+            msgspec.convert(text, bytes)  # as in an event: binascii accepts more texts
         except ValueError as error:  # also for a lone surrogate
             raise EventError(f"{place}: its {name} is not valid base64.") from error
     if not isinstance(record.get("timestampType"), str | None):

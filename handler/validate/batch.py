@@ -21,7 +21,7 @@ from handler.validate.places import Finished, Places
 from handler.validate.replace_values import ValueRefused
 from handler.validate.rescue import rescue_rejects
 from handler.validate.size import VALUE_BYTES, Sizes
-from handler.validate.slices import join_positions, ranges_of
+from handler.validate.slices import join_lists, ranges_of
 from handler.validate.wire import LiteralKeys, reveal, wire_columns
 from handler.validate.wire_reader import WireColumns, WireReader
 
@@ -60,7 +60,7 @@ class Checker:
             rescued = self._rescue(verdict, payloads, groups)
         rejects: dict[int, Sequence[Problem]] = {i: [p] for i, p in verdict.final.items()}
         rejects |= self._diagnosis.explain(verdict, payloads)
-        positions = join_positions([group for group, _ in groups])
+        positions = join_lists([group for group, _ in groups])
         columns = self._named([arrays for _, arrays in groups])
         if rescued:
             order = sorted(range(len(positions)), key=positions.__getitem__)
@@ -102,7 +102,7 @@ class Checker:
 
     def _finish(self, group: Sequence[WireColumns], verdict: Verdict) -> Group:
         """Return the rows of a group; records with a wrong value are refused."""
-        positions = join_positions([wire.positions for wire in group])
+        positions = join_lists([wire.positions for wire in group])
         nulls = _Nulls(len(positions))
         finished = []
         for column in self._reader.built:
@@ -110,7 +110,7 @@ class Checker:
             missing = array is None
             finished.append(Finished(nulls.of(column)) if missing else finish(array, column))
         arrays = [column.array for column in finished]
-        if wrong := self._refused_values(group, finished, verdict):
+        if wrong := self._refused_values(group, positions, finished, verdict):
             kept = pa.array([position not in wrong for position in positions])
             arrays = [compute.filter_(array, kept) for array in arrays]
             positions = [position for position in positions if position not in wrong]
@@ -118,13 +118,18 @@ class Checker:
         return positions, arrays
 
     def _refused_values(
-        self, group: Sequence[WireColumns], finished: Sequence[Finished], verdict: Verdict
+        self,
+        group: Sequence[WireColumns],
+        positions: Sequence[int],
+        finished: Sequence[Finished],
+        verdict: Verdict,
     ) -> dict[int, FirstProblem]:
-        """Return the records with a value that its column refused."""
+        """Return the records of a group, by their positions, with a value that its column
+        refused.
+        """
         if not any(result.wrong or result.unsure for result in finished):
             return {}
-        positions = join_positions([wire.positions for wire in group])
-        payloads = [payload for wire in group for payload in wire.payloads]
+        payloads = join_lists([wire.payloads for wire in group])
         wrong: dict[int, FirstProblem] = {}
         for column, result in zip(self._reader.built, finished, strict=True):
             for row in result.wrong.rows:

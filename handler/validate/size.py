@@ -62,7 +62,7 @@ class Sizes:
     def refuse_large(self, part: Slice, verdict: Verdict) -> Slice:
         """Refuse records that expand to too many values, and return the others."""
         if not self._repeated and self.flat <= self._values_max:
-            return part
+            return part  # without arrays and maps, all records become the same number of values
         sizes = list(map(len, part.payloads))
         if not sizes or self._are_small(min(sizes), max(sizes)):
             return part

@@ -8,9 +8,11 @@ a part of the memory. See decision 0021.
 from bisect import bisect_right
 from collections.abc import Container, Iterator, Sequence
 from itertools import accumulate, chain
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 SLICE_BYTES = 128 * 1024
 """A slice has at least one record, and no more of them than have so many bytes."""
@@ -44,8 +46,8 @@ class Slice(msgspec.Struct):
         return self.positions, self.objects, self.payloads
 
 
-def join_positions(parts: Sequence[list[int]]) -> list[int]:
-    """Return the positions of parts that follow each other; those of one part are not copied."""
+def join_lists(parts: Sequence[list[T]]) -> list[T]:
+    """Return lists one after the other; a single one is not copied."""
     return parts[0] if len(parts) == 1 else list(chain.from_iterable(parts))
 
 

@@ -15,19 +15,21 @@ S3_PORT = 3
 """The place of the port that clients use among those that are chosen."""
 
 
-def take_at_first(monkeypatch: pytest.MonkeyPatch, place: int, port: int) -> list[int]:
-    """Make the first choice of ports one with a taken port. Returns the sizes of the choices."""
-    choices: list[int] = []
+def check_start(folder: Path, monkeypatch: pytest.MonkeyPatch, place: int, port: int) -> None:
+    """Start a server whose first choice of ports has a taken one."""
+    choices: list[list[int]] = []
 
     def choose(count: int) -> list[int]:
         ports = free_ports(count)
         if not choices:
             ports[place] = port
-        choices.append(count)
+        choices.append(ports)
         return ports
 
     monkeypatch.setattr(s3, "free_ports", choose)
-    return choices
+    with LocalS3(folder, "ours") as server:
+        assert buckets(server) == ["ours"]
+    assert len(choices) > 1
 
 
 def buckets(server: LocalS3) -> list[str]:
@@ -41,10 +43,7 @@ def test_a_port_that_another_process_took_is_chosen_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        choices = take_at_first(monkeypatch, place, other.getsockname()[1])
-        with LocalS3(tmp_path, "lake") as server:
-            assert buckets(server) == ["lake"]
-    assert len(choices) > 1
+        check_start(tmp_path, monkeypatch, place, other.getsockname()[1])
 
 
 class Page(BaseHTTPRequestHandler):
@@ -71,10 +70,7 @@ def web_server() -> Iterator[int]:
 def test_a_web_server_on_its_port_is_not_taken_for_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, web_server: int
 ) -> None:
-    choices = take_at_first(monkeypatch, S3_PORT, web_server)
-    with LocalS3(tmp_path, "lake") as server:
-        assert buckets(server) == ["lake"]
-    assert len(choices) > 1
+    check_start(tmp_path, monkeypatch, S3_PORT, web_server)
 
 
 @pytest.mark.nightly
@@ -82,11 +78,9 @@ def test_another_local_server_on_its_port_is_not_taken_for_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with LocalS3(tmp_path / "other", "theirs") as other:
-        choices = take_at_first(monkeypatch, S3_PORT, int(other.endpoint.rsplit(":")[-1]))
-        with LocalS3(tmp_path / "own", "ours") as server:
-            assert buckets(server) == ["ours"]
+        port = int(other.endpoint.rpartition(":")[2])
+        check_start(tmp_path / "own", monkeypatch, S3_PORT, port)
         assert buckets(other) == ["theirs"]
-    assert len(choices) > 1
 
 
 @pytest.mark.nightly
